@@ -1,0 +1,5 @@
+"""What the engine raises when an argument cannot be used."""
+
+
+class InputError(ValueError):
+    """An argument that cannot be used: what was wrong, what was given, what would work, in one sentence."""
