@@ -1,0 +1,25 @@
+"""Legacy Keras files → Flax networks whose activations can be read and edited: `load(path)` → KerasNet."""
+
+from .architectures import ARCHITECTURES as ARCHITECTURES
+from .architectures import Architecture as Architecture
+from .errors import KerasFileError as KerasFileError
+from .errors import NotReadable as NotReadable
+from .errors import UnsafeFile as UnsafeFile
+from .errors import UnsupportedLayer as UnsupportedLayer
+from .errors import WeightMismatch as WeightMismatch
+from .graph import Graph as Graph
+from .graph import Node as Node
+from .inputs import CAFFE as CAFFE
+from .inputs import INPUTS as INPUTS
+from .inputs import RAW255 as RAW255
+from .inputs import TF as TF
+from .inputs import TORCH as TORCH
+from .inputs import UNIT as UNIT
+from .inputs import Inputs as Inputs
+from .load import load as load
+from .load import read as read
+from .net import KerasNet as KerasNet
+from .onnx import demo_file as demo_file
+from .safetensors import save as save
+from .saved import Saved as Saved
+from .saved import Weight as Weight

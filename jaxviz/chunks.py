@@ -1,0 +1,42 @@
+"""Batches in bounded memory: n items through a function that takes b, compiled once.
+
+    run(items [n …]) == the results of all chunks of b items, the last one padded and cut again
+
+Memory is that of one chunk whatever n is, long runs show their progress, and nothing retraces.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+LONG = 2.0  # seconds after which a run shows a progress bar
+
+
+def chunks(items: Any, size: int) -> Iterator[tuple[Any, int]]:
+    """The pytree `items [n …]` in pieces `[size …]`, each with how many of its items are real.
+
+    The last piece repeats its last item to stay whole: a shorter one would compile again.
+    """
+    count = len(jax.tree.leaves(items)[0])
+    for start in range(0, count, size):
+        index = np.minimum(np.arange(start, start + size), count - 1)
+        yield jax.tree.map(lambda leaf, i=index: leaf[i], items), min(size, count - start)
+
+
+def over(function: Callable[[Any], Any], items: Any, size: int) -> Any:
+    """`function [b …] -> [b …]` over all of `items [n …]`, as numpy arrays `[n …]`."""
+    results = []
+    count = len(jax.tree.leaves(items)[0])
+    with progress(count, "image") as bar:
+        for piece, real in chunks(items, min(size, count)):
+            results.append(jax.tree.map(lambda leaf, n=real: np.asarray(leaf)[:n], function(piece)))
+            bar.update(real)
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *results)
+
+
+def progress(total: int, unit: str) -> tqdm:
+    """A progress bar on the terminal that appears once a run turns out to be long."""
+    return tqdm(total=total, unit=unit, delay=LONG, leave=False, disable=None)

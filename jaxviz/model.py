@@ -1,0 +1,245 @@
+"""A model: one image in, named activations out.
+
+`model(image, names)` is a pure function of its parameters and the image. Images are float32 in [0, 1], `[h w c]` or
+`[n h w c]`; what the network itself was fed with (0–255, BGR minus means …) lives here as the value `inputs`.
+"""
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx, struct
+from flax.errors import FlaxError
+
+from jaxviz import xla
+from jaxviz.errors import InputError
+from jaxviz.forwards import Activations, Edits, Forward, FunctionForward, LinenForward, NnxForward
+from weights_convert import INPUTS, Inputs
+
+IMAGE = "image"  # the reserved name of the input
+SPARE_SIZE = 224  # where a network takes any size and none was given: the size of ImageNet's networks
+
+
+class Layer(NamedTuple):
+    """One row of the layer table. A layer with a fused activation function has a second handle, `name/pre`."""
+
+    name: str
+    kind: str
+    parameters: int
+
+
+@struct.dataclass(eq=False)
+class Model:
+    """A network with named activations. A pytree: its parameters are leaves, everything else is static."""
+
+    params: Any
+    forward: Forward = struct.field(pytree_node=False)
+    inputs: Inputs = struct.field(pytree_node=False)
+    image_shape: tuple[int | None, int | None, int] = struct.field(pytree_node=False)
+    table: tuple[Layer, ...] = struct.field(pytree_node=False)
+    handles: tuple[str, ...] = struct.field(pytree_node=False)
+    labels: tuple[str, ...] | None = struct.field(pytree_node=False, default=None)
+    source: str = struct.field(pytree_node=False, default="")
+
+    def __call__(
+        self, images: jax.Array, names: Iterable[str] | None = None, edits: Edits | None = None
+    ) -> Activations:
+        """The activations of `names` (None: the output alone) for `[h w c]`, or `[n h w c]` with the leading axis kept.
+
+        `edits {name: f}` maps a named activation `[n …]` through f on its way downstream. Traceable by JAX; only the
+        ancestors of what was asked for are computed. `"image"` is the input itself.
+        """
+        names = (self.output,) if names is None else tuple(names)
+        batch = images if images.ndim == 4 else images[None]
+        wanted = tuple(name for name in dict.fromkeys(names) if name != IMAGE)
+        found = self.forward(self.params, self.inputs(batch), wanted, edits or {}) if wanted else {}
+        found[IMAGE] = batch
+        return {name: found[name] if images.ndim == 4 else found[name][0] for name in names}
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names in execution order."""
+        return tuple(layer.name for layer in self.table)
+
+    @property
+    def output(self) -> str:
+        """The name of what the network returns."""
+        return self.table[-1].name
+
+    @property
+    def scores(self) -> str:
+        """The handle that a class target explains: the output before its softmax or sigmoid, where it has one."""
+        before = f"{self.output}/pre"
+        return before if before in self.handles else self.output
+
+    def shapes(self, size: int | tuple[int, int] | None = None, names: Iterable[str] | None = None) -> dict[str, tuple]:
+        """Shapes of the activations of `names` (None: all layers), without the batch axis; nothing is computed.
+
+        `size`: the image's, for a network that takes any (default 224).
+
+        Raises:
+            InputError: the image is too small for a layer, or the layer needs the network's own size.
+        """
+        names = self.layers if names is None else tuple(names)
+        height, width, channels = self.image_shape
+        height, width = (size, size) if isinstance(size, int) else size or (height or SPARE_SIZE, width or SPARE_SIZE)
+        found = self._shapes((height, width, channels), names)
+        if found is None:
+            raise InputError(f"an image of {height} × {width} does not fit {names[-1]}: {self._what_fits(names[-1])}")
+        return found
+
+    def _what_fits(self, name: str) -> str:
+        channels = self.image_shape[2]
+        sizes = (n for n in range(4, 1025) if self._shapes((n, n, channels), (name,)) is not None)
+        least = next(sizes, None)
+        if least is not None and self._shapes((2 * least, 2 * least, channels), (name,)) is not None:
+            return f"it needs at least {least} × {least}"
+        height, width = self.image_shape[:2]
+        return f"it comes after a Flatten and needs the network's own size, {height} × {width}"
+
+    def _shapes(self, shape: tuple[int, int, int], names: tuple[str, ...]) -> dict[str, tuple] | None:
+        """Shapes for an image of `shape`; None where a layer has nothing left to look at."""
+        image = jax.ShapeDtypeStruct(shape, jnp.float32)
+        try:
+            found = compute.compiled().eval_shape(self, image, names=names)
+        except InputError:
+            raise
+        except (ValueError, TypeError, ZeroDivisionError, FlaxError):  # what shape rules raise for a size that is none
+            return None
+        shapes = {name: value.shape for name, value in found.items()}
+        return None if any(0 in shape for shape in shapes.values()) else shapes
+
+    def check_layer(self, name: str) -> str:
+        """`name`, if it is a handle of this model.
+
+        Raises:
+            InputError: with the nearest names and the whole list.
+        """
+        if name in self.handles:
+            return name
+        near = difflib.get_close_matches(name, self.handles, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise InputError(f"no layer {name!r} in this model: {hint}its layers are {', '.join(self.layers)}")
+
+    def check_images(self, images: Any) -> np.ndarray:
+        """`images` as float32 `[h w c]` or `[n h w c]`; the caller's array is not changed.
+
+        Raises:
+            InputError: another shape or size than the network takes, or values outside [0, 1].
+        """
+        array = np.asarray(images)
+        height, width, channels = self.image_shape
+        wanted = f"[{height or 'h'} {width or 'w'} {channels}]"
+        if array.ndim not in (3, 4):
+            raise InputError(f"an image is {wanted}, a batch has one more axis in front; given: {list(array.shape)}")
+        if array.shape[-1] != channels or any(
+            want not in (None, have) for want, have in zip((height, width), array.shape[-3:-1], strict=True)
+        ):
+            hint = f": read it with size=({height}, {width})" if height and array.shape[-1] == channels else ""
+            raise InputError(f"this network takes images {wanted}; given: {list(array.shape)}{hint}")
+        if 0 in array.shape:
+            raise InputError(f"there is no image in an array of shape {list(array.shape)}")
+        return check_values(array)
+
+    def __repr__(self) -> str:
+        size = " × ".join(str(n or "any") for n in self.image_shape)
+        source = f"{self.source}: " if self.source else ""
+        parameters = sum(layer.parameters for layer in self.table)
+        facts = f"{len(self.table)} layers, {parameters:,} parameters, image {size}, inputs {self.inputs.name}"
+        return f"<Model {source}{facts}>"
+
+    def __str__(self) -> str:
+        shapes = self.shapes()
+        size = "" if all(self.image_shape) else f" for an image of {SPARE_SIZE} × {SPARE_SIZE}"
+        rows = [("layer", "kind", f"output{size}", "parameters")]
+        for layer in self.table:
+            rows.append((layer.name, layer.kind, "×".join(map(str, shapes[layer.name])), f"{layer.parameters:,}"))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in rows]
+        return "\n".join([repr(self), *lines])
+
+
+@xla.jit(static=("names",))
+def compute(model: Model, images: jax.Array, names: tuple[str, ...]) -> Activations:
+    """`model(images, names)`, compiled once per network, names and image shape."""
+    return model(images, names)
+
+
+def check_values(images: np.ndarray) -> np.ndarray:
+    """`images` as float32, if they are finite and within [0, 1].
+
+    Raises:
+        InputError: whole-number pixels, or values outside [0, 1].
+    """
+    if not np.issubdtype(images.dtype, np.floating):
+        raise InputError(f"images are floats in [0, 1]; given: {images.dtype} (for 0–255 pixels: image / 255)")
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and high <= 1):  # also false for NaN
+        hint = " (for 0–255 pixels: image / 255)" if 1 < high <= 255 and low >= 0 else ""
+        raise InputError(f"images have values in [0, 1]; given: {low:.4g} to {high:.4g}{hint}")
+    return images.astype(np.float32)
+
+
+def wrap(
+    module: Any,
+    variables: Any = None,
+    image_shape: tuple[int, int, int] | None = None,
+    inputs: str | Inputs = "unit",
+) -> Model:
+    """A Model of any nnx or linen module that is called with one image batch; the module is not edited.
+
+    Args:
+        module: an `nnx.Module`; a linen `nn.Module` with its `variables`; or a function
+            `(variables, images [n h w c]) -> array or {name: array}`.
+        image_shape: `(h, w, c)` of one image.
+        inputs: what the network was fed with: "unit" ([0, 1]), "raw255", "caffe", "torch", "tf".
+
+    Raises:
+        InputError: a linen module without variables, no image shape, or an unknown `inputs`.
+    """
+    if image_shape is None or len(image_shape) != 3:
+        raise InputError(f"wrap needs the shape of one image, such as image_shape=(32, 32, 3); given: {image_shape}")
+    forward: NnxForward | LinenForward | FunctionForward
+    if isinstance(module, nnx.Module):
+        copy = nnx.merge(*nnx.split(module))  # the user's module keeps its training mode
+        copy.eval()
+        graphdef, params = nnx.split(copy)
+        forward, owned = NnxForward(graphdef), nnx.to_pure_dict(nnx.state(copy, nnx.Param))
+    elif isinstance(module, nn.Module):
+        if variables is None:
+            raise InputError("a linen module keeps its weights outside: wrap(module, variables, image_shape=…)")
+        forward, params, owned = LinenForward(module), variables, variables.get("params", {})
+    elif callable(module):
+        forward, params, owned = FunctionForward(module), variables, {}
+    else:
+        raise InputError(f"wrap takes an nnx or linen module or a function; given: {type(module).__name__}")
+    kinds = forward.kinds(params, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
+    table = tuple(Layer(name, kind, _count(owned, name)) for name, kind in kinds.items())
+    return Model(params, forward, find_inputs(inputs), image_shape, table, tuple(kinds))
+
+
+def _count(owned: Mapping, name: str) -> int:
+    """Parameters that the module at path `name` holds itself: the arrays of its own dictionary, not its submodules'."""
+    for part in name.split("#")[0].split("/"):
+        key = int(part) if part.isdigit() and int(part) in owned else part
+        owned = owned.get(key, {}) if isinstance(owned, Mapping) else {}
+    own = owned.values() if isinstance(owned, Mapping) else ()
+    return sum(math.prod(value.shape) for value in own if hasattr(value, "shape"))
+
+
+def find_inputs(inputs: str | Inputs) -> Inputs:
+    """The `Inputs` of this name.
+
+    Raises:
+        InputError: no such convention.
+    """
+    if isinstance(inputs, Inputs):
+        return inputs
+    if inputs not in INPUTS:
+        raise InputError(f"no input convention {inputs!r}: there are {', '.join(INPUTS)}")
+    return INPUTS[inputs]

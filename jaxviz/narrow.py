@@ -1,0 +1,160 @@
+"""One channel at the price of one: a score that reads a single channel of a layer computes only that channel.
+
+    narrow(f) == f, forward and back, for any f that slices one index off a last axis
+
+Written plainly, `convolution(x, kernel)[..., i]` computes all channels and drops all but one, and its gradient spreads
+one channel over zeros and convolves them all again. `narrow` walks up from the slice to the convolution, through
+whatever acts on each channel by itself (bias, activation function, pooling …), and slices the kernel instead. It works
+on the traced function before differentiation, so that no model needs to know.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
+
+# fmt: off
+_ELEMENTWISE = frozenset((
+    "abs", "add", "and", "clamp", "convert_element_type", "copy", "div", "eq", "erf", "exp", "expm1", "ge", "gt",
+    "integer_pow", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pow",
+    "rsqrt", "select_n", "sign", "sqrt", "square", "sub", "tanh",
+))
+# fmt: on
+_INLINED = frozenset(("jit", "pjit", "closed_call"))
+
+
+class _Call:
+    """An equation that is evaluated when one of its outputs is asked for, and once."""
+
+    def __init__(self, equation: JaxprEqn, inputs: Sequence[Any]):
+        self.equation, self.inputs = equation, inputs
+
+    @functools.cached_property
+    def outputs(self) -> list[Any]:
+        if self.equation.primitive.name == "dynamic_slice" and self._takes_one_channel:
+            return [_channel(self.inputs[0], _value(self.inputs[-1]))]
+        params = self.equation.primitive.get_bind_params(self.equation.params)
+        functions, params = params if isinstance(params, tuple) else ((), params)  # a pair before jax 0.10
+        output = self.equation.primitive.bind(*functions, *map(_value, self.inputs), **params)
+        return list(output) if self.equation.primitive.multiple_results else [output]
+
+    @property
+    def _takes_one_channel(self) -> bool:
+        shape, sizes = self.inputs[0].shape, self.equation.params["slice_sizes"]
+        return shape[:-1] == tuple(sizes[:-1]) and sizes[-1] == 1 < shape[-1]
+
+
+class _Output:
+    """A value not computed yet: the n-th output of a call."""
+
+    def __init__(self, call: _Call, position: int):
+        self.call, self.position = call, position
+        aval: Any = call.equation.outvars[position].aval
+        self.shape = aval.shape
+
+
+def narrow(function: Callable) -> Callable:
+    """`function` with the same values and gradients, in which a slice of one channel is taken as early as possible."""
+
+    @functools.wraps(function)
+    def narrowed(*args: Any) -> Any:
+        if jax.default_backend() != "cpu":
+            return function(*args)
+        jaxpr, out = jax.make_jaxpr(function, return_shape=True)(*args)
+        outputs = _graph(jaxpr.jaxpr, jaxpr.consts, jax.tree.leaves(args))
+        return jax.tree.unflatten(jax.tree.structure(out), map(_value, outputs))
+
+    return narrowed
+
+
+def _graph(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+    """The outputs of a jaxpr, each a value or an `_Output`; plain calls are inlined."""
+    environment: dict[Var, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, Literal) else environment[atom]
+
+    for equation in jaxpr.eqns:
+        inputs = list(map(read, equation.invars))
+        if equation.primitive.name in _INLINED:
+            body = equation.params["jaxpr"]
+            outputs = _graph(body.jaxpr, body.consts, inputs)
+        else:
+            call = _Call(equation, inputs)
+            outputs = [_Output(call, position) for position in range(len(equation.outvars))]
+        environment.update(zip(equation.outvars, outputs, strict=True))
+    return list(map(read, jaxpr.outvars))
+
+
+def _value(node: Any) -> Any:
+    return node.call.outputs[node.position] if isinstance(node, _Output) else node
+
+
+def _channel(node: Any, index: Any) -> Any:
+    """`node[..., index : index + 1]`, computed without the other channels where the operation allows it."""
+    if isinstance(node, _Output) and "outputs" not in vars(node.call):  # all channels are there already: slice them
+        call, shape = node.call, node.shape
+        name, params, inputs = call.equation.primitive.name, call.equation.params, call.inputs
+
+        def same(operand: Any) -> Any:  # an operand that varies along the last axis is sliced, any other broadcasts
+            varies = jnp.shape(operand)[-1:] == shape[-1:]
+            return _channel(operand, index) if varies else _value(operand)
+
+        if name in _ELEMENTWISE:
+            return call.equation.primitive.bind(*map(same, inputs), **params)
+        if name == "custom_jvp_call" and _is_relu(params["call_jaxpr"].jaxpr):
+            return jax.nn.relu(_channel(inputs[0], index))
+        if name == "broadcast_in_dim":
+            last = params["broadcast_dimensions"][-1:] == (len(shape) - 1,)
+            operand = same(inputs[0]) if last else _value(inputs[0])
+            return lax.broadcast_in_dim(operand, (*shape[:-1], 1), params["broadcast_dimensions"])
+        if name == "reshape" and inputs[0].shape[-1:] == shape[-1:]:
+            return _channel(inputs[0], index).reshape((*shape[:-1], 1))
+        if name == "squeeze" and len(inputs[0].shape) - 1 not in params["dimensions"]:
+            return lax.squeeze(_channel(inputs[0], index), params["dimensions"])
+        if name == "reduce_window_max" and params["window_dimensions"][-1] == 1 and params["padding"][-1] == (0, 0):
+            return call.equation.primitive.bind(_channel(inputs[0], index), **params)
+        if name == "conv_general_dilated" and _is_plain(call.equation):
+            return _one_channel_convolution(params, _value(inputs[0]), _channel(inputs[1], index))
+    return lax.dynamic_slice_in_dim(_value(node), index, 1, axis=-1)
+
+
+def _is_relu(body: Jaxpr) -> bool:
+    """Whether this is `jax.nn.relu`. Any other function with a derivative of its own is left as it is."""
+    origin = body.debug_info.func_src_info
+    return origin.startswith("relu at ") and "jax/_src/nn/" in origin.replace("\\", "/")
+
+
+def _is_plain(equation: JaxprEqn) -> bool:
+    """[n h w c] images, a [h w i o] kernel, no groups, no gaps between pixels."""
+    params = equation.params
+    layout = params["dimension_numbers"]
+    return (
+        (layout.lhs_spec, layout.rhs_spec, layout.out_spec) == ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
+        and params["feature_group_count"] == params["batch_group_count"] == 1
+        and tuple(params["lhs_dilation"]) == (1, 1)
+    )
+
+
+def _one_channel_convolution(params: dict[str, Any], images: jax.Array, kernel: jax.Array) -> jax.Array:
+    """[n h w 1]: the product of every pixel with every tap in one matrix product, then the taps shifted and added.
+
+    Under `vmap` each item has its own kernel, which as a convolution would be a slow grouped one.
+    """
+    taps = jnp.einsum("nhwc,yxc->nhwyx", images, kernel[..., 0], precision=params["precision"])
+    taps = lax.pad(
+        taps, jnp.zeros((), taps.dtype), [(0, 0, 0), *((*pad, 0) for pad in params["padding"]), *[(0, 0, 0)] * 2]
+    )
+    (stride_y, stride_x), (gap_y, gap_x) = params["window_strides"], params["rhs_dilation"]
+    height = taps.shape[1] - gap_y * (kernel.shape[0] - 1)
+    width = taps.shape[2] - gap_x * (kernel.shape[1] - 1)
+    shifted = [
+        taps[:, y * gap_y : y * gap_y + height : stride_y, x * gap_x : x * gap_x + width : stride_x, y, x]
+        for y in range(kernel.shape[0])
+        for x in range(kernel.shape[1])
+    ]
+    return sum(shifted[1:], start=shifted[0])[..., None]

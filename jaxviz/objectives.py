@@ -1,0 +1,178 @@
+"""Objectives: values that turn named activations into one number.
+
+    Objective  {name: activation} -> score
+
+The same type says what a filter looks for (climb it over images), what a decision rests on (differentiate it at one
+image) and what to watch in training. Objectives add, subtract and scale: `(a + 2 * b)(acts) == a(acts) + 2 * b(acts)`.
+They are pytrees: numbers are leaves and names are static, so all channels of a layer share one compilation, and a
+stack of objectives is a batch.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxviz.errors import InputError
+from jaxviz.model import Model
+
+
+class Objective:
+    """`layers`: the names it reads. Called with one image's activations (no batch axis), it returns a scalar."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
+        raise NotImplementedError
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Whether it fits activations of these shapes.
+
+        Raises:
+            InputError: an index out of range, or a layer of another rank. (JAX would clamp the index in silence.)
+        """
+
+    def __add__(self, other: "Objective") -> "Objective":
+        return Sum((self, other)) if isinstance(other, Objective) else NotImplemented
+
+    def __sub__(self, other: "Objective") -> "Objective":
+        return self + -1 * other if isinstance(other, Objective) else NotImplemented
+
+    def __mul__(self, factor: Any) -> "Objective":
+        return NotImplemented if isinstance(factor, Objective) else Scaled(factor, self)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> "Objective":
+        return -1 * self
+
+
+@struct.dataclass
+class Sum(Objective):
+    """The sum of several objectives."""
+
+    terms: tuple[Any, ...]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for term in self.terms for name in term.layers))
+
+    def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
+        return sum((term(activations) for term in self.terms), jnp.zeros(()))
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        for term in self.terms:
+            term.check(shapes)
+
+
+@struct.dataclass
+class Scaled(Objective):
+    """A number times an objective."""
+
+    factor: Any
+    objective: Any
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return self.objective.layers
+
+    def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
+        return self.factor * self.objective(activations)
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self.objective.check(shapes)
+
+
+@struct.dataclass
+class Channel(Objective):
+    """The mean of one channel of a layer `[h w c]`, without `border` pixels on each side (Chollet 2017, 5.4: none)."""
+
+    layer: str = struct.field(pytree_node=False)
+    index: Any
+    border: int = struct.field(pytree_node=False, default=0)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (self.layer,)
+
+    def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
+        # One slice along the channels, which `narrow` carries up to the convolution.
+        channel = jax.lax.dynamic_index_in_dim(activations[self.layer], self.index, -1, keepdims=False)
+        inner = slice(self.border, -self.border or None)
+        return channel[inner, inner].mean()
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        shape = shapes[self.layer]
+        if len(shape) != 3:
+            raise InputError(f"{self.layer} has shape {list(shape)}: for its units use Unit({self.layer!r}, i)")
+        _check_index(self.layer, "channel", self.index, shape[-1])
+        if 2 * self.border >= min(shape[:2]):
+            raise InputError(
+                f"{self.layer} is {shape[0]} × {shape[1]} here: nothing is left inside a border of {self.border}"
+            )
+
+
+@struct.dataclass
+class Unit(Objective):
+    """One unit of a layer `[units]`: a class score, or a neuron of a dense layer."""
+
+    layer: str = struct.field(pytree_node=False)
+    index: Any
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (self.layer,)
+
+    def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
+        return jnp.asarray(activations[self.layer])[self.index]
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        shape = shapes[self.layer]
+        if len(shape) != 1:
+            raise InputError(f"{self.layer} has shape {list(shape)}: for its channels use Channel({self.layer!r}, i)")
+        _check_index(self.layer, "unit", self.index, shape[0])
+
+
+@struct.dataclass
+class Highest(Objective):
+    """The largest unit of a layer `[units]`: the class that the network decides for.
+
+    A single unit is a sigmoid's logit, and the decision is its sign: the score is its absolute value.
+    """
+
+    layer: str = struct.field(pytree_node=False)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (self.layer,)
+
+    def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
+        units = jnp.asarray(activations[self.layer])
+        return jnp.abs(units[0]) if units.size == 1 else units[jnp.argmax(units)]
+
+
+def _check_index(layer: str, word: str, index: Any, count: int) -> None:
+    if isinstance(index, bool) or not hasattr(index, "__index__"):
+        raise InputError(f"a {word} is a whole number; given: {index!r}")
+    if not 0 <= int(index) < count:
+        raise InputError(f"{layer} has {count} {word}s, 0 to {count - 1}; given: {index}")
+
+
+def channels(model: Model, layer: str, indices: Iterable[int] | None = None, *, border: int = 0) -> list[Channel]:
+    """A `Channel` for each of `indices` (None: all) of a layer.
+
+    Raises:
+        InputError: an unknown layer, one without channels, or an index out of range.
+    """
+    shapes = model.shapes(names=[model.check_layer(layer)])
+    if indices is None:
+        Channel(layer, 0).check(shapes)
+        indices = range(shapes[layer][-1])
+    objectives = [Channel(layer, index, border) for index in indices]
+    for objective in objectives:
+        objective.check(shapes)
+    return objectives

@@ -1,0 +1,72 @@
+"""Targets: what an attribution explains, as an Objective.
+
+    int | str | Objective | None  ─►  Objective
+
+A class target explains the last layer *before* its softmax or sigmoid, so that a saturated probability does not blank
+the map. A head of one sigmoid unit has two classes: 1 is its logit, 0 is minus that. None is the class that the network
+decides for.
+"""
+
+import difflib
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxviz.errors import InputError
+from jaxviz.model import IMAGE, Model
+from jaxviz.objectives import Highest, Objective, Scaled, Unit
+
+Target = Any  # int | str | Objective | None; numpy whole numbers too
+
+
+def resolve(model: Model, target: Target, count: int) -> Objective:
+    """A stack of `count` objectives: one target for all images, or one for each.
+
+    Raises:
+        InputError: no such class, a wrong number of targets, or targets of different kinds.
+    """
+    each: list = list(target) if isinstance(target, (list, tuple, np.ndarray)) else [target] * count
+    if len(each) != count:
+        raise InputError(f"one target for all images, or one for each of {count}; given: {len(each)}")
+    objectives = [_objective(model, one) for one in each]
+    if len({jax.tree.structure(objective) for objective in objectives}) > 1:
+        raise InputError("the targets of one batch must be of one kind: all classes, or all the same Objective type")
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *objectives)
+
+
+def _objective(model: Model, target: Target) -> Objective:
+    if isinstance(target, Objective):
+        names = [model.check_layer(name) for name in target.layers if name != IMAGE]
+        target.check(model.shapes(names=names))
+        return target
+    shape = model.shapes(names=[model.scores])[model.scores]
+    if len(shape) != 1:
+        raise InputError(
+            f"this network ends in {model.output}, {list(shape)}, which has no classes: "
+            "give the target as an Objective, such as jv.Channel(layer, index)"
+        )
+    if target is None:
+        return Highest(model.scores)
+    index = _class_index(model, target) if isinstance(target, str) else target
+    if isinstance(index, bool) or not hasattr(index, "__index__"):
+        raise InputError(f"a target is a class number, a class name, an Objective or None; given: {target!r}")
+    if shape[0] == 1 and model.scores != model.output:
+        if index not in (0, 1):
+            raise InputError(f"a head of one sigmoid unit has the classes 0 and 1; given: {index}")
+        return Scaled(1.0 if index == 1 else -1.0, Unit(model.scores, 0))
+    Unit(model.scores, index).check({model.scores: shape})
+    return Scaled(1.0, Unit(model.scores, int(index)))
+
+
+def _class_index(model: Model, name: str) -> int:
+    if model.labels is None:
+        raise InputError(
+            f"this model carries no class names to find {name!r} in: "
+            "give the class number, or model.replace(labels=(…)) first"
+        )
+    if name not in model.labels:
+        near = difflib.get_close_matches(name, model.labels, n=3, cutoff=0.5)
+        hint = f": did you mean {' or '.join(near)}?" if near else ""
+        raise InputError(f"no class named {name!r} among {len(model.labels)}{hint}")
+    return model.labels.index(name)

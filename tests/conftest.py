@@ -1,0 +1,66 @@
+"""Real networks and photographs, each loaded once."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the first import of TensorFlow
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jaxviz as jv
+
+
+def package(name: str) -> Path:
+    """The folder of an installed package, which is not imported."""
+    return Path(importlib.util.find_spec(name).origin).parent
+
+
+@pytest.fixture(scope="session")
+def photograph() -> Path:
+    return package("skimage") / "data" / "chelsea.png"
+
+
+@pytest.fixture(scope="session")
+def vgg() -> jv.Model:
+    """The real VGG16 convolution base, fed raw pixels as the book's ascent does."""
+    return jv.load("vgg16_demo", inputs="raw255")
+
+
+@pytest.fixture(scope="session")
+def tumor() -> jv.Model:
+    """A real classifier on the VGG16 base: 240 × 240, four classes, softmax."""
+    return jv.load("vgg16_tumor")
+
+
+@pytest.fixture(scope="session")
+def cats_and_dogs_file() -> Path:
+    return package("catsordogs") / "model.h5"
+
+
+@pytest.fixture(scope="session")
+def cats_and_dogs(cats_and_dogs_file) -> jv.Model:
+    """A real cat-or-dog CNN as Keras 2 saved it: 256 × 256 grey, one sigmoid unit."""
+    return jv.load(cats_and_dogs_file)
+
+
+@pytest.fixture(scope="session")
+def pets() -> np.ndarray:
+    """The photographs of a cat and a dog that come with it, [2 256 256 1]."""
+    folder = package("catsordogs")
+    return np.stack([jv.read_image(folder / f"test{i}.jpeg", 256, channels=1) for i in (1, 2)])
+
+
+@pytest.fixture(scope="session")
+def relative():
+    """The largest difference of two arrays, relative to the largest value of the second."""
+
+    def error(ours, theirs) -> float:
+        ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+        assert ours.shape == theirs.shape
+        return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+
+    return error

@@ -1,0 +1,107 @@
+"""One small network, written three times: as a Keras graph, in nnx and in linen, with the same weights."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+import jaxviz as jv
+from jaxviz.keras import from_net
+from weights_convert import Graph, KerasNet
+from weights_convert.layers import node
+
+SHAPE = (12, 12, 3)
+CLASSES = 5
+
+
+def keras_graph(head: str = "softmax", units: int = CLASSES) -> Graph:
+    """Convolution, pool, convolution, flatten, dense."""
+    config = {"kernel_size": (3, 3), "padding": "same", "activation": "relu"}
+    rows = [
+        ("first", "Conv2D", {"filters": 4, **config}),
+        ("pool", "MaxPooling2D", {}),
+        ("second", "Conv2D", {"filters": 6, **config}),
+        ("flat", "Flatten", {}),
+        ("head", "Dense", {"units": units, "activation": head}),
+    ]
+    sources = ["image", *(name for name, _, _ in rows)]
+    nodes = tuple(
+        node(name, kind, config, (source,)) for (name, kind, config), source in zip(rows, sources, strict=False)
+    )
+    return Graph(SHAPE, nodes)
+
+
+def keras_model(head: str = "softmax", units: int = CLASSES, seed: int = 0) -> jv.Model:
+    return from_net(KerasNet(keras_graph(head, units), rngs=nnx.Rngs(seed)))
+
+
+class Head(nnx.Module):
+    """Inherits nothing of its own to call: `Dense` below is called through it."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.dense = nnx.Linear(6 * 6 * 6, CLASSES, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.dense(x)
+
+
+class InheritedHead(Head):
+    pass
+
+
+class Nnx(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs):
+        self.first = nnx.Conv(3, 4, (3, 3), rngs=rngs)
+        self.blocks = nnx.List([nnx.Conv(4, 6, (3, 3), rngs=rngs)])
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+        self.head = InheritedHead(rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nnx.max_pool(nnx.relu(self.first(x)), (2, 2), (2, 2))
+        x = nnx.relu(self.blocks[0](x))
+        return self.head(self.dropout(x.reshape(len(x), -1)))
+
+
+class Linen(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nn.max_pool(nn.relu(nn.Conv(4, (3, 3), name="first")(x)), (2, 2), (2, 2))
+        x = nn.relu(nn.Conv(6, (3, 3), name="second")(x))
+        return nn.Dense(CLASSES, name="head")(x.reshape(len(x), -1))
+
+
+def three_of_a_kind() -> tuple[jv.Model, jv.Model, jv.Model, Nnx]:
+    """The network as KerasNet, nnx and linen models, and the nnx module itself."""
+    module = Nnx(nnx.Rngs(0))
+    net = KerasNet(keras_graph(), rngs=nnx.Rngs(1))
+    pairs = [("first", module.first), ("second", module.blocks[0]), ("head", module.head.dense)]
+    variables = {}
+    for name, layer in pairs:
+        net.layers[name].kernel[...] = layer.kernel[...]
+        net.layers[name].bias[...] = layer.bias[...]
+        variables[name] = {"kernel": layer.kernel[...], "bias": layer.bias[...]}
+    return (
+        from_net(net),
+        jv.wrap(module, image_shape=SHAPE),
+        jv.wrap(Linen(), {"params": variables}, SHAPE),
+        module,
+    )
+
+
+def image(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random(SHAPE, np.float32)
+
+
+def images(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((count, *SHAPE), np.float32)
+
+
+def linear_model(weights: np.ndarray) -> jv.Model:
+    """f(x) = w · x, two units: w · x and -2 w · x."""
+
+    def function(params, batch):
+        score = jnp.einsum("nhwc,hwc->n", batch, params)
+        return jnp.stack([score, -2 * score], axis=-1)
+
+    return jv.wrap(function, jnp.asarray(weights), weights.shape)

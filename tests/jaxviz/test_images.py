@@ -1,0 +1,199 @@
+import contextlib
+import struct
+import zlib
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import skimage
+import tensorflow as tf
+from PIL import Image
+
+from jaxviz.errors import InputError
+from jaxviz.images import FORMATS, MAX_PIXELS, RESAMPLE, read_image, resize, write_image
+
+PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
+CAT = PHOTOGRAPHS / "chelsea.png"  # 300×451, RGB
+KERAS_MODE = {3: "rgb", 1: "grayscale"}
+
+
+def files(folder: Path) -> dict[str, Path]:
+    """One small file of each kind that a photograph or a logo comes in."""
+    cat = Image.open(CAT).resize((61, 40))
+    pixels = np.asarray(cat)
+    alpha = np.dstack([pixels, np.arange(pixels[..., 0].size, dtype=np.uint8).reshape(pixels.shape[:2])])
+    turned = Image.Exif()
+    turned[0x0112] = 6  # orientation: a quarter turn
+    animation = [cat.convert("P"), cat.transpose(Image.Transpose.ROTATE_180).convert("P")]
+    saved = {
+        "rgb.png": (cat, {}),
+        "rgb.bmp": (cat, {}),
+        "rgb.webp": (cat, {}),
+        "rgba.png": (Image.fromarray(alpha), {}),
+        "grey.png": (cat.convert("L"), {}),
+        "palette.png": (cat.convert("P"), {"transparency": bytes(range(256))}),
+        "photograph.jpg": (cat, {}),
+        "grey.jpg": (cat.convert("L"), {}),
+        "cmyk.jpg": (cat.convert("CMYK"), {}),
+        "turned.jpg": (cat, {"exif": turned}),
+        "animation.gif": (animation[0], {"save_all": True, "append_images": animation[1:]}),
+    }
+    for name, (image, options) in saved.items():
+        image.save(folder / name, **options)
+    return {name: folder / name for name in saved}
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")  # Keras' conversion, not ours
+def test_every_file_is_read_as_keras_reads_it(tmp_path, channels):
+    for path in files(tmp_path).values():
+        for size in (None, (25, 33), (90, 70)):
+            expected = keras.utils.load_img(path, color_mode=KERAS_MODE[channels], target_size=size)
+            image = read_image(path, size, channels=channels)
+            assert image.dtype == np.float32
+            np.testing.assert_array_equal(image, keras.utils.img_to_array(expected) / 255, err_msg=path.name)
+
+
+@pytest.mark.parametrize("resample", RESAMPLE)
+@pytest.mark.parametrize("name", ["chelsea.png", "rocket.jpg"])
+def test_every_filter_is_keras_filter(name, resample):
+    expected = keras.utils.load_img(PHOTOGRAPHS / name, target_size=(150, 150), interpolation=resample)
+    image = read_image(PHOTOGRAPHS / name, 150, resample=resample)
+    np.testing.assert_array_equal(image, keras.utils.img_to_array(expected) / 255)
+
+
+def test_reading_does_not_warn_about_a_palette_with_transparency(tmp_path):
+    read_image(files(tmp_path)["palette.png"])  # warnings are errors here
+
+
+def test_the_size_is_height_and_width():
+    assert read_image(CAT).shape == (300, 451, 3)
+    assert read_image(CAT, (20, 30)).shape == (20, 30, 3)
+    assert read_image(str(CAT), [20, 30], channels=1).shape == (20, 30, 1)
+
+
+@pytest.mark.parametrize("size", [0, -3, (20, 0), (20, 30, 3), (10**5, 10**5)])
+def test_an_unusable_size_is_refused(size):
+    with pytest.raises(InputError, match="size must be a whole number of pixels or"):
+        read_image(CAT, size)
+
+
+def test_unknown_arguments_are_refused():
+    with pytest.raises(InputError, match="channels must be 3"):
+        read_image(CAT, channels=4)
+    with pytest.raises(InputError, match="resample must be one of nearest, bilinear"):
+        read_image(CAT, resample="cubic")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no image file '.*cat\.jpg'"):
+        read_image(tmp_path / "cat.jpg")
+
+
+def test_what_is_no_image_is_refused(tmp_path):
+    (tmp_path / "page.jpg").write_text("<html>404</html>")
+    Image.new("RGB", (4, 4)).save(tmp_path / "scan.tiff")
+    for name in ("page.jpg", "scan.tiff"):
+        with pytest.raises(InputError, match=rf"{name}' is no image in one of the formats PNG, JPEG"):
+            read_image(tmp_path / name)
+    with pytest.raises(InputError, match=r"cannot be read: .*directory"):
+        read_image(tmp_path)
+
+
+def test_a_file_that_was_cut_off_is_refused(tmp_path):
+    for name, path in files(tmp_path).items():
+        whole = path.read_bytes()
+        for kept in (0.4,) if name == "animation.gif" else (0.4, 0.98):  # from half on its first frame is whole
+            (tmp_path / f"cut {name}").write_bytes(whole[: int(kept * len(whole))])
+            with pytest.raises(InputError, match=r"cannot be read: |is no image") as caught:
+                read_image(tmp_path / f"cut {name}")
+            assert caught.value.__suppress_context__
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's, of damaged metadata
+def test_damaged_bytes_raise_nothing_else(tmp_path):
+    generator = np.random.default_rng(0)
+    for path in files(tmp_path).values():
+        whole = np.frombuffer(path.read_bytes(), np.uint8)
+        for _ in range(20):
+            damaged = whole.copy()
+            damaged[generator.integers(0, len(whole), 20)] = generator.integers(0, 256, 20)
+            path.write_bytes(damaged.tobytes())
+            with contextlib.suppress(InputError):  # or nothing: some damage only changes colours
+                read_image(path)
+
+
+@pytest.mark.parametrize("side", [9_500, 100_000])  # above the limit, and above twice the limit, where Pillow refuses
+@pytest.mark.parametrize("warnings", ["error", "ignore"])
+def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path, side, warnings, recwarn):
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    path = tmp_path / "bomb.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+    with pytest.MonkeyPatch.context() as patch:
+        if warnings == "ignore":
+            patch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # a program that switched Pillow's own limit off
+        with pytest.raises(InputError, match=f"more than {MAX_PIXELS:,} pixels"):
+            read_image(path)
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_16_bit_greys_are_refused(tmp_path, channels):
+    Image.fromarray(np.full((4, 4), 1000, np.uint16)).save(tmp_path / "xray.png")
+    with pytest.raises(InputError, match="holds 16-bit greys"):
+        read_image(tmp_path / "xray.png", channels=channels)
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 3), (5, 7)])
+def test_a_written_png_is_read_back(tmp_path, shape):
+    picture = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    write_image(tmp_path / "a.png", picture)
+    image = read_image(tmp_path / "a.png", channels=3 if len(shape) == 3 else 1)
+    np.testing.assert_array_equal(np.rint(255 * image).astype(np.uint8).reshape(shape), picture)
+
+
+def test_the_suffix_names_the_format(tmp_path):
+    picture = np.full((8, 8, 3), 200, np.uint8)
+    for suffix, name in {".png": "PNG", ".jpg": "JPEG", ".JPEG": "JPEG", ".webp": "WEBP"}.items():
+        write_image(tmp_path / f"a{suffix}", picture)
+        with Image.open(tmp_path / f"a{suffix}", formats=FORMATS) as image:
+            assert image.format == name
+    for name in ("a.tiff", "a"):
+        with pytest.raises(InputError, match="names none of the formats PNG"):
+            write_image(tmp_path / name, picture)
+
+
+@pytest.mark.parametrize("picture", [np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros(4, np.uint8)])
+def test_only_pictures_are_written(tmp_path, picture):
+    with pytest.raises(InputError, match=r"a picture is uint8 \[h w 3\] or \[h w\], got"):
+        write_image(tmp_path / "a.png", picture)
+
+
+@pytest.mark.parametrize("shape", [(14, 14), (7, 5, 3), (1, 1)])
+def test_enlarging_is_tensorflows_bilinear(shape):
+    values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    expected = tf.image.resize(values.reshape(*shape[:2], -1), (30, 61)).numpy().reshape(30, 61, *shape[2:])
+    np.testing.assert_allclose(resize(values, (30, 61)), expected, atol=1e-5)
+
+
+def test_enlarging_by_hand():
+    # Centres of the four new pixels lie at -1/4, 1/4, 3/4, 5/4 of the two old ones; outside, the edge goes on.
+    np.testing.assert_allclose(resize([[0, 4]], (1, 4)), [[0, 1, 3, 4]])
+
+
+def test_resizing_keeps_its_own_size_and_leaves_the_input():
+    values = np.random.default_rng(0).normal(size=(6, 9)).astype(np.float32)
+    before = values.copy()
+    np.testing.assert_array_equal(resize(values, (6, 9)), values)
+    resize(values, 3)
+    np.testing.assert_array_equal(values, before)
+    assert resize(values, 3).dtype == np.float32
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 4, 4, 3), (0, 4)])
+def test_resizing_refuses_other_shapes(shape):
+    with pytest.raises(InputError, match=r"values to resize are \[h w\] or \[h w c\]"):
+        resize(np.zeros(shape), 8)

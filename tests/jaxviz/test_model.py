@@ -1,0 +1,155 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from networks import SHAPE, image, images, keras_model, three_of_a_kind
+
+import jaxviz as jv
+from jaxviz.model import compute
+
+
+def test_the_same_network_has_the_same_activations_however_it_is_written(relative):
+    keras, nnx_model, linen, _ = three_of_a_kind()
+    batch = images(2)
+    ours = jv.activations(keras, batch, ["first/pre", "second/pre", "head/pre"])
+    theirs = jv.activations(nnx_model, batch, ["first", "blocks/0", "head"])
+    others = jv.activations(linen, batch, ["first", "second", "output"])
+    for a, b, c in zip(ours.values(), theirs.values(), others.values(), strict=True):
+        assert relative(b, a) < 1e-6
+        assert relative(c, a) < 1e-6
+
+
+def test_names_are_paths_in_execution_order():
+    keras, nnx_model, linen, _ = three_of_a_kind()
+    assert keras.layers == ("first", "pool", "second", "flat", "head")
+    assert keras.handles == ("first/pre", "first", "pool", "second/pre", "second", "flat", "head/pre", "head")
+    assert nnx_model.layers == ("first", "blocks/0", "dropout", "head/dense", "head", "output")
+    assert linen.layers == ("first", "second", "head", "output")
+
+
+def test_wrap_leaves_the_module_as_it_was():
+    _, model, _, module = three_of_a_kind()
+    assert module.dropout.deterministic is False
+    assert type(module.head).__name__ == "InheritedHead"
+    before = jax.tree.map(np.asarray, nnx.state(module, nnx.Param))
+    jv.activations(model, image())
+    after = jax.tree.map(np.asarray, nnx.state(module, nnx.Param))
+    jax.tree.map(np.testing.assert_array_equal, before, after)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_an_edit_changes_everything_downstream_and_is_returned(which):
+    model = three_of_a_kind()[which]
+    layer = "first"
+    plain = model(jnp.asarray(image()), [layer, model.output])
+    edited = model(jnp.asarray(image()), [layer, model.output], {layer: jnp.zeros_like})
+    assert float(jnp.abs(edited[layer]).max()) == 0 < float(jnp.abs(plain[layer]).max())
+    assert not np.allclose(edited[model.output], plain[model.output])
+    same = model(jnp.asarray(image()), [model.output], {layer: lambda a: a})
+    np.testing.assert_array_equal(same[model.output], plain[model.output])
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_only_ancestors_run(which):
+    """A head built for 12 × 12 does not stop the first layer from seeing 20 × 20."""
+    model = three_of_a_kind()[which]
+    assert model(jnp.zeros((20, 20, 3)), ["first"])["first"].shape == (20, 20, 4)
+    with pytest.raises(jv.InputError, match=r"Flatten.*12 × 12"):
+        model.shapes(20, [model.output])
+
+
+def test_a_layer_called_twice_has_two_names():
+    class Twice(nnx.Module):
+        def __init__(self):
+            self.dense = nnx.Linear(4, 4, rngs=nnx.Rngs(0))
+
+        def __call__(self, x):
+            return self.dense(self.dense(x.mean((1, 2))))
+
+    model = jv.wrap(Twice(), image_shape=(2, 2, 4))
+    assert model.layers == ("dense", "dense#2", "output")
+    acts = jv.activations(model, np.ones((2, 2, 4), np.float32))
+    np.testing.assert_array_equal(acts["dense#2"], acts["output"])
+    assert not np.allclose(acts["dense"], acts["dense#2"])
+
+
+def test_a_function_has_the_names_that_it_returns():
+    def function(scale, batch):
+        return {"half": batch / 2, "scores": scale * batch.sum((1, 2))}
+
+    model = jv.wrap(function, jnp.float32(3), (2, 2, 1))
+    acts = jv.activations(model, np.ones((2, 2, 1), np.float32))
+    assert list(acts) == ["half", "scores"]
+    np.testing.assert_allclose(acts["scores"], [12])
+    with pytest.raises(jv.InputError, match="plain function has no layers"):
+        model(jnp.ones((2, 2, 1)), ["scores"], {"half": lambda a: a})
+
+
+def test_new_parameters_and_new_images_compile_nothing():
+    model = keras_model()
+    jv.activations(model, image(), ["second"])
+    traces = compute.compiled()._cache_size()
+    changed = model.replace(params=jax.tree.map(lambda leaf: leaf + 1, model.params))
+    first = jv.activations(model, image(1), ["second"])["second"]
+    second = jv.activations(changed, image(1), ["second"])["second"]
+    assert not np.allclose(first, second)
+    assert compute.compiled()._cache_size() == traces
+
+
+def test_table_and_repr():
+    model = keras_model()
+    assert repr(model) == "<Model 5 layers, 1,419 parameters, image 12 × 12 × 3, inputs unit>"
+    lines = str(model).splitlines()
+    assert lines[1].split() == ["layer", "kind", "output", "parameters"]
+    assert lines[2].split() == ["first", "Conv2D", "12×12×4", "112"]
+    assert lines[6].split() == ["head", "Dense", "5", "1,085"]
+
+
+def test_parameters_of_wrapped_modules_are_counted_where_they_are():
+    _, nnx_model, linen, _ = three_of_a_kind()
+    counts = {layer.name: layer.parameters for layer in nnx_model.table}
+    assert counts == {"first": 112, "blocks/0": 222, "dropout": 0, "head/dense": 1085, "head": 0, "output": 0}
+    assert sum(layer.parameters for layer in linen.table) == 112 + 222 + 1085
+
+
+def test_shapes(vgg):
+    assert vgg.shapes()["block5_pool"] == (7, 7, 512)
+    assert vgg.shapes(64, ["block3_conv1"]) == {"block3_conv1": (16, 16, 256)}
+    with pytest.raises(jv.InputError, match=r"3 × 3 does not fit block3_conv1: it needs at least 4 × 4"):
+        vgg.shapes(3, ["block3_conv1"])
+
+
+def test_unknown_layer_says_what_is_near_and_what_there_is(vgg):
+    with pytest.raises(jv.InputError, match=r"no layer 'block3_conv' .*did you mean block3_conv\d.*block1_conv1, "):
+        vgg.check_layer("block3_conv")
+
+
+@pytest.mark.parametrize(
+    ("bad", "sentence"),
+    [
+        (np.zeros((12, 12), np.float32), r"an image is \[12 12 3\].*given: \[12, 12\]"),
+        (np.zeros((12, 12, 1), np.float32), r"takes images \[12 12 3\]; given: \[12, 12, 1\]"),
+        (np.zeros((2, 9, 12, 3), np.float32), r"given: \[2, 9, 12, 3\]: read it with size=\(12, 12\)"),
+        (np.zeros((0, 12, 12, 3), np.float32), "no image in an array"),
+        (np.zeros(SHAPE, np.uint8), r"floats in \[0, 1\]; given: uint8 .*image / 255"),
+        (np.full(SHAPE, 200.0), r"values in \[0, 1\]; given: 200 to 200 .*image / 255"),
+        (np.full(SHAPE, -1.0), r"given: -1 to -1$"),
+        (np.full(SHAPE, np.nan), "given: nan to nan"),
+    ],
+)
+def test_an_image_that_does_not_fit_is_one_sentence(bad, sentence):
+    with pytest.raises(jv.InputError, match=sentence):
+        jv.activations(keras_model(), bad)
+
+
+def test_wrap_says_what_it_needs():
+    _, _, linen, module = three_of_a_kind()
+    with pytest.raises(jv.InputError, match=r"image_shape=\(32, 32, 3\)"):
+        jv.wrap(module)
+    with pytest.raises(jv.InputError, match="linen module keeps its weights outside"):
+        jv.wrap(linen.forward.module, image_shape=SHAPE)
+    with pytest.raises(jv.InputError, match="no input convention 'bgr': there are unit, raw255, caffe, torch, tf"):
+        jv.wrap(module, image_shape=SHAPE, inputs="bgr")
+    with pytest.raises(jv.InputError, match="given: int"):
+        jv.wrap(3, image_shape=SHAPE)

@@ -1,0 +1,136 @@
+"""The pass over the traced gradient: the same numbers, and no slow path left in a compiled loop."""
+
+import re
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from jax import lax
+
+import jaxviz as jv
+from jaxviz import ascent, xla
+
+
+def primitives(function, *args):
+    return str(jax.make_jaxpr(function)(*args))
+
+
+LAYOUTS = [("NHWC", "HWIO", "NHWC"), ("NCHW", "OIHW", "NCHW"), ("NHWC", "OIHW", "NCHW"), ("CHWN", "IHWO", "NHWC")]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("settings", [{}, {"window_strides": (2, 2)}, {"padding": "VALID", "rhs_dilation": (2, 1)}])
+def test_a_convolution_of_any_layout_has_the_same_gradients(layout, settings, relative):
+    sizes = {"N": 2, "H": 9, "W": 8, "C": 3, "I": 3, "O": 4}
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal([sizes[axis] for axis in layout[0]], np.float32))
+    k = jnp.asarray(rng.standard_normal([3 if axis in "HW" else sizes[axis] for axis in layout[1]], np.float32))
+    settings = {"window_strides": (1, 1), "padding": "SAME", **settings}
+
+    def loss(x, k):
+        return (lax.conv_general_dilated(x, k, dimension_numbers=layout, **settings) ** 2).sum()
+
+    gradient = jax.value_and_grad(loss, argnums=0)
+    ours, theirs = xla.rewrite(gradient)(x, k), gradient(x, k)
+    assert float(ours[0]) == pytest.approx(float(theirs[0]), rel=1e-5)
+    assert relative(ours[1], theirs[1]) < 1e-5
+    specs = set(
+        re.findall(
+            r"lhs_spec=\S+ \d, \d, \d\), rhs_spec=[^)]*\), out_spec=[^)]*\)", primitives(xla.rewrite(gradient), x, k)
+        )
+    )
+    assert specs == {"lhs_spec=(0, 3, 1, 2), rhs_spec=(3, 2, 0, 1), out_spec=(0, 3, 1, 2)"}
+
+
+@pytest.mark.parametrize("window", [(2, 2), (3, 3), (2, 3)])
+@pytest.mark.parametrize("padding", ["VALID", "SAME"])
+@pytest.mark.parametrize("size", [(12, 12), (13, 11)])
+def test_a_pool_without_overlap_gives_the_gradient_to_the_first_maximum(window, padding, size):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.integers(-3, 3, (2, *size, 3)).astype(np.float32))  # full of ties, below zero too
+    w = jnp.asarray(rng.standard_normal(nn.max_pool(x, window, window, padding).shape, np.float32))
+    gradient = jax.grad(lambda x: (w * nn.max_pool(x, window, window, padding)).sum())
+    assert "select_and_scatter_add" in primitives(gradient, x)
+    assert "select_and_scatter_add" not in primitives(xla.rewrite(gradient), x)
+    np.testing.assert_array_equal(jax.jit(xla.rewrite(gradient))(x), gradient(x))
+
+
+def test_a_pool_with_overlap_is_left_alone():
+    x = jnp.asarray(np.random.default_rng(0).random((1, 9, 9, 2), np.float32))
+    gradient = jax.grad(lambda x: nn.max_pool(x, (3, 3), (2, 2)).sum())
+    assert "select_and_scatter_add" in primitives(xla.rewrite(gradient), x)
+    np.testing.assert_array_equal(xla.rewrite(gradient)(x), gradient(x))
+
+
+def bodies(x):
+    k = jnp.ones((3, 3, 2, 2)) / 9
+
+    def layer(x):
+        return nn.max_pool(nn.relu(nn.avg_pool(x, (1, 1))), (2, 2), (2, 2)) if x.shape[1] > 99 else jnp.tanh(conv(x))
+
+    def conv(x):
+        return lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    return {
+        "jit": lambda x: jax.jit(layer)(x).sum(),
+        "remat": lambda x: jax.checkpoint(layer)(x).sum(),
+        "scan": lambda x: lax.scan(lambda c, _: (layer(c), None), x, None, length=3)[0].sum(),
+        "cond": lambda x: lax.cond(x.sum() > 0, layer, lambda x: x, x).sum(),
+        "relu": lambda x: nn.relu(layer(x)).sum(),
+    }
+
+
+@pytest.mark.parametrize("name", list(bodies(jnp.zeros((1, 4, 4, 2)))))
+def test_the_pass_reaches_into_every_body(name):
+    x = jnp.asarray(np.random.default_rng(0).random((1, 4, 4, 2), np.float32))
+    gradient = jax.grad(bodies(x)[name])
+    text = primitives(xla.rewrite(gradient), x)
+    assert "rhs_spec=(2, 3, 0, 1)" in primitives(gradient, x)
+    assert "rhs_spec=(2, 3, 0, 1)" not in text
+    np.testing.assert_allclose(jax.jit(xla.rewrite(gradient))(x), gradient(x), atol=1e-6)
+
+
+def test_while_loops_are_rewritten_too():
+    k = jnp.ones((2, 2, 3, 3)) / 9
+
+    def shrink(x):  # NCHW, which XLA:CPU runs slowly in a loop
+        step = lambda x: lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=("NCHW", "OIHW", "NCHW"))  # noqa: E731
+        return lax.while_loop(lambda x: x.sum() > 1, lambda x: 0.5 * step(x), x)
+
+    x = jnp.ones((1, 2, 4, 4))
+    assert "lhs_spec=(0, 1, 2, 3)" not in primitives(xla.rewrite(shrink), x)
+    np.testing.assert_allclose(xla.rewrite(shrink)(x), shrink(x), rtol=1e-6)
+
+
+def test_no_slow_path_in_the_compiled_ascent(vgg):
+    """XLA:CPU's fast convolution is `b01f_01io->b01f`; anything else in a loop body runs element by element."""
+    recipe = jv.recipes.chollet(size=64)
+    canvas, optimizer = recipe["canvas"], recipe["optimizer"]
+    ((_, objectives),) = ascent._alike(jv.channels(vgg, "block4_conv1", [0, 1]))
+    keys = jax.random.split(jax.random.key(0), 2)
+    state = ascent._begin(canvas, optimizer, keys, None, channels=3)
+    lowered = ascent._climb.compiled().lower(vgg, objectives, keys, state, 0, 1, canvas, None, optimizer)
+    text = lowered.compile().as_text()
+    body = text[text.index("while/body") :]
+    layouts = re.findall(r"convolution\(.*?dim_labels=(\S+?),", body)
+    assert len(layouts) == 14  # 7 layers before block4_conv1, there and back; its own channel is a dot
+    assert set(layouts) == {"b01f_01io->b01f"}
+    assert "select-and-scatter" not in text
+    assert "ynn_fusion" not in text
+
+
+def test_ynnpack_is_off_where_it_would_be_wrong():
+    """jax#39103: with YNNPACK on, jaxlib 0.10.2 returns 1065369600 on some machines."""
+    matrix = jnp.ones((1024, 1024))
+    norm = xla.jit()(lambda m: jax.vmap(lambda row: jnp.sum((m @ row) ** 2))(m))
+    np.testing.assert_array_equal(norm(matrix), np.full(1024, 1024.0**3))
+    assert np.isnan(xla.jit()(jnp.max)(jnp.full((8, 8), jnp.nan)))
+
+
+def test_importing_starts_no_backend():
+    code = "import jaxviz, jax._src.xla_bridge as bridge; assert not bridge.backends_are_initialized()"
+    subprocess.run([sys.executable, "-c", code], check=True)

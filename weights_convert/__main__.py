@@ -1,0 +1,81 @@
+"""The command line: list the layers of a file, check that it loads, convert it."""
+
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import click
+
+from .architectures import ARCHITECTURES
+from .config import entries
+from .errors import KerasFileError, UnsupportedLayer
+from .load import load, read
+from .net import KerasNet
+from .safetensors import save
+
+Row = tuple[str, str, str, int]
+
+HELP = """List the layers of a Keras file, and say all that keeps it from loading.
+
+\b
+Examples:
+  python -m weights_convert cats_and_dogs_small_2.h5
+  python -m weights_convert vgg16_weights.h5 --architecture vgg16
+  python -m weights_convert model.h5 --to model.safetensors
+"""
+
+
+@click.command(help=HELP)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--architecture", type=click.Choice(list(ARCHITECTURES)), help="The graph of a file of weights only.")
+@click.option("--to", type=click.Path(path_type=Path), help="Write the network to this .safetensors file.")
+def main(file: Path, architecture: str | None, to: Path | None) -> None:
+    """Exit status 0 if the file loads, 2 if not: then one line on stderr says why, and stdout holds the details."""
+    try:
+        net = load(file, architecture)
+        click.echo(_table(_layers(net)))
+        if to is not None:
+            save(net, to)
+    except (KerasFileError, OSError, ImportError) as error:
+        if isinstance(error, UnsupportedLayer):
+            click.echo(_table(_listed(file)) + "\n")
+        reason, *details = str(error).splitlines()
+        for line in details:
+            click.echo(line)
+        click.echo(f"error: {reason}", err=True)
+        sys.exit(2)
+
+
+def _layers(net: KerasNet) -> Iterable[Row]:
+    """(name, kind, output shape, parameters) of the layers of a network."""
+    shapes, weights = dict(net.shapes), net.weights()
+    for node in net.graph.nodes:
+        _, *shape = shapes[node.name]
+        parameters = sum(math.prod(variable.shape) for variable in weights.get(node.name, {}).values())
+        yield node.name, node.kind, f"({', '.join(map(str, shape))})", parameters
+
+
+def _listed(file: Path) -> Iterable[Row]:
+    """The same of a file whose network cannot be built, and so has no shapes."""
+    saved = read(file)
+    for entry in entries(saved.config or {})[1:]:  # all but the input
+        weights = saved.weights.get(entry.name, {})
+        yield entry.name, entry.kind, "?", sum(math.prod(weight.shape) for weight in weights.values())
+
+
+def _table(rows: Iterable[Row]) -> str:
+    rows = list(rows)
+    cells: list[Sequence[str]] = [("layer", "kind", "output", "parameters")]
+    cells += [(name, kind, shape, f"{parameters:,}") for name, kind, shape, parameters in rows]
+    cells += [("total", "", "", f"{sum(parameters for *_, parameters in rows):,}")]
+    widths = [max(len(row[column]) for row in cells) for column in range(4)]
+    lines = []
+    for *words, parameters in cells:
+        left = "  ".join(word.ljust(width) for word, width in zip(words, widths, strict=False))
+        lines.append(f"{left}  {parameters.rjust(widths[3])}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m weights_convert")

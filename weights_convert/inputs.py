@@ -1,0 +1,48 @@
+"""How a network was fed: a value that maps RGB images in [0, 1] to the numbers its first layer was trained on."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The affine map `(scale · image - mean) / std`, its channels reversed first where the network was trained on BGR.
+
+    `mean` and `std` have one number for all channels, or one for each channel in the order the network sees them.
+    """
+
+    name: str
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    reverse: bool = False
+
+    def __call__(self, images: Float[Array | np.ndarray, "*batch c"]) -> Float[Array, "*batch c"]:
+        """The network's units for `images` [... c] in [0, 1].
+
+        Raises:
+            ValueError: the map has a number for each of its channels, and the images have another number of channels.
+        """
+        channels = max(len(self.mean), len(self.std))
+        if channels > 1 and images.shape[-1] != channels:
+            raise ValueError(
+                f"inputs={self.name!r} is for images of {channels} channels, these have {images.shape[-1]}; "
+                'for others use inputs="unit", "raw255" or "tf"'
+            )
+        scaled = self.scale * jnp.asarray(images)
+        ordered = scaled[..., ::-1] if self.reverse else scaled
+        return (ordered - jnp.asarray(self.mean, ordered.dtype)) / jnp.asarray(self.std, ordered.dtype)
+
+
+# The modes of Keras' `preprocess_input` (applications/imagenet_utils.py), for images in [0, 1] in place of [0, 255].
+UNIT = Inputs("unit")
+RAW255 = Inputs("raw255", scale=255.0)
+CAFFE = Inputs("caffe", scale=255.0, mean=(103.939, 116.779, 123.68), reverse=True)
+TORCH = Inputs("torch", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+TF = Inputs("tf", scale=2.0, mean=(1.0,))
+
+INPUTS = {inputs.name: inputs for inputs in (UNIT, RAW255, CAFFE, TORCH, TF)}

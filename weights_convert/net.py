@@ -1,0 +1,167 @@
+"""KerasNet: a Graph with weights, an ordinary `nnx.Module` whose every activation can be read, and edited on the way.
+
+A network runs as *steps*. Most nodes are one step; a node that ends in a non-linearity is two, `name/pre` and `name`.
+The handles of `activations` are the names of the steps, and only the ancestors of the handles asked for are run.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+from jaxtyping import Float
+
+from .errors import UnsupportedLayer
+from .graph import IMAGE, Graph, Node
+from .inputs import UNIT, Inputs
+from .layers import KINDS, Shape, activation
+
+Edits = Mapping[str, Callable[[Array], Array]]
+
+
+class Step(NamedTuple):
+    """One function of earlier results."""
+
+    function: Callable[..., Array]
+    inputs: tuple[str, ...]
+
+
+class KerasNet(nnx.Module):
+    """What a Keras file computes. Weights start random, as in any nnx.Module; `weights_convert.load` fills in a file's.
+
+    Attributes:
+        graph: the network as data.
+        inputs: how it was fed: `net(net.inputs(images))` for images in [0, 1].
+        shapes: ((layer, shape of its output), …) for a batch of 1, with None where the size of the image decides.
+        layers: {layer: its flax module} of the layers with weights.
+    """
+
+    def __init__(self, graph: Graph, inputs: Inputs = UNIT, *, rngs: nnx.Rngs):
+        self.graph = graph
+        self.inputs = inputs
+        modules: dict[str, nnx.Module] = {}
+        shapes: dict[str, Shape] = {IMAGE: (1, *graph.input_shape)}
+        for node in graph.nodes:
+            kind, sources = KINDS[node.kind], [shapes[name] for name in node.inputs]
+            try:
+                if kind.module is not None:
+                    modules[node.name] = kind.module(dict(node.config), sources[0], rngs)
+                shapes[node.name] = _output_shape(_function(node, modules), sources)
+            except (TypeError, ValueError, IndexError, ArithmeticError) as error:
+                raise UnsupportedLayer([f"{node.name}: does not fit its input {sources}: {error}"]) from error
+        self.shapes = tuple(shapes.items())
+        self.layers = nnx.Dict(modules)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All handles, in execution order."""
+        return tuple(self._steps())
+
+    @property
+    def classes(self) -> int | None:
+        """The number of units of the output, None where the output is not a vector."""
+        shape = dict(self.shapes)[self.graph.output]
+        return shape[1] if len(shape) == 2 else None
+
+    def __call__(self, images: Array | np.ndarray) -> Float[Array, "n ..."]:
+        """The output for `images` [n h w c] in the network's own units."""
+        return self.activations(images, [self.graph.output])[self.graph.output]
+
+    def activations(
+        self, images: Array | np.ndarray, names: Iterable[str], edits: Edits | None = None
+    ) -> dict[str, Float[Array, "n ..."]]:
+        """{name: activation} for `images` [n h w c] in the network's own units.
+
+        An edit maps the activation of its handle; everything downstream sees the edited value, and so does the caller.
+        What none of `names` depends on is not computed: the images may have a size that the head cannot take.
+
+        Raises:
+            ValueError: an unknown name, or images that the network cannot take.
+        """
+        names, edits, steps = tuple(names), edits or {}, self._steps()
+        self._check(images, (*names, *edits), steps)
+
+        def edited(name: str, value: Array) -> Array:
+            return edits[name](value) if name in edits else value
+
+        needed = _ancestors(steps, names)
+        found = {IMAGE: edited(IMAGE, jnp.asarray(images))}
+        for name, step in steps.items():
+            if name in needed:
+                value = step.function(*(found[source] for source in step.inputs))
+                self._check_features(name, value, images)
+                found[name] = edited(name, value)
+        return {name: found[name] for name in names}
+
+    def weights(self) -> dict[str, dict[str, nnx.Variable]]:
+        """{layer: {Keras' name of a weight: its variable}}, in the order in which Keras saves them."""
+        return {
+            node.name: {
+                name: getattr(self.layers[node.name], attribute)
+                for name, attribute in KINDS[node.kind].weights.items()
+                if getattr(self.layers[node.name], attribute) is not None
+            }
+            for node in self.graph.nodes
+            if KINDS[node.kind].weights
+        }
+
+    def _steps(self) -> dict[str, Step]:
+        steps = {}
+        for node in self.graph.nodes:
+            function, ending, inputs = _function(node, self.layers), activation(node), node.inputs
+            if ending is not None:
+                steps[f"{node.name}/pre"] = Step(function, inputs)
+                function, inputs = ending, (f"{node.name}/pre",)
+            steps[node.name] = Step(function, inputs)
+        return steps
+
+    def _check(self, images: Array | np.ndarray, names: Iterable[str], steps: Mapping[str, Step]) -> None:
+        handles = [IMAGE, *steps]
+        for name in names:
+            if name not in handles:
+                near = difflib.get_close_matches(name, handles)
+                meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+                raise ValueError(f"this network has no layer {name!r}.{meant} Its layers are: {', '.join(handles)}")
+        channels = self.graph.input_shape[2]
+        if images.ndim != 4 or images.shape[3] != channels:
+            raise ValueError(f"images of shape {images.shape}; this network takes [n h w c] with c = {channels}")
+
+    def _check_features(self, name: str, value: Array, images: Array | np.ndarray) -> None:
+        """Refuse images of another size at the Flatten that cannot take them, not at the Dense after it."""
+        features = dict(self.shapes).get(name, value.shape)[-1]
+        if features not in (value.shape[-1], None):
+            raise ValueError(
+                f"layer {name!r} has {features} features for {self.graph.input_shape}, the size that the network was "
+                f"built for, but {value.shape[-1]} for these images, {images.shape[1:]}; only the layers before it "
+                "take images of any size"
+            )
+
+
+def _function(node: Node, modules: Mapping[str, nnx.Module]) -> Callable[..., Array]:
+    """What a node computes before its non-linearity."""
+    kind = KINDS[node.kind]
+    return modules[node.name] if kind.module is not None else partial(kind.function, dict(node.config))
+
+
+def _ancestors(steps: dict[str, Step], names: Iterable[str]) -> set[str]:
+    """`names` and all that they depend on."""
+    needed = set(names)
+    for name in reversed(steps):
+        if name in needed:
+            needed.update(steps[name].inputs)
+    return needed
+
+
+def _output_shape(function: Callable[..., Array], shapes: list[Shape]) -> Shape:
+    """The shape of `function`'s result; None where an open size in `shapes` decides it, found by trying two sizes."""
+
+    def at(size: int) -> tuple[int, ...]:
+        sized = [tuple(size if length is None else length for length in shape) for shape in shapes]
+        return jax.eval_shape(function, *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in sized)).shape
+
+    return tuple(a if a == b else None for a, b in zip(at(1024), at(2048), strict=True))

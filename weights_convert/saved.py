@@ -1,0 +1,35 @@
+"""What a file holds, whatever its format: weights that are read one by one when asked for, and perhaps their graph."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One array that is still in its file: `read()` fetches it as float32, `shape` is known before."""
+
+    shape: tuple[int, ...]
+    read: Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A file's contents.
+
+    `weights` is {layer: {weight: Weight}} in the order in which Keras saved them, under today's names (`kernel`,
+    `bias`, `gamma`, `beta`, `moving_mean`, `moving_variance`); layers without weights are listed too, where the file
+    does. `config` is the Keras description of the graph, None in a file of weights only; `keras` is the major version
+    of its writer. `inputs` is how the network was fed, where the file says so.
+    """
+
+    path: Path
+    weights: Mapping[str, Mapping[str, Weight]]
+    config: Mapping[str, Any] | None = None
+    keras: int = 3
+    inputs: Inputs | None = None

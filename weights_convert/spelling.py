@@ -1,0 +1,40 @@
+"""Layer configs of Keras 1 and 2 → today's spelling. A key without a translation stays, for `layers.node` to judge."""
+
+from collections.abc import Mapping
+from typing import Any
+
+KINDS = {"Convolution2D": "Conv2D"}
+
+KEYS = {
+    "nb_filter": "filters",
+    "output_dim": "units",
+    "border_mode": "padding",
+    "subsample": "strides",
+    "dim_ordering": "data_format",
+    "bias": "use_bias",
+    "init": "kernel_initializer",
+    "W_regularizer": "kernel_regularizer",
+    "b_regularizer": "bias_regularizer",
+    "W_constraint": "kernel_constraint",
+    "b_constraint": "bias_constraint",
+    "gamma_init": "gamma_initializer",
+    "beta_init": "beta_initializer",
+    "p": "rate",
+    "alpha": "negative_slope",  # LeakyReLU until Keras 2
+}
+
+DATA_FORMATS = {"tf": "channels_last", "th": "channels_first"}
+
+
+def modern(kind: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """(kind, config) of a layer as Keras 3 would write them."""
+    today = {KEYS.get(key, key): value for key, value in config.items()}
+    if "nb_row" in today and "nb_col" in today:
+        today["kernel_size"] = [today.pop("nb_row"), today.pop("nb_col")]
+    if today.get("data_format") in DATA_FORMATS:
+        today["data_format"] = DATA_FORMATS[today["data_format"]]
+    if kind == "BatchNormalization" and today.get("mode") == 0:
+        del today["mode"]  # Keras 1: 0 is normalisation per feature, the only one there is today
+    if kind in ("Conv2D", "Convolution2D", "Dense"):
+        today.pop("input_dim", None)  # repeats what the layer before says
+    return KINDS.get(kind, kind), today
