@@ -1,0 +1,75 @@
+"""The command line: a table and exit status 0, or one line on stderr and 2."""
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+from keras import layers as L  # noqa: N812
+from keras_oracle import save, save_weights, sequential
+
+import weights_convert
+from weights_convert.__main__ import main
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def model():
+    return sequential((8, 8, 3), L.Conv2D(4, 3, name="conv"), L.Flatten(name="flat"), L.Dense(2, name="dense"))
+
+
+def test_lists_the_layers(model, tmp_path):
+    result = run(save(model, tmp_path / "m.h5"))
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "layer  kind     output     parameters",
+        "conv   Conv2D   (6, 6, 4)         112",
+        "flat   Flatten  (144)               0",
+        "dense  Dense    (2)               290",
+        "total                             402",
+    ]
+
+
+def test_converts(model, tmp_path):
+    result = run(save(model, tmp_path / "m.h5"), "--to", tmp_path / "m.safetensors")
+    assert result.exit_code == 0
+    assert weights_convert.load(tmp_path / "m.safetensors").names == ("conv", "flat", "dense")
+
+
+def test_lists_what_is_not_supported(tmp_path):
+    model = sequential((8, 8, 3), L.Conv2D(4, 3, name="conv"), L.ELU(name="elu"), L.UpSampling2D(name="up"))
+    result = run(save(model, tmp_path / "m.h5"))
+    assert result.exit_code == 2
+    assert result.stderr == "error: 2 things in this network cannot be reproduced:\n"
+    assert result.stdout.splitlines()[:5] == [
+        "layer  kind          output  parameters",
+        "conv   Conv2D        ?              112",
+        "elu    ELU           ?                0",
+        "up     UpSampling2D  ?                0",
+        "total                               112",
+    ]
+    assert "\n- elu: layers of kind ELU are not supported\n- up: layers of kind UpSampling2D are not" in result.stdout
+
+
+def test_says_in_one_line_what_is_wrong(model, tmp_path):
+    path = save_weights(model, tmp_path / "w.h5")
+    for arguments, line in [
+        ([tmp_path / "none.h5"], "none.h5 is not there; expected a file of weights\n"),
+        ([path], "its shapes fit none of them\n"),
+        ([path, "--architecture", "cats_dogs"], "(- what the network needs, + what the file has):\n"),
+    ]:
+        result = run(*arguments)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("error: ")
+        assert result.stderr.endswith(line)
+        assert result.stderr.count("\n") == 1
+
+
+def test_runs_as_a_module():
+    command = [sys.executable, "-m", "weights_convert", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("Usage: python -m weights_convert [OPTIONS] FILE")
+    assert "python -m weights_convert model.h5 --to model.safetensors" in result.stdout
