@@ -1,85 +1,226 @@
 """Class activation maps: where in the image a decision came from, as seen by one layer.
 
-    map = ReLU(sum over channels of weight × activation)
+    map = ReLU(weigh(activation [h w k], gradient of the score with respect to it [h w k]))
 
-A CAM differentiates the score with respect to an *edit* at one layer: the layer's activation as a free variable.
+A CAM differentiates the score with respect to an *edit* at one layer: the layer's activation as a free variable. The
+family shares that core; each member is one small `weigh`. Guided Grad-CAM is a product:
+`guided_gradient(model, image).values * grad_cam(model, image).values[..., None]`.
 """
 
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
-import numpy as np
-from jaxtyping import Float
+import jax.numpy as jnp
 
-from jaxviz import chunks, xla
+from jaxviz import xla
 from jaxviz.errors import InputError
-from jaxviz.model import Model
+from jaxviz.explain import BATCH, Array, Attribution, explain, score
+from jaxviz.jaxprs import depends
+from jaxviz.model import IMAGE, Model
 from jaxviz.objectives import Objective
-from jaxviz.targets import Target, resolve
+from jaxviz.targets import Target
 
+Layer = str | Sequence[str] | None
+Weigh = Callable[[jax.Array, jax.Array], jax.Array]
 
-class Attribution(NamedTuple):
-    """`values`: signed, at image size, in the score's own units. `score`: the number that they explain."""
-
-    values: Float[np.ndarray, "*n h w"] | Float[np.ndarray, "*n h w c"]
-    score: Float[np.ndarray, "*n"]
+EPSILON = 1e-7  # where a sum of activations may be zero
 
 
 def grad_cam(
-    model: Model,
-    image: Any,
-    target: Target = None,
-    *,
-    layer: str | None = None,
-    batch: int = 8,
+    model: Model, image: Any, target: Target = None, *, layer: Layer = None, relu: bool = True, batch: int = BATCH
 ) -> Attribution:
-    """An `Attribution` with a map `[h w]`, zero or positive: the regions of `image` that raise the target's score.
+    """An `Attribution` with a map `[h w]`: the regions of `image` that raise the target's score.
 
-    A channel's weight is the mean of the score's gradient over the map of `layer`; the weighted sum of channels is
-    cut at zero and enlarged bilinearly to the image's size. It is not normalised.
+    A channel's weight is the mean of the score's gradient over the layer's map; the weighted sum of channels is cut at
+    zero and enlarged bilinearly to the image's size. It is not normalised.
 
     Args:
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each.
-        layer: whose maps are weighted; None: the last convolution that the target can depend on.
+        layer: whose maps are weighted; None: the last convolution that the target can depend on. The maps of several
+            layers are each divided by their maximum, and averaged.
+        relu: keep the positive part only, as all CAMs do; False shows what speaks against the target, too.
         batch: images computed at a time.
 
     Raises:
-        InputError: an unknown layer or class, a layer without maps, an image of another shape or outside [0, 1].
+        InputError: an unknown layer or class, a layer without maps or that the target does not depend on, an image of
+            another shape or outside [0, 1].
 
     Source: Selvaraju et al. 2017, Grad-CAM, equations 1 and 2.
     """
-    images = model.check_images(image)
-    stack = images if images.ndim == 4 else images[None]
-    objectives = resolve(model, target, len(stack))
-    layer = last_convolution(model, objectives) if layer is None else model.check_layer(layer)
-    shape = model.shapes(names=[layer])[layer]
-    if len(shape) != 3:
-        raise InputError(f"{layer} has shape {list(shape)}: a CAM needs a layer with maps [h w c]")
-
-    found = chunks.over(lambda some: _cams(model, *some, layer=layer), (stack, objectives), batch)
-    return found if images.ndim == 4 else jax.tree.map(lambda leaf: leaf[0], found)
+    return _cam(_grad_cam, model, image, target, layer, relu, batch)
 
 
-@xla.jit(static=("layer",))
-def _cams(model: Model, images: jax.Array, objectives: Objective, *, layer: str) -> Attribution:
-    def cam(image: jax.Array, objective: Objective) -> Attribution:
-        def score(activation: jax.Array) -> jax.Array:
-            return objective(model(image, objective.layers, {layer: lambda _: activation[None]}))
+def _grad_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
+    weights = gradient.mean((0, 1))  # eq. 1
+    return (activation * weights).sum(-1)  # eq. 2
 
+
+def grad_cam_plus_plus(
+    model: Model, image: Any, target: Target = None, *, layer: Layer = None, relu: bool = True, batch: int = BATCH
+) -> Attribution:
+    """As `grad_cam`, for several objects of one class: positive gradients, each pixel weighted by its own share.
+
+    Source: Chattopadhay et al. 2018, Grad-CAM++, equations 10 and 19, of exp(score).
+    """
+    return _cam(_grad_cam_plus_plus, model, image, target, layer, relu, batch)
+
+
+def _grad_cam_plus_plus(activation: jax.Array, gradient: jax.Array) -> jax.Array:
+    below = 2 * gradient**2 + activation.sum((0, 1)) * gradient**3
+    share = jnp.where(below != 0, gradient**2 / jnp.where(below != 0, below, 1), 0)  # α, eq. 19
+    weights = (share * jax.nn.relu(gradient)).sum((0, 1))  # eq. 10
+    return (activation * weights).sum(-1)
+
+
+def hires_cam(
+    model: Model, image: Any, target: Target = None, *, layer: Layer = None, relu: bool = True, batch: int = BATCH
+) -> Attribution:
+    """As `grad_cam`, without averaging: each pixel of each channel has its own gradient.
+
+    Source: Draelos & Carin 2020, HiResCAM, equation 3.
+    """
+    return _cam(_hires_cam, model, image, target, layer, relu, batch)
+
+
+def _hires_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
+    return (activation * gradient).sum(-1)
+
+
+def layer_cam(
+    model: Model, image: Any, target: Target = None, *, layer: Layer = None, relu: bool = True, batch: int = BATCH
+) -> Attribution:
+    """As `hires_cam`, with the positive gradients only: sharp at early layers, too.
+
+    Source: Jiang et al. 2021, LayerCAM, equations 4 and 5.
+    """
+    return _cam(_layer_cam, model, image, target, layer, relu, batch)
+
+
+def _layer_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
+    return (activation * jax.nn.relu(gradient)).sum(-1)
+
+
+def x_grad_cam(
+    model: Model, image: Any, target: Target = None, *, layer: Layer = None, relu: bool = True, batch: int = BATCH
+) -> Attribution:
+    """As `grad_cam`, with each pixel's gradient weighted by its share of the channel's activation.
+
+    Source: Fu et al. 2020, XGrad-CAM, equation 8.
+    """
+    return _cam(_x_grad_cam, model, image, target, layer, relu, batch)
+
+
+def _x_grad_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
+    weights = (gradient * activation).sum((0, 1)) / (activation.sum((0, 1)) + EPSILON)
+    return (activation * weights).sum(-1)
+
+
+def eigen_cam(
+    model: Model, image: Any, target: Target = None, *, layer: Layer = None, relu: bool = True, batch: int = BATCH
+) -> Attribution:
+    """As `grad_cam`, whatever the target: the layer's first principal component, what it mostly sees.
+
+    A principal component has no sign; here it points where the layer is active.
+
+    Source: Muhammad & Yeasin 2020, Eigen-CAM, equation 3, with centred channels.
+    """
+    return _cam(_eigen_cam, model, image, target, layer, relu, batch)
+
+
+def _eigen_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
+    pixels = activation.reshape(-1, activation.shape[-1])
+    pixels = pixels - pixels.mean(0)
+    component = jnp.linalg.svd(pixels, full_matrices=False)[2][0]
+    values = pixels @ component
+    sign = jnp.where(values @ activation.sum(-1).ravel() < 0, -1, 1)
+    return (sign * values).reshape(activation.shape[:2])
+
+
+def score_cam(
+    model: Model, image: Any, target: Target = None, *, layer: Layer = None, relu: bool = True, batch: int = BATCH
+) -> Attribution:
+    """As `grad_cam`, without gradients: a channel's weight is the score of the image seen through its map.
+
+    Each channel's map, enlarged and scaled to [0, 1], masks the image; the softmax of the scores are the weights. One
+    forward pass for each channel: 512 at the end of VGG16.
+
+    Source: Wang et al. 2020, Score-CAM, equations 5 to 7.
+    """
+    return _cam(None, model, image, target, layer, relu, batch)
+
+
+def _cam(
+    weigh: Weigh | None, model: Model, image: Any, target: Target, layer: Layer, relu: bool, batch: int
+) -> Attribution:
+    def method(model: Model, images: Array, objectives: Objective) -> Any:
+        layers = _layers(model, objectives, layer)
+        return _cams(model, images, objectives, layers=layers, weigh=weigh, relu=relu)
+
+    return explain(method, model, image, target, batch)
+
+
+@xla.jit(static=("layers", "weigh", "relu"))
+def _cams(
+    model: Model, images: jax.Array, objectives: Objective, *, layers: tuple[str, ...], weigh: Weigh | None, relu: bool
+) -> tuple[Attribution, jax.Array]:
+    def at(layer: str, image: jax.Array, objective: Objective) -> tuple[jax.Array, jax.Array]:
+        """The map at one layer, enlarged, and whether the score moves with it."""
         activation = model(image, (layer,))[layer]
-        value, gradient = jax.value_and_grad(score)(activation)
-        weights = gradient.mean((0, 1))  # eq. 1
-        values = jax.nn.relu((activation * weights).sum(-1))  # eq. 2
-        return Attribution(jax.image.resize(values, image.shape[:2], "bilinear"), value)
+        edited = functools.partial(_edited_score, model, image, objective, layer)
+        if not depends(edited, activation):
+            raise InputError(f"the target, {', '.join(objective.layers)}, does not depend on {layer}")
+        gradient = jax.grad(edited)(activation)
+        if weigh is None:
+            masks = _unit_range(jax.image.resize(activation, (*image.shape[:2], activation.shape[-1]), "bilinear"))
+            seen = jax.lax.map(
+                lambda mask: score(model, mask[..., None] * image, objective),
+                jnp.moveaxis(masks, -1, 0),
+                batch_size=xla.BATCH[jax.default_backend()],
+            )
+            values = (activation * jax.nn.softmax(seen)).sum(-1)
+        else:
+            values = weigh(activation, gradient)
+        values = jax.nn.relu(values) if relu else values
+        return jax.image.resize(values, image.shape[:2], "bilinear"), (activation * gradient != 0).any()
 
-    return jax.vmap(cam)(images, objectives)
+    def cam(image: jax.Array, objective: Objective) -> tuple[Attribution, jax.Array]:
+        maps, sensitive = zip(*(at(layer, image, objective) for layer in layers), strict=True)
+        if len(maps) > 1:
+            maps = tuple(values / jnp.maximum(jnp.abs(values).max(), jnp.finfo(values.dtype).tiny) for values in maps)
+        values = sum(maps[1:], start=maps[0]) / len(maps)
+        return Attribution(values, score(model, image, objective)), jnp.stack(sensitive).any()
+
+    return xla.rewrite(jax.vmap(cam))(images, objectives)
+
+
+def _edited_score(model: Model, image: jax.Array, objective: Objective, layer: str, activation: jax.Array) -> jax.Array:
+    """The score of one image with the activation of `layer` replaced."""
+    return objective(model(image, objective.layers, {layer: lambda _: activation[None]}))
+
+
+def _unit_range(maps: jax.Array) -> jax.Array:
+    """Each channel of [h w k] from its minimum, 0, to its maximum, 1; a constant one is 0."""
+    low, high = maps.min((0, 1)), maps.max((0, 1))
+    return (maps - low) / jnp.where(high > low, high - low, 1)
+
+
+def _layers(model: Model, objectives: Objective, layer: Layer) -> tuple[str, ...]:
+    """The layers to look at, each of which has maps."""
+    names = [last_convolution(model, objectives)] if layer is None else [layer] if isinstance(layer, str) else layer
+    shapes = model.shapes(names=[model.check_layer(name) for name in names])
+    for name, shape in shapes.items():
+        if len(shape) != 3:
+            raise InputError(f"{name} has shape {list(shape)}: a CAM needs a layer with maps [h w c]")
+    return tuple(names)
 
 
 def last_convolution(model: Model, objective: Objective) -> str:
     """The last convolution at or before the layers that `objective` reads."""
-    end = max(model.handles.index(name) for name in objective.layers)
+    end = max(model.handles.index(name) for name in objective.layers if name != IMAGE)
     kinds = {layer.name: layer.kind for layer in model.table}
     found = [name for name in model.handles[: end + 1] if "Conv" in kinds.get(name, "")]
     if not found:

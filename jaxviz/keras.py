@@ -65,8 +65,9 @@ def from_net(
     graphdef, params = nnx.split(net)
     counts = {name: sum(leaf.size for leaf in jax.tree.leaves(nnx.state(part))) for name, part in net.layers.items()}
     table = tuple(Layer(node.name, node.kind, counts.get(node.name, 0)) for node in net.graph.nodes)
-    fed = net.inputs if inputs is None else find_inputs(inputs)
-    return Model(params, KerasForward(graphdef), fed, net.graph.input_shape, table, net.names, labels, source)
+    shape = net.graph.input_shape
+    fed = find_inputs(net.inputs if inputs is None else inputs, shape[2])
+    return Model(params, KerasForward(graphdef), fed, shape, table, net.names, labels, source)
 
 
 def decode_predictions(scores: np.ndarray, top: int = 5) -> list[Prediction] | list[list[Prediction]]:

@@ -6,7 +6,9 @@
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -86,12 +88,17 @@ class Model:
             InputError: the image is too small for a layer, or the layer needs the network's own size.
         """
         names = self.layers if names is None else tuple(names)
-        height, width, channels = self.image_shape
-        height, width = (size, size) if isinstance(size, int) else size or (height or SPARE_SIZE, width or SPARE_SIZE)
+        height, width, channels = self.image_size(size)
         found = self._shapes((height, width, channels), names)
         if found is None:
             raise InputError(f"an image of {height} × {width} does not fit {names[-1]}: {self._what_fits(names[-1])}")
         return found
+
+    def image_size(self, size: int | tuple[int, int] | None = None) -> tuple[int, int, int]:
+        """The shape `[h w c]` of an image of `size`; None: the network's own size, or 224 where it takes any."""
+        height, width, channels = self.image_shape
+        height, width = (size, size) if isinstance(size, int) else size or (height or SPARE_SIZE, width or SPARE_SIZE)
+        return height, width, channels
 
     def _what_fits(self, name: str) -> str:
         channels = self.image_shape[2]
@@ -111,7 +118,7 @@ class Model:
             raise
         except (ValueError, TypeError, ZeroDivisionError, FlaxError):  # what shape rules raise for a size that is none
             return None
-        shapes = {name: value.shape for name, value in found.items()}
+        shapes = {name: found[name].shape for name in names}  # JAX sorts the keys of a dictionary
         return None if any(0 in shape for shape in shapes.values()) else shapes
 
     def check_layer(self, name: str) -> str:
@@ -170,6 +177,19 @@ def compute(model: Model, images: jax.Array, names: tuple[str, ...]) -> Activati
     return model(images, names)
 
 
+_bounded = ContextVar("bounded", default=True)
+
+
+@contextmanager
+def out_of_range() -> Iterator[None]:
+    """Within it, images may leave [0, 1]: noise that a method adds itself is no mistake of the caller's."""
+    token = _bounded.set(False)
+    try:
+        yield
+    finally:
+        _bounded.reset(token)
+
+
 def check_values(images: np.ndarray) -> np.ndarray:
     """`images` as float32, if they are finite and within [0, 1].
 
@@ -179,7 +199,7 @@ def check_values(images: np.ndarray) -> np.ndarray:
     if not np.issubdtype(images.dtype, np.floating):
         raise InputError(f"images are floats in [0, 1]; given: {images.dtype} (for 0–255 pixels: image / 255)")
     low, high = float(images.min()), float(images.max())
-    if not (low >= 0 and high <= 1):  # also false for NaN
+    if _bounded.get() and not (low >= 0 and high <= 1):  # also false for NaN
         hint = " (for 0–255 pixels: image / 255)" if 1 < high <= 255 and low >= 0 else ""
         raise InputError(f"images have values in [0, 1]; given: {low:.4g} to {high:.4g}{hint}")
     return images.astype(np.float32)
@@ -220,7 +240,7 @@ def wrap(
         raise InputError(f"wrap takes an nnx or linen module or a function; given: {type(module).__name__}")
     kinds = forward.kinds(params, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
     table = tuple(Layer(name, kind, _count(owned, name)) for name, kind in kinds.items())
-    return Model(params, forward, find_inputs(inputs), image_shape, table, tuple(kinds))
+    return Model(params, forward, find_inputs(inputs, image_shape[2]), image_shape, table, tuple(kinds))
 
 
 def _count(owned: Mapping, name: str) -> int:
@@ -232,14 +252,17 @@ def _count(owned: Mapping, name: str) -> int:
     return sum(math.prod(value.shape) for value in own if hasattr(value, "shape"))
 
 
-def find_inputs(inputs: str | Inputs) -> Inputs:
-    """The `Inputs` of this name.
+def find_inputs(inputs: str | Inputs, channels: int) -> Inputs:
+    """The `Inputs` of this name, for images of so many channels.
 
     Raises:
-        InputError: no such convention.
+        InputError: no such convention, or one for another number of channels.
     """
-    if isinstance(inputs, Inputs):
-        return inputs
-    if inputs not in INPUTS:
+    if not isinstance(inputs, Inputs) and inputs not in INPUTS:
         raise InputError(f"no input convention {inputs!r}: there are {', '.join(INPUTS)}")
-    return INPUTS[inputs]
+    found = inputs if isinstance(inputs, Inputs) else INPUTS[inputs]
+    try:
+        found(np.zeros((1, channels), np.float32))
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return found

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
 
+from jaxviz.jaxprs import bind, is_relu
+
 # fmt: off
 _ELEMENTWISE = frozenset((
     "abs", "add", "and", "clamp", "convert_element_type", "copy", "div", "eq", "erf", "exp", "expm1", "ge", "gt",
@@ -37,10 +39,7 @@ class _Call:
     def outputs(self) -> list[Any]:
         if self.equation.primitive.name == "dynamic_slice" and self._takes_one_channel:
             return [_channel(self.inputs[0], _value(self.inputs[-1]))]
-        params = self.equation.primitive.get_bind_params(self.equation.params)
-        functions, params = params if isinstance(params, tuple) else ((), params)  # a pair before jax 0.10
-        output = self.equation.primitive.bind(*functions, *map(_value, self.inputs), **params)
-        return list(output) if self.equation.primitive.multiple_results else [output]
+        return bind(self.equation, *map(_value, self.inputs))
 
     @property
     def _takes_one_channel(self) -> bool:
@@ -106,7 +105,7 @@ def _channel(node: Any, index: Any) -> Any:
 
         if name in _ELEMENTWISE:
             return call.equation.primitive.bind(*map(same, inputs), **params)
-        if name == "custom_jvp_call" and _is_relu(params["call_jaxpr"].jaxpr):
+        if is_relu(call.equation):
             return jax.nn.relu(_channel(inputs[0], index))
         if name == "broadcast_in_dim":
             last = params["broadcast_dimensions"][-1:] == (len(shape) - 1,)
@@ -121,12 +120,6 @@ def _channel(node: Any, index: Any) -> Any:
         if name == "conv_general_dilated" and _is_plain(call.equation):
             return _one_channel_convolution(params, _value(inputs[0]), _channel(inputs[1], index))
     return lax.dynamic_slice_in_dim(_value(node), index, 1, axis=-1)
-
-
-def _is_relu(body: Jaxpr) -> bool:
-    """Whether this is `jax.nn.relu`. Any other function with a derivative of its own is left as it is."""
-    origin = body.debug_info.func_src_info
-    return origin.startswith("relu at ") and "jax/_src/nn/" in origin.replace("\\", "/")
 
 
 def _is_plain(equation: JaxprEqn) -> bool:

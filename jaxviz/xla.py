@@ -9,13 +9,15 @@ the model's code stays plain. GPU and TPU compilers do this themselves: there th
 import collections
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+from jax.extend.core import JaxprEqn
+
+from jaxviz.jaxprs import bind, run, with_rules
 
 # YNNPACK, on by default in jaxlib 0.10.2, can return wrong numbers (jax#39103) and drops NaN in a maximum.
 _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
@@ -52,56 +54,19 @@ def jit(*, static: tuple[str, ...] = (), donate: tuple[str, ...] = ()) -> Callab
 
 def rewrite(function: Callable) -> Callable:
     """`function` with the same values and no operation that XLA:CPU runs on a slow path. Not differentiable again."""
+    fast = with_rules(function, _RULES)
 
     @functools.wraps(function)
-    def fast(*args: Any) -> Any:
-        if jax.default_backend() != "cpu":
-            return function(*args)
-        jaxpr, out = jax.make_jaxpr(function, return_shape=True)(*args)
-        values = _run(jaxpr.jaxpr, jaxpr.consts, jax.tree.leaves(args))
-        return jax.tree.unflatten(jax.tree.structure(out), values)
+    def rewritten(*args: Any) -> Any:
+        return fast(*args) if jax.default_backend() == "cpu" else function(*args)
 
-    return fast
-
-
-def _run(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
-    """Evaluate a jaxpr, each equation by its rule in `_RULES`, or as it is."""
-    environment: dict[Var, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
-
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, Literal) else environment[atom]
-
-    for equation in jaxpr.eqns:
-        rule = _RULES.get(equation.primitive.name, _as_it_is)
-        outputs = rule(equation, *map(read, equation.invars))
-        environment.update(zip(equation.outvars, outputs, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
-
-
-def _as_it_is(equation: JaxprEqn, *inputs: Any) -> list[Any]:
-    """The equation itself, with the functions that it carries (the bodies of scan, while, cond, jit …) rewritten."""
-    params = {name: _rewrite_inner(value) for name, value in equation.params.items()}
-    params = equation.primitive.get_bind_params(params)
-    functions, params = params if isinstance(params, tuple) else ((), params)  # a pair before jax 0.10
-    output = equation.primitive.bind(*functions, *inputs, **params)
-    return list(output) if equation.primitive.multiple_results else [output]
-
-
-def _rewrite_inner(value: Any) -> Any:
-    if isinstance(value, ClosedJaxpr):
-        return jax.make_jaxpr(lambda *args: _run(value.jaxpr, value.consts, args))(*value.in_avals)
-    if isinstance(value, Jaxpr):  # remat's body, which has no place for constants
-        closed = _rewrite_inner(ClosedJaxpr(value, ()))
-        return value if closed.consts else closed.jaxpr
-    if isinstance(value, tuple) and any(isinstance(part, ClosedJaxpr) for part in value):
-        return tuple(map(_rewrite_inner, value))
-    return value
+    return rewritten
 
 
 def _inline(equation: JaxprEqn, *inputs: Any) -> list[Any]:
     """The body of a custom-derivative call: after differentiation its rule has done its work."""
     body = equation.params.get("call_jaxpr") or equation.params["fun_jaxpr"]
-    return _run(body.jaxpr, body.consts, inputs)
+    return run(body.jaxpr, body.consts, inputs, _RULES)
 
 
 def _convolution(equation: JaxprEqn, images: jax.Array, kernel: jax.Array) -> list[Any]:
@@ -116,7 +81,7 @@ def _convolution(equation: JaxprEqn, images: jax.Array, kernel: jax.Array) -> li
         out_spec=(0, images.ndim - 1, *range(1, images.ndim - 1)),
     )
     if layout == canonical:
-        return _as_it_is(equation, images, kernel)
+        return bind(equation, images, kernel)
     images = lax.transpose(images, [layout.lhs_spec[axis] for axis in channels_last])
     kernel = lax.transpose(kernel, [layout.rhs_spec[axis] for axis in (*spatial, 1, 0)])
     params["dimension_numbers"] = canonical
@@ -130,7 +95,7 @@ def _max_pool_backward(equation: JaxprEqn, cotangent: jax.Array, operand: jax.Ar
     window, strides = equation.params["window_dimensions"], equation.params["window_strides"]
     padding, select = equation.params["padding"], equation.params["select_prim"]
     if tuple(window) != tuple(strides) or select is not lax.ge_p:
-        return _as_it_is(equation, cotangent, operand)
+        return bind(equation, cotangent, operand)
 
     # Bring the operand to whole windows: the padding that the pool saw, and a rest that no window covers cut or added.
     whole = [count * size for count, size in zip(cotangent.shape, window, strict=True)]

@@ -37,6 +37,26 @@ def tumor() -> jv.Model:
 
 
 @pytest.fixture(scope="session")
+def tumor_in_keras(tumor):
+    """The same classifier built in Keras, up to its logits."""
+    import keras
+
+    layers = keras.layers
+    base = keras.applications.VGG16(weights=None, include_top=False, input_shape=(240, 240, 3))
+    x = layers.Flatten()(base.output)
+    x = layers.BatchNormalization(epsilon=0)(layers.Dense(64, "relu")(x))
+    x = layers.BatchNormalization(epsilon=0)(layers.Dense(128, "relu")(x))
+    model = keras.Model(base.inputs, layers.Dense(4)(layers.Dense(256, "relu")(x)))
+    theirs = [layer for layer in model.layers if layer.weights]
+    ours = [layer.name for layer in tumor.table if layer.parameters]
+    for layer, name in zip(theirs, ours, strict=True):
+        normalized = isinstance(layer, layers.BatchNormalization)
+        names = ("scale", "bias", "mean", "var") if normalized else ("kernel", "bias")
+        layer.set_weights([np.asarray(tumor.params["layers"][name][weight][...]) for weight in names])
+    return model
+
+
+@pytest.fixture(scope="session")
 def cats_and_dogs_file() -> Path:
     return package("catsordogs") / "model.h5"
 

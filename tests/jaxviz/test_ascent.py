@@ -79,7 +79,7 @@ def test_keras_ios_recipe_in_its_own_units():
     start = np.asarray(recipe["canvas"].new(jax.random.key(0), 3)) * 2 - 1
     assert -0.125 <= start.min() < -0.12
     assert 0.12 < start.max() <= 0.125
-    model = keras_model().replace(inputs=find_inputs("tf"))
+    model = keras_model().replace(inputs=find_inputs("tf", 3))
     first = np.asarray(recipe["canvas"].new(jax.random.fold_in(jax.random.key(0), 0), 3))
     moved = jv.ascend(model, jv.Channel("second/pre", 0), **recipe).image
     assert np.sqrt((((moved - first) * 2) ** 2).sum()) == pytest.approx(10, rel=1e-4)

@@ -1,10 +1,14 @@
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from networks import image, images, keras_model, linear_model, three_of_a_kind
 
 import jaxviz as jv
 from jaxviz import cam
+from jaxviz.keras import from_net
+from weights_convert import Graph, KerasNet
+from weights_convert.layers import node
 
 
 def test_against_tensorflow_on_the_real_files(cats_and_dogs, cats_and_dogs_file, pets, relative):
@@ -29,33 +33,18 @@ def test_against_tensorflow_on_the_real_files(cats_and_dogs, cats_and_dogs_file,
     assert relative(ours.values, wanted) < 1e-4
 
 
-def test_against_tensorflow_on_a_vgg16_classifier(tumor, photograph, relative):
+def test_against_tensorflow_on_a_vgg16_classifier(tumor, tumor_in_keras, photograph, relative):
     import keras
     import tensorflow as tf
 
-    base = keras.applications.VGG16(weights=None, include_top=False, input_shape=(240, 240, 3))
-    params = tumor.params["layers"]
-    layers = keras.layers
-    top = [layers.Flatten(), layers.Dense(64, "relu", name="dense"), layers.BatchNormalization(epsilon=0)]
-    top += [layers.Dense(128, "relu", name="dense_1"), layers.BatchNormalization(epsilon=0)]
-    top += [layers.Dense(256, "relu", name="dense_2"), layers.Dense(4, name="dense_3")]
-    theirs = keras.Sequential([base, *top])
-    theirs.build((None, 240, 240, 3))
-    names = {
-        "BatchNormalization": ("scale", "bias", "mean", "var"),
-        "Conv2D": ("kernel", "bias"),
-        "Dense": ("kernel", "bias"),
-    }
-    targets = [layer for layer in (*base.layers, *theirs.layers[1:]) if layer.weights]
-    ours = [layer for layer in tumor.table if layer.parameters]
-    for layer, mine in zip(targets, ours, strict=True):
-        layer.set_weights([np.asarray(params[mine.name][name][...]) for name in names[type(layer).__name__]])
     photo = jv.read_image(photograph, 240)
-    inner = keras.Model(base.inputs, [base.get_layer("block5_conv3").output, base.outputs[0]])
+    names = [layer.name for layer in tumor_in_keras.layers]
+    before = keras.Model(tumor_in_keras.inputs, tumor_in_keras.get_layer("block5_conv3").output)
     with tf.GradientTape() as tape:
-        maps, x = inner(photo[None])
-        for layer in theirs.layers[1:]:
-            x = layer(x)
+        maps = x = before(photo[None])
+        tape.watch(maps)
+        for name in names[names.index("block5_conv3") + 1 :]:
+            x = tumor_in_keras.get_layer(name)(x)
         score = x[0, 1]
     weights = tf.reduce_mean(tape.gradient(score, maps), (1, 2), keepdims=True)
     wanted = tf.image.resize(tf.nn.relu(tf.reduce_sum(maps * weights, -1, keepdims=True)), (240, 240))[0, ..., 0]
@@ -68,11 +57,11 @@ def test_a_batch_is_a_loop_with_one_target_for_each():
     model = keras_model()
     batch = images(5)
     targets = [0, 4, 2, 2, 1]
-    together = jv.grad_cam(model, batch, targets, batch=2)
+    together = jv.grad_cam(model, batch, targets, relu=False, batch=2)
     assert together.values.shape == (5, 12, 12)
     assert together.score.shape == (5,)
     for i in range(5):
-        alone = jv.grad_cam(model, batch[i], targets[i])
+        alone = jv.grad_cam(model, batch[i], targets[i], relu=False)
         assert alone.values.shape == (12, 12)
         np.testing.assert_allclose(together.values[i], alone.values, atol=1e-6)
         np.testing.assert_allclose(together.score[i], alone.score, rtol=1e-5)
@@ -81,27 +70,27 @@ def test_a_batch_is_a_loop_with_one_target_for_each():
 def test_the_score_is_the_logit_of_the_decision():
     model = keras_model()
     logits = jv.activations(model, image(), ["head/pre"])["head/pre"]
-    assert jv.grad_cam(model, image()).score == pytest.approx(logits.max(), rel=1e-5)
-    assert jv.grad_cam(model, image(), 3).score == pytest.approx(logits[3], rel=1e-5)
-    best = jv.grad_cam(model, image(), int(logits.argmax()))
-    np.testing.assert_allclose(jv.grad_cam(model, image()).values, best.values, atol=1e-7)
+    assert jv.grad_cam(model, image(), relu=False).score == pytest.approx(logits.max(), rel=1e-5)
+    assert jv.grad_cam(model, image(), 3, relu=False).score == pytest.approx(logits[3], rel=1e-5)
+    best = jv.grad_cam(model, image(), int(logits.argmax()), relu=False)
+    np.testing.assert_allclose(jv.grad_cam(model, image(), relu=False).values, best.values, atol=1e-7)
 
 
 def test_a_sigmoid_unit_has_two_classes():
     model = keras_model("sigmoid", units=1)
     logit = jv.activations(model, image(), ["head/pre"])["head/pre"][0]
-    zero, one = jv.grad_cam(model, image(), 0), jv.grad_cam(model, image(), 1)
+    zero, one = jv.grad_cam(model, image(), 0, relu=False), jv.grad_cam(model, image(), 1, relu=False)
     assert (zero.score, one.score) == (pytest.approx(-logit), pytest.approx(logit))
-    decided = jv.grad_cam(model, image())
+    decided = jv.grad_cam(model, image(), relu=False)
     np.testing.assert_allclose(decided.values, (one if logit > 0 else zero).values, atol=1e-7)
 
 
 def test_another_class_or_image_compiles_nothing():
     model = keras_model()
-    jv.grad_cam(model, image(), 0)
+    jv.grad_cam(model, image(), 0, relu=False)
     compiled = cam._cams.compiled()._cache_size()
-    jv.grad_cam(model, image(1), 3)
-    jv.grad_cam(model, image(1), np.int64(2))
+    jv.grad_cam(model, image(1), 3, relu=False)
+    jv.grad_cam(model, image(1), np.int64(2), relu=False)
     assert cam._cams.compiled()._cache_size() == compiled
 
 
@@ -146,7 +135,8 @@ def test_targets_of_a_batch_are_of_one_kind():
 
 def test_class_names():
     model = keras_model().replace(labels=("ant", "bee", "cat", "dog", "eel"))
-    np.testing.assert_array_equal(jv.grad_cam(model, image(), "cat").values, jv.grad_cam(model, image(), 2).values)
+    named, numbered = (jv.grad_cam(model, image(), target, relu=False) for target in ("cat", 2))
+    np.testing.assert_array_equal(named.values, numbered.values)
     with pytest.raises(jv.InputError, match="no class named 'cot' among 5: did you mean cat"):
         jv.grad_cam(model, image(), "cot")
 
@@ -160,3 +150,116 @@ def test_a_function_has_no_convolution_to_look_at():
     model = linear_model(np.ones((3, 3, 1), np.float32))
     with pytest.raises(jv.InputError, match="no convolution before the target"):
         jv.grad_cam(model, np.zeros((3, 3, 1), np.float32))
+
+
+# The family, written once more in NumPy from the papers: (activation [h w k], gradient [h w k]) -> map [h w].
+
+
+def plus_plus(a, g):
+    alpha = np.zeros_like(g)
+    for y, x, k in np.ndindex(*g.shape):
+        below = 2 * g[y, x, k] ** 2 + a[..., k].sum() * g[y, x, k] ** 3
+        alpha[y, x, k] = g[y, x, k] ** 2 / below if below else 0
+    return sum((alpha[..., k] * np.maximum(g[..., k], 0)).sum() * a[..., k] for k in range(a.shape[-1]))
+
+
+FORMULAS = {
+    jv.grad_cam: lambda a, g: sum(g[..., k].mean() * a[..., k] for k in range(a.shape[-1])),
+    jv.grad_cam_plus_plus: plus_plus,
+    jv.hires_cam: lambda a, g: (g * a).sum(-1),
+    jv.layer_cam: lambda a, g: (np.maximum(g, 0) * a).sum(-1),
+    jv.x_grad_cam: lambda a, g: sum(
+        (g[..., k] * a[..., k]).sum() / (a[..., k].sum() + 1e-7) * a[..., k] for k in range(a.shape[-1])
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def looked_at():
+    """A network, and what its last convolution saw and what moved the score there."""
+    model = keras_model()
+    x = jax.numpy.asarray(image())
+    activation = model(x, ["second"])["second"]
+    gradient = jax.grad(lambda a: model(x, ["head/pre"], {"second": lambda _: a[None]})["head/pre"][1])(activation)
+    return model, np.asarray(activation, np.float64), np.asarray(gradient, np.float64)
+
+
+@pytest.mark.parametrize("method", FORMULAS, ids=lambda method: method.__name__)
+def test_each_member_against_its_paper(method, looked_at, relative):
+    model, activation, gradient = looked_at
+    wanted = jax.image.resize(FORMULAS[method](activation, gradient), (12, 12), "bilinear")
+    assert relative(method(model, image(), 1, relu=False).values, wanted) < 1e-4
+    positive = np.maximum(FORMULAS[method](activation, gradient), 0)
+    if positive.any():
+        wanted = jax.image.resize(positive, (12, 12), "bilinear")
+        assert relative(method(model, image(), 1).values, wanted) < 1e-4
+
+
+def test_score_cam_against_its_paper(looked_at, relative):
+    model, activation, _ = looked_at
+    large = np.asarray(jax.image.resize(activation.astype(np.float32), (12, 12, 6), "bilinear"))
+    masks = [(m - m.min()) / (m.max() - m.min()) if m.max() > m.min() else 0 * m for m in np.moveaxis(large, -1, 0)]
+    masked = np.stack([image() * mask[..., None] for mask in masks])
+    scores = jv.activations(model, masked, ["head/pre"])["head/pre"][:, 1]
+    weights = np.exp(scores - scores.max())
+    wanted = jax.image.resize((activation * weights / weights.sum()).sum(-1), (12, 12), "bilinear")
+    assert relative(jv.score_cam(model, image(), 1, relu=False).values, wanted) < 1e-4
+
+
+def test_eigen_cam_is_the_principal_component_and_points_at_activity(looked_at, relative):
+    model, activation, _ = looked_at
+    pixels = activation.reshape(-1, 6)
+    centred = pixels - pixels.mean(0)
+    component = np.linalg.eigh(centred.T @ centred)[1][:, -1]
+    values = centred @ component
+    values *= np.sign(values @ pixels.sum(-1))
+    wanted = jax.image.resize(values.reshape(6, 6), (12, 12), "bilinear")
+    assert relative(jv.eigen_cam(model, image(), 1, relu=False).values, wanted) < 1e-4
+
+
+def test_grad_cam_is_cam_where_the_head_is_an_average():
+    """On convolution → global average → dense, Grad-CAM is CAM (Zhou et al. 2016) up to the number of pixels."""
+    rows = [
+        ("maps", "Conv2D", {"filters": 6, "kernel_size": 3, "padding": "same", "activation": "relu"}),
+        ("mean", "GlobalAveragePooling2D", {}),
+        ("head", "Dense", {"units": 3}),
+    ]
+    names = ["image", "maps", "mean"]
+    nodes = tuple(node(name, kind, config, (source,)) for (name, kind, config), source in zip(rows, names, strict=True))
+    model = from_net(KerasNet(Graph((12, 12, 3), nodes), rngs=nnx.Rngs(0)))
+    maps = jv.activations(model, image(), ["maps"])["maps"]
+    kernel = np.asarray(model.params["layers"]["head"]["kernel"][...])
+    for target in range(3):
+        found = jv.grad_cam(model, image(), target, relu=False)
+        np.testing.assert_allclose(found.values * 144, maps @ kernel[:, target], atol=1e-5)
+
+
+def test_several_layers_are_fused_at_one_scale():
+    model = keras_model()
+    fused = jv.layer_cam(model, image(), 1, layer=["first", "second"])
+    each = [jv.layer_cam(model, image(), 1, layer=layer).values for layer in ("first", "second")]
+    np.testing.assert_allclose(fused.values, sum(values / values.max() for values in each) / 2, atol=1e-6)
+
+
+def test_guided_grad_cam_is_a_product():
+    model = keras_model()
+    cam = jv.grad_cam(model, image(), 1, relu=False)
+    product = jv.guided_gradient(model, image(), 1).values * cam.values[..., None]
+    assert product.shape == (12, 12, 3)
+
+
+def test_a_layer_that_the_score_does_not_depend_on():
+    with pytest.raises(jv.InputError, match="the target, first, does not depend on second"):
+        jv.grad_cam(keras_model(), image(), jv.Channel("first", 0), layer="second")
+
+
+def test_a_blank_map_says_whether_all_speaks_against_the_target():
+    model = keras_model()
+    for target in range(5):
+        signed = jv.hires_cam(model, image(), jv.Unit("head/pre", target), layer="second", relu=False)
+        assert signed.values.any()
+    against = -1 * jv.Channel("second", int(jv.activations(model, image(), ["second"])["second"].mean((0, 1)).argmax()))
+    with pytest.warns(jv.BlankMap, match="speaks against the target.*relu=False"):
+        assert not jv.grad_cam(model, image(), against, layer="second").values.any()
+    with pytest.warns(jv.BlankMap, match="the score does not move"):
+        jv.grad_cam(model, 0 * image(), jv.Channel("second", 0), layer="second")

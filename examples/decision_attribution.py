@@ -1,0 +1,51 @@
+"""Where in a photograph does a decision come from?
+
+    python examples/decision_attribution.py
+    python examples/decision_attribution.py cats_and_dogs_small_2.h5 dog.jpg
+    python examples/decision_attribution.py vgg16 mello.jpg
+
+Without arguments: a small cats-and-dogs network and a photograph of a dog, both from the package catsordogs.
+After Chollet, Deep Learning with Python (2017), 5.4.3; Selvaraju et al. 2017, Grad-CAM.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import jaxviz as jv
+from jaxviz.demo import package_file
+
+OUT = Path(__file__).parent / "out"
+
+
+def main(file: str | None = None, photo: str | None = None) -> None:
+    OUT.mkdir(exist_ok=True)
+    photo = photo or package_file("catsordogs", "test2.jpeg", extra="test")
+    model = jv.load(file or package_file("catsordogs", "model.h5", extra="test"))
+    print(repr(model))
+
+    # What the network thinks it is looking at.
+    height, width, colours = model.image_shape
+    image = jv.read_image(photo, size=(height or 224, width or 224), channels=colours)
+    scores = jv.predict(model, image)
+    if scores.shape == (1000,):
+        for class_ in jv.decode_predictions(scores):
+            print(f"{class_.score:.4f}  {class_.name}")
+    elif scores.shape == (1,):
+        print(f"{scores[0]:.4f}  class 1: the dog, where the network was trained on folders named cats and dogs")
+    else:
+        print(f"{scores.max():.4f}  class {np.argmax(scores)}")
+
+    # Which parts of the image speak for that decision: each channel of the last convolution, weighted by how much the
+    # score grows with it. The score is the one before the softmax or sigmoid, so that certainty does not blank the map.
+    cam = jv.grad_cam(model, image)
+    jv.show_maps({"Grad-CAM": cam}).savefig(OUT / "map.png")
+
+    # The same over the photograph, at the photograph's own size.
+    jv.show_overlay(jv.read_image(photo), cam, cmap="viridis", weight=0.5).savefig(OUT / "decision.png")
+    print(f"the pictures are in {OUT}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,316 @@
+"""Attributions by gradient: how the score changes with each pixel.
+
+Everything here is one gradient, `d score / d image`, with image values in [0, 1], and something built on it: along a
+path, under noise, or with another backward rule for ReLU. On a linear network f(x) = w · x all of them know the answer.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Key
+
+from jaxviz import chunks, xla
+from jaxviz.errors import InputError
+from jaxviz.explain import BATCH, Array, Attribution, explain, explain_each, score, scores
+from jaxviz.jaxprs import bind, is_relu, with_rules
+from jaxviz.model import Model, out_of_range
+from jaxviz.objectives import Objective
+from jaxviz.targets import Target
+
+
+def gradient(model: Model, image: Any, target: Target = None, *, batch: int = BATCH) -> Attribution:
+    """An `Attribution` with the gradient `[h w c]` of the target's score: how fast it rises with each value.
+
+    Args:
+        image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
+        target: a class number or name, an Objective, or None for the class that the network decides for; for a
+            batch, one for all or a list with one for each. Classes are explained before their softmax or sigmoid.
+        batch: images computed at a time.
+
+    Raises:
+        InputError: an unknown class, an image of another shape or outside [0, 1].
+
+    Source: Simonyan et al. 2013, Deep inside convolutional networks, section 3.
+    """
+    return explain(_gradients, model, image, target, batch)
+
+
+@xla.jit()
+def _gradients(model: Model, images: jax.Array, objectives: Objective) -> tuple[Attribution, jax.Array]:
+    return _rewritten(score, model, images, objectives)
+
+
+def _rewritten(
+    function: Callable, model: Model, images: jax.Array, objectives: Objective
+) -> tuple[Attribution, jax.Array]:
+    """The gradient of `function`, a score, for each image of a batch, and whether it is anything but zero."""
+
+    @xla.rewrite
+    @jax.vmap
+    def one(image: jax.Array, objective: Objective) -> tuple[Attribution, jax.Array]:
+        value, values = jax.value_and_grad(function, argnums=1)(model, image, objective)
+        return Attribution(values, value), (values != 0).any()
+
+    return one(images, objectives)
+
+
+def input_x_gradient(
+    model: Model, image: Any, target: Target = None, *, baseline: Any = 0.0, batch: int = BATCH
+) -> Attribution:
+    """As `gradient`, times how far each value is from `baseline`: its share in the score, to first order.
+
+    Args:
+        baseline: what counts as nothing, in the image's units: a number (0 is black), a colour [c] or an image [h w c].
+
+    Source: Shrikumar et al. 2016, Not just a black box, section 2.
+    """
+    found = gradient(model, image, target, batch=batch)
+    images = model.check_images(image)
+    return found._replace(values=found.values * (images - _baseline(baseline, images.shape[-3:])))
+
+
+class PathAttribution(NamedTuple):
+    """An attribution that should add up: `values` sum to `score - baseline_score`, all but `gap`."""
+
+    values: Float[Array, "*n h w c"]
+    score: Float[Array, "*n"]
+    baseline_score: Float[Array, "*n"]
+
+    @property
+    def gap(self) -> Float[np.ndarray, "*n"]:
+        """By how much the values miss the change in score, relative to it: an estimate of the path's coarseness."""
+        change = np.asarray(self.score - self.baseline_score)
+        missed = np.abs(np.asarray(self.values).sum((-3, -2, -1)) - change)
+        return np.asarray(missed / np.where(change == 0, 1, np.abs(change)))
+
+
+def _gauss_legendre(steps: int) -> tuple[np.ndarray, np.ndarray]:
+    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    return (nodes + 1) / 2, weights / 2
+
+
+def _midpoint(steps: int) -> tuple[np.ndarray, np.ndarray]:
+    return (np.arange(steps) + 0.5) / steps, np.full(steps, 1 / steps)
+
+
+def _trapezoid(steps: int) -> tuple[np.ndarray, np.ndarray]:
+    weights = np.full(steps, 1 / max(steps - 1, 1))
+    weights[[0, -1]] /= 2
+    return np.linspace(0, 1, steps), weights / weights.sum()
+
+
+def _right(steps: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.arange(1, steps + 1) / steps, np.full(steps, 1 / steps)
+
+
+RULES = {"gauss_legendre": _gauss_legendre, "midpoint": _midpoint, "trapezoid": _trapezoid, "right": _right}
+
+
+def integrated_gradients(
+    model: Model,
+    image: Any,
+    target: Target = None,
+    *,
+    baseline: Any = 0.0,
+    steps: int = 64,
+    rule: str = "gauss_legendre",
+    batch: int | None = None,
+) -> PathAttribution:
+    """A `PathAttribution`: each value's share in what the score gains on the straight way from a baseline.
+
+    The mean gradient along the path, times the way: the shares add up to the gain, but for `.gap` of it.
+
+    Args:
+        baseline: where the path starts, in the image's units: a number (0 is black), a colour [c] or an image [h w c].
+        steps: points on the path, each one gradient.
+        rule: where they are: "gauss_legendre", "midpoint", "trapezoid" (both ends), "right" (the paper's).
+        batch: points computed at a time; default by device.
+
+    Source: Sundararajan et al. 2017, Axiomatic attribution for deep networks, equations 1 and 3.
+    """
+    if rule not in RULES:
+        raise InputError(f"no rule {rule!r}: there are {', '.join(RULES)}")
+    if steps < 1:
+        raise InputError(f"a path needs at least one step; given: steps={steps}")
+    points, weights = RULES[rule](steps)
+    size = min(batch or xla.BATCH[jax.default_backend()], steps)
+
+    def one(image: Array, objective: Objective, _: int) -> tuple[PathAttribution, bool]:
+        start = _baseline(baseline, image.shape)
+        total = np.zeros(image.shape, np.float32)
+        for (where, weight), real in chunks.chunks((points, weights), size):
+            weight[real:] = 0
+            total += np.asarray(_path(model, image, start, objective, where, weight))
+        ends = np.asarray(scores(model, np.stack([image, start]), objective))
+        return PathAttribution(total * (image - start), ends[0], ends[1]), bool(total.any())
+
+    return explain_each(one, model, image, target)
+
+
+@xla.jit()
+def _path(model: Model, image: Any, start: Any, objective: Objective, where: Any, weight: Any) -> jax.Array:
+    """The weighted sum of the gradients at some points of a path."""
+    points = start + where[:, None, None, None].astype(jnp.float32) * (image - start)
+    objectives = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(points), *jnp.shape(leaf))), objective)
+    (values, _), _ = _rewritten(score, model, points, objectives)
+    return jnp.einsum("s,shwc->hwc", weight.astype(jnp.float32), values)
+
+
+def _baseline(baseline: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """A baseline as an image of `shape`.
+
+    Raises:
+        InputError: another shape.
+    """
+    array = np.asarray(baseline, np.float32)
+    if array.shape not in ((), shape[-1:], shape):
+        raise InputError(
+            f"a baseline is a number, a colour [{shape[-1]}] or an image {list(shape)}; given: {list(array.shape)}"
+        )
+    return np.broadcast_to(array, shape)
+
+
+def smooth(
+    explain: Callable[[np.ndarray], Any],
+    image: Any,
+    *,
+    key: Key[jax.Array, ""] | None = None,
+    samples: int = 25,
+    noise: float | int = 0.15,
+    form: str = "mean",
+    batch: int = 32,
+) -> Any:
+    """What `explain` returns, averaged over noisy copies of the image. Any attribution can be smoothed.
+
+        jv.smooth(lambda x: jv.gradient(model, x, 3), image)       SmoothGrad
+        jv.smooth(lambda x: jv.grad_cam(model, x, 3), image)       smooth Grad-CAM
+
+    `samples=1, noise=0` is `explain` itself. Name the target: None would be decided anew for each noisy copy.
+
+    Args:
+        explain: from a batch `[b h w c]` to an Attribution with as many; it may see values outside [0, 1].
+        image: `[h w c]`, or a batch, whose leading axis the results keep.
+        key: of the noise, folded with each image's and each sample's position; default `jax.random.key(0)`.
+        noise: its standard deviation, in the image's units.
+        form: of the values: "mean", "squared" (the mean of squares, SmoothGrad²), or "variance" (VarGrad).
+        batch: noisy copies made at a time.
+
+    Source: Smilkov et al. 2017, SmoothGrad; Hooker et al. 2019 (squared); Adebayo et al. 2018 (variance).
+    """
+    if samples < 1 or noise < 0:
+        raise InputError(f"smoothing takes samples ≥ 1 and noise ≥ 0; given: samples={samples}, noise={noise}")
+    if form not in ("mean", "squared", "variance"):
+        raise InputError(f"no form {form!r}: there are mean, squared, variance")
+    images = np.asarray(image)
+    key = jax.random.key(0) if key is None else key
+    many = images.ndim == 4
+    smoothed = [
+        _smooth(explain, one, jax.random.fold_in(key, i), samples, noise, form, batch)
+        for i, one in enumerate(images if many else images[None])
+    ]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *smoothed) if many else smoothed[0]
+
+
+def _smooth(
+    explain: Callable, image: np.ndarray, key: jax.Array, samples: int, noise: float | int, form: str, batch: int
+) -> Any:
+    total: Any = None
+    squares: Any = 0.0
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(samples))
+    with out_of_range():
+        for first in range(0, samples, batch):
+            found = explain(np.asarray(_noisy(image, keys[first : first + batch], noise)))
+            sums = jax.tree.map(lambda leaf: leaf.sum(0), found)
+            total = sums if total is None else jax.tree.map(np.add, total, sums)
+            squares = squares + (found.values**2).sum(0)
+    mean = jax.tree.map(lambda leaf: leaf / samples, total)
+    if form == "mean":
+        return mean
+    squared = squares / samples
+    return mean._replace(values=squared if form == "squared" else np.maximum(squared - mean.values**2, 0))
+
+
+@xla.jit()
+def _noisy(image: Any, keys: jax.Array, noise: Any) -> jax.Array:
+    return jax.vmap(lambda key: image + noise * jax.random.normal(key, image.shape))(keys)
+
+
+def guided_gradient(model: Model, image: Any, target: Target = None, *, batch: int = BATCH) -> Attribution:
+    """As `gradient`, with a backward pass that keeps only what is positive at every ReLU, there and back.
+
+    Crisp pictures, but hardly an explanation: they change little with the class, or when the network's upper layers
+    are made random (Adebayo et al. 2018, Sanity checks for saliency maps).
+
+    Raises:
+        InputError: as `gradient`; also a network without a ReLU.
+
+    Source: Springenberg et al. 2014, Striving for simplicity, section 3.4.
+    """
+    return _with_relu(guided_relu, model, image, target, batch)
+
+
+def deconvnet(model: Model, image: Any, target: Target = None, *, batch: int = BATCH) -> Attribution:
+    """As `guided_gradient`, but every ReLU lets all of the positive gradient back, whether or not it was on.
+
+    It fails the same sanity checks (Adebayo et al. 2018).
+
+    Source: Zeiler & Fergus 2013, Visualizing and understanding convolutional networks, section 2.1.
+    """
+    return _with_relu(deconvnet_relu, model, image, target, batch)
+
+
+@jax.custom_vjp
+def guided_relu(x: jax.Array) -> jax.Array:
+    return jax.nn.relu(x)
+
+
+guided_relu.defvjp(lambda x: (jax.nn.relu(x), x > 0), lambda on, g: (jnp.where(on, jax.nn.relu(g), 0),))
+
+
+@jax.custom_vjp
+def deconvnet_relu(x: jax.Array) -> jax.Array:
+    return jax.nn.relu(x)
+
+
+deconvnet_relu.defvjp(lambda x: (jax.nn.relu(x), None), lambda _, g: (jax.nn.relu(g),))
+
+
+def _with_relu(relu: Callable, model: Model, image: Any, target: Target, batch: int) -> Attribution:
+    def method(model: Model, images: Array, objectives: Objective) -> Any:
+        return _relu_gradients(model, images, objectives, relu=relu)
+
+    return explain(method, model, image, target, batch)
+
+
+@xla.jit(static=("relu",))
+def _relu_gradients(
+    model: Model, images: jax.Array, objectives: Objective, *, relu: Callable
+) -> tuple[Attribution, jax.Array]:
+    return _rewritten(replace_relu(score, relu), model, images, objectives)
+
+
+def replace_relu(function: Callable, relu: Callable) -> Callable:
+    """`function` with `relu` in place of every `jax.nn.relu`, in any model: the traced function is what is edited.
+
+    Raises:
+        InputError: when called, if there is none.
+    """
+
+    def replaced(*args: Any) -> Any:
+        met = []
+
+        def rule(equation: Any, *inputs: Any) -> list[Any]:
+            if not is_relu(equation):
+                return bind(equation, *inputs)
+            met.append(equation)
+            return [relu(*inputs)]
+
+        result = with_rules(function, {"custom_jvp_call": rule})(*args)
+        if not met:
+            raise InputError("no ReLU on the way to this target: guided gradients and deconvnets are about ReLUs")
+        return result
+
+    return replaced

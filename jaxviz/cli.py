@@ -1,0 +1,279 @@
+"""The command line: a Keras file (and a photograph) in, pictures out."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import jax
+import numpy as np
+
+import jaxviz as jv
+from jaxviz import demo, rgb
+from jaxviz.cam import last_convolution
+from jaxviz.images import resize
+from jaxviz.model import SPARE_SIZE
+from weights_convert import ARCHITECTURES, CAFFE, INPUTS, RAW255, KerasFileError
+
+TOP = 5  # classes of a prediction that are printed
+
+# What a person can get wrong. Anything else is a bug, and shows its traceback.
+BAD_INPUT = (jv.InputError, KerasFileError, OSError, ImportError)
+
+
+class OneLine(click.Group):
+    """Commands whose bad input ends in exit status 2 and one line on stderr; the details, if any, are on stdout."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            asked = error.ctx or ctx
+            self._stop(f"{error.format_message()} See: {asked.command_path} --help", status=2)
+        except BAD_INPUT as error:
+            self._stop(str(error), status=2)
+        except KeyboardInterrupt:
+            self._stop("stopped", status=130)  # 128 + SIGINT, as a shell has it
+
+    @staticmethod
+    def _stop(message: str, status: int) -> None:
+        reason, *details = message.splitlines()
+        for line in details:
+            click.echo(line)
+        click.echo(f"jaxviz: {reason}", err=True)
+        raise click.exceptions.Exit(status)
+
+
+class Style(NamedTuple):
+    """How a source climbs (`recipe`) and what it does with the images: the pixels it cuts off and the contrast."""
+
+    recipe: Callable[..., jv.recipes.Recipe]
+    size: int
+    border: int  # of the objective, in pixels of the layer
+    crop: int  # of the picture, on each side
+    std: float
+
+
+STYLES = {
+    "chollet": Style(jv.recipes.chollet, size=64, border=0, crop=0, std=0.1),
+    "keras_io": Style(jv.recipes.keras_io, size=180, border=2, crop=25, std=0.15),
+}
+
+
+def network(command: Callable) -> Callable:
+    """The argument FILE, how to load it, and where the pictures go: what all commands on a network share."""
+    for decorate in (
+        click.option("--out", type=click.Path(path_type=Path), default="pictures", show_default=True, help="A folder."),
+        click.option("--inputs", type=click.Choice(list(INPUTS)), help="What it was fed with. Default: its own."),
+        click.option("--architecture", type=click.Choice(list(ARCHITECTURES)), help="The graph of a file of weights."),
+        click.argument("file"),
+    ):
+        command = decorate(command)
+    return command
+
+
+# An unknown option before the command is then an unknown command, which is refused in one line.
+@click.group(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"], "ignore_unknown_options": True})
+@click.version_option(package_name="jaxviz-engine", prog_name="jaxviz")
+def main() -> None:
+    """See what a convolutional network sees.
+
+    FILE is a Keras .h5 file, or vgg16 or vgg16_notop (downloaded once), or vgg16_demo or vgg16_tumor (real weights that
+    come with the extra "demo").
+
+    \b
+    Examples:
+      jaxviz demo
+      jaxviz activations cats_and_dogs_small_2.h5 cat.jpg
+      jaxviz filters vgg16_demo --layer block3_conv1
+      jaxviz gradcam vgg16 elephants.jpg
+    """
+
+
+@main.command("demo")
+@click.option("--out", type=click.Path(path_type=Path), default="pictures", show_default=True, help="A folder.")
+def show_demo(out: Path) -> None:
+    """Make a page on the real VGG16 and a cat.
+
+    Needs the extra "demo", but no download; takes 2 minutes on 2 cores.
+
+    \b
+    Example:
+      jaxviz demo --out pictures
+    """
+    click.echo(f"open {demo.run(out, click.echo)}")
+
+
+@main.command()
+@network
+@click.argument("photo")
+@click.option("--layer", "layers", multiple=True, help="Repeatable. Default: every layer that has maps.")
+@click.option("--channel", type=int, help="Show this channel alone, larger.")
+def activations(
+    file: str, photo: str, layers: tuple[str, ...], channel: int | None, out: Path, **loading: str | None
+) -> None:
+    """Draw what each layer makes of PHOTO.
+
+    One picture a layer, with all its channels; a channel that is constant is black.
+
+    \b
+    Examples:
+      jaxviz activations cats_and_dogs_small_2.h5 cat.jpg
+      jaxviz activations vgg16_demo cat.jpg --layer block1_conv1 --layer block5_conv3
+      jaxviz activations vgg16_demo cat.jpg --layer block1_conv2 --channel 30
+    """
+    model = jv.load(file, **loading)
+    shapes = model.shapes()
+    names = layers or [name for name in model.layers if len(shapes[name]) == 3]
+    if channel is not None:
+        for name in names:
+            jv.channels(model, name, [channel])  # refuses all that is out of range before anything is written
+    found = jv.activations(model, _read(model, photo), names)
+    for name in names:
+        path = _path(out, "activations", name, *([] if channel is None else [channel]))
+        jv.show_activations({name: found[name]}, channel=channel).savefig(path)
+        click.echo(path)
+
+
+@main.command()
+@network
+@click.option("--layer", "layers", multiple=True, help="Repeatable. Default: the last convolution.")
+@click.option("--channel", "indices", type=int, multiple=True, help="Repeatable. Default: as many as fill the grid.")
+@click.option("--recipe", type=click.Choice(list(STYLES)), default="chollet", show_default=True, help="Whose ascent.")
+@click.option("--size", type=click.IntRange(min=1), help="Pixels. Default: 64 (chollet), 180 (keras_io).")
+@click.option("--steps", type=click.IntRange(min=1), help="Default: 40 (chollet), 30 (keras_io).")
+@click.option("--step", type=float, help="Length of a step. Default: 1.0 (chollet), 10.0 (keras_io).")
+@click.option("--columns", type=click.IntRange(min=1), default=8, show_default=True, help="Pictures in a row.")
+@click.option("--rows", type=click.IntRange(min=1), default=8, show_default=True, help="Rows of pictures.")
+@click.option("--margin", type=click.IntRange(min=0), default=5, show_default=True, help="Pixels between pictures.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Of the noise that the ascent starts from.")
+def filters(
+    file: str,
+    layers: tuple[str, ...],
+    indices: tuple[int, ...],
+    recipe: str,
+    size: int | None,
+    steps: int | None,
+    step: float | None,
+    columns: int,
+    rows: int,
+    margin: int,
+    seed: int,
+    out: Path,
+    **loading: str | None,
+) -> None:
+    """Draw what each filter looks for.
+
+    One grid a layer, row by row: for each filter the image that excites it most, found by gradient ascent from noise.
+    Chollet's ascent feeds raw pixels: with it, VGG16 is loaded as --inputs raw255 unless you say otherwise. Any other
+    network keeps its own inputs. Ctrl-C writes the filters that are finished.
+
+    \b
+    Examples:
+      jaxviz filters vgg16_demo --layer block3_conv1
+      jaxviz filters vgg16_demo --layer block3_conv1 --channel 27 --size 150 --steps 1000 --step 0.1
+      jaxviz filters cats_and_dogs_small_2.h5 --recipe keras_io
+    """
+    model = jv.load(file, **loading)
+    if recipe == "chollet" and loading["inputs"] is None and model.inputs == CAFFE:
+        model = replace(model, inputs=RAW255)
+    style = STYLES[recipe]
+    size = style.size if size is None else size
+    if size <= 2 * style.crop:
+        raise jv.InputError(f"{recipe} cuts {style.crop} pixels off each side: --size {size} leaves nothing")
+    given = {"steps": steps, "step": step}
+    settings = style.recipe(size=size, **{name: value for name, value in given.items() if value is not None})
+
+    for name in layers or [last_convolution(model, jv.Highest(model.scores))]:
+        objectives = jv.channels(model, name, indices or None, border=style.border)
+        if not indices:
+            objectives = objectives[: rows * columns]
+        path = _path(out, "filters", name, *(indices if len(indices) == 1 else ()))
+        click.echo(f"{name}: {len(objectives)} filters, {settings['steps']} steps")
+        try:
+            found = jv.sweep(model, objectives, key=jax.random.key(seed), **settings)
+        except jv.Interrupted as interrupted:
+            click.echo(f"{name}: {len(interrupted.positions)} of {len(objectives)} filters are finished")
+            if interrupted.finished:
+                _write_grid(path, interrupted.finished.image, style, columns, margin)
+            raise
+        _write_grid(path, found.image, style, columns, margin)
+
+
+@main.command()
+@network
+@click.argument("photo")
+@click.option(
+    "--target", help="A class number or name, or LAYER:CHANNEL. Default: the class that the network decides for."
+)
+@click.option("--layer", help="Whose maps are weighted. Default: the last convolution before the target.")
+@click.option("--cmap", default="viridis", show_default=True, help="One of matplotlib's colour maps, such as jet.")
+@click.option("--weight", type=float, default=0.5, show_default=True, help="Of the colours over the photograph.")
+def gradcam(
+    file: str, photo: str, target: str | None, layer: str | None, cmap: str, weight: float, out: Path, **loading: Any
+) -> None:
+    """Draw where in PHOTO a decision comes from.
+
+    Prints the decision, and draws Grad-CAM's map over the photograph at the photograph's own size.
+
+    \b
+    Examples:
+      jaxviz gradcam vgg16 mello.jpg --target cornet
+      jaxviz gradcam cats_and_dogs_small_2.h5 cat.jpg --target 0 --cmap jet --weight 0.4
+      jaxviz gradcam vgg16_demo cat.jpg --target block5_conv3:286 --layer block5_conv2
+    """
+    model = jv.load(file, **loading)
+    image, photograph = _read(model, photo), jv.read_image(photo)
+    wanted = None if target is None else _target(model, target)
+    scores = jv.predict(model, image)
+    if scores.ndim == 1:
+        for line in _best(model, scores):
+            click.echo(line)
+    elif not isinstance(wanted, jv.Objective):
+        raise jv.InputError(f"{file} ends in {model.output}, which has no classes: give --target LAYER:CHANNEL")
+    cam = jv.grad_cam(model, image, wanted, layer=layer)
+    if not cam.values.any():
+        click.echo("the map is zero everywhere: nothing that this layer sees speaks for the target")
+    path = _path(out, "gradcam", Path(photo).stem)
+    values = resize(cam.values, photograph.shape[:2])
+    jv.write_image(path, rgb.overlay(photograph, values, cmap, weight))
+    click.echo(path)
+
+
+def _read(model: jv.Model, photo: str) -> np.ndarray:
+    """The photograph as the network takes it."""
+    height, width, channels = model.image_shape
+    return jv.read_image(photo, (height or SPARE_SIZE, width or SPARE_SIZE), channels=channels)
+
+
+def _write_grid(path: Path, images: np.ndarray, style: Style, columns: int, margin: int) -> None:
+    """The images of an ascent `[n h w c]` as its source shows them, side by side."""
+    inner = slice(style.crop, -style.crop or None)
+    pictures = np.stack([rgb.stretch(image[inner, inner], style.std) for image in images])
+    jv.write_image(path, rgb.tile(pictures, min(columns, len(pictures)), margin))
+    click.echo(path)
+
+
+def _target(model: jv.Model, target: str) -> int | str | jv.Objective:
+    """A target as it is written on the command line: "386", "African_elephant" or "block5_conv3:27"."""
+    if place := re.fullmatch(r"(.+):(\d+)", target):
+        name, index = model.check_layer(place[1]), int(place[2])
+        maps = len(model.shapes(names=[name])[name]) == 3
+        return jv.Channel(name, index) if maps else jv.Unit(name, index)
+    return int(target) if re.fullmatch(r"-?\d+", target) else target
+
+
+def _best(model: jv.Model, scores: np.ndarray) -> Iterator[str]:
+    """One line for each of the TOP classes, best first."""
+    if len(scores) == 1 and model.scores != model.output:  # one sigmoid unit: the probability of class 1
+        scores = np.array([1 - scores[0], scores[0]])
+    for index in np.argsort(-scores, kind="stable")[:TOP]:
+        yield f"{scores[index]:.4f}  class {index}" + (f", {model.labels[index]}" if model.labels else "")
+
+
+def _path(out: Path, *words: Any) -> Path:
+    """A PNG in the folder `out`, which is made; a nested layer's name, `model/conv`, is no path."""
+    out.mkdir(parents=True, exist_ok=True)
+    return out / ("_".join(map(str, words)).replace("/", "_") + ".png")

@@ -1,0 +1,105 @@
+"""What every attribution does around its formula: check the image, find the target, go through the batch, look back.
+
+A *method* is `(model, images [b h w c], objectives [b]) -> (Attribution [b], sensitive [b])`; `explain` makes the
+public function of it.
+"""
+
+import itertools
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxviz import chunks, xla
+from jaxviz.errors import InputError
+from jaxviz.model import Model
+from jaxviz.objectives import Objective
+from jaxviz.targets import Target, resolve
+
+BATCH = 8  # images at a time
+Array = np.ndarray | jax.Array  # numpy in results, JAX inside
+
+
+class Attribution(NamedTuple):
+    """`values`: signed, at image size, in the score's own units. `score`: the number that they explain."""
+
+    values: Float[Array, "*n h w"] | Float[Array, "*n h w c"]
+    score: Float[Array, "*n"]
+
+
+Method = Callable[[Model, Array, Objective], tuple[Any, Bool[jax.Array, " b"]]]
+
+
+class BlankMap(UserWarning):
+    """A map came out all zero; the message says why and what to try."""
+
+
+def explain(method: Method, model: Model, image: Any, target: Target, batch: int) -> Any:
+    """What `method` returns, for `[h w c]` without a leading axis, for `[n h w c]` with it.
+
+    `sensitive` says whether anything that the method looked at moves the score: where a map is all zero, it tells a
+    dead or saturated network from one in which everything speaks against the target.
+
+    Raises:
+        InputError: an image or target that does not fit, or a score that is NaN.
+    """
+    images = model.check_images(image)
+    stack = images if images.ndim == 4 else images[None]
+    objectives = resolve(model, target, len(stack))
+    found, sensitive = chunks.over(lambda some: method(model, *some), (stack, objectives), batch)
+    _look_back(found, sensitive, images.ndim == 4)
+    return found if images.ndim == 4 else jax.tree.map(lambda leaf: leaf[0], found)
+
+
+def explain_each(
+    one: Callable[[Array, Objective, int], tuple[Any, Any]], model: Model, image: Any, target: Target
+) -> Any:
+    """As `explain`, for a method that takes a single image, its objective and its position in the batch."""
+    positions = itertools.count()
+
+    def method(model: Model, images: Array, objectives: Objective) -> Any:
+        found = one(images[0], jax.tree.map(lambda leaf: leaf[0], objectives), next(positions))
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[None], found)
+
+    return explain(method, model, image, target, 1)
+
+
+def score(model: Model, image: jax.Array, objective: Objective) -> jax.Array:
+    """The number that is explained: the objective of one image's activations."""
+    return objective(model(image, objective.layers))
+
+
+@xla.jit()
+def scores(model: Model, images: jax.Array, objective: Objective) -> jax.Array:
+    """The scores `[b]` of several images by one objective."""
+    return jax.vmap(lambda image: score(model, image, objective))(images)
+
+
+def _look_back(found: Any, sensitive: np.ndarray, many: bool) -> None:
+    axes = tuple(range(1, found.values.ndim))
+    broken = np.flatnonzero(~np.isfinite(found.values).all(axes) | ~np.isfinite(found.score))
+    if broken.size:
+        raise InputError(f"the score or its map is NaN or infinite{_of(broken, many)}: the network's weights overflow")
+    blank = (found.values == 0).all(axes)
+    if dead := np.flatnonzero(blank & ~sensitive).tolist():
+        warnings.warn(
+            f"the map{_of(dead, many)} is all zero: the score does not move. Either every path to it goes through a "
+            "ReLU that is off, or the target is a probability that is saturated (explain the value before it, …/pre); "
+            "another layer or another target may show something",
+            BlankMap,
+            stacklevel=4,
+        )
+    if against := np.flatnonzero(blank & sensitive).tolist():
+        warnings.warn(
+            f"the map{_of(against, many)} is all zero: whatever the layer sees speaks against the target, and the "
+            "positive part is empty. relu=False shows it with its sign",
+            BlankMap,
+            stacklevel=4,
+        )
+
+
+def _of(positions: Any, many: bool) -> str:
+    return f" of image {', '.join(map(str, positions))}" if many else ""

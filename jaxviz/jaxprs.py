@@ -1,0 +1,82 @@
+"""Traced functions run again with other rules: the one interpreter behind every rewriting of a model.
+
+A *rule* takes an equation and its inputs and returns its outputs. An equation without a rule runs as it is, with the
+functions that it carries (the bodies of jit, scan, while, cond, remat) under the same rules.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+
+Rule = Callable[..., list[Any]]
+
+
+def with_rules(function: Callable, rules: Mapping[str, Rule]) -> Callable:
+    """`function` with the equations of the named primitives run by `rules`."""
+
+    @functools.wraps(function)
+    def other(*args: Any) -> Any:
+        jaxpr, out = jax.make_jaxpr(function, return_shape=True)(*args)
+        values = run(jaxpr.jaxpr, jaxpr.consts, jax.tree.leaves(args), rules)
+        return jax.tree.unflatten(jax.tree.structure(out), values)
+
+    return other
+
+
+def run(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], rules: Mapping[str, Rule]) -> list[Any]:
+    """The outputs of a jaxpr."""
+    environment: dict[Var, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, Literal) else environment[atom]
+
+    for equation in jaxpr.eqns:
+        inputs = map(read, equation.invars)
+        rule = rules.get(equation.primitive.name)
+        outputs = rule(equation, *inputs) if rule else bind(equation, *inputs, rules=rules)
+        environment.update(zip(equation.outvars, outputs, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def bind(equation: JaxprEqn, *inputs: Any, rules: Mapping[str, Rule] | None = None) -> list[Any]:
+    """The equation itself; with `rules`, also inside the functions that it carries."""
+    params = equation.params
+    if rules:
+        params = {name: _inner(value, rules) for name, value in params.items()}
+    params = equation.primitive.get_bind_params(params)
+    functions, params = params if isinstance(params, tuple) else ((), params)  # a pair before jax 0.10
+    output = equation.primitive.bind(*functions, *inputs, **params)
+    return list(output) if equation.primitive.multiple_results else [output]
+
+
+def _inner(value: Any, rules: Mapping[str, Rule]) -> Any:
+    if isinstance(value, ClosedJaxpr):
+        return jax.make_jaxpr(lambda *args: run(value.jaxpr, value.consts, args, rules))(*value.in_avals)
+    if isinstance(value, Jaxpr):  # remat's body, which has no place for constants
+        closed = _inner(ClosedJaxpr(value, ()), rules)
+        return value if closed.consts else closed.jaxpr
+    if isinstance(value, tuple) and any(isinstance(part, ClosedJaxpr) for part in value):
+        return tuple(_inner(part, rules) for part in value)
+    return value
+
+
+def is_relu(equation: JaxprEqn) -> bool:
+    """Whether this is `jax.nn.relu`, the one of jax, flax and Keras files; not another function of that name."""
+    body = equation.params.get("call_jaxpr")
+    if equation.primitive.name != "custom_jvp_call" or body is None:
+        return False
+    origin = body.jaxpr.debug_info.func_src_info
+    return origin.startswith("relu at ") and "jax/_src/nn/" in origin.replace("\\", "/")
+
+
+def depends(function: Callable, argument: Any) -> bool:
+    """Whether any output of `function` is computed from its `argument`. Nothing is computed."""
+    jaxpr = jax.make_jaxpr(function)(argument).jaxpr
+    reached = set(jaxpr.invars)
+    for equation in jaxpr.eqns:
+        if any(isinstance(atom, Var) and atom in reached for atom in equation.invars):
+            reached.update(equation.outvars)
+    return any(isinstance(atom, Var) and atom in reached for atom in jaxpr.outvars)

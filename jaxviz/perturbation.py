@@ -1,0 +1,155 @@
+"""Attributions by perturbation: hide a part of the image and see what the score loses. Only forward passes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Key
+
+from jaxviz import chunks, xla
+from jaxviz.errors import InputError
+from jaxviz.explain import Array, Attribution, explain_each, score, scores
+from jaxviz.model import Model
+from jaxviz.objectives import Objective
+from jaxviz.targets import Target
+
+
+def occlusion(
+    model: Model,
+    image: Any,
+    target: Target = None,
+    *,
+    window: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    fill: Any = 0.5,
+    batch: int | None = None,
+) -> Attribution:
+    """An `Attribution` with a map `[h w]`: what the score loses when a window over the pixel is filled.
+
+    Where windows overlap, the mean of their losses. Windows at the right and lower edge are cut there.
+
+    Args:
+        image, target: as for `gradient`.
+        window: height and width of what is hidden, or one number for a square.
+        stride: from one window to the next; None: the window's size.
+        fill: what hides it, in the image's units: a number (0.5 is mid-grey), a colour [c] or an image [h w c].
+        batch: windows at a time; default by device.
+
+    Raises:
+        InputError: as `gradient`; also a window larger than the image, or a fill of another shape.
+
+    Source: Zeiler & Fergus 2013, Visualizing and understanding convolutional networks, section 4.2.
+    """
+    shape = model.check_images(image).shape[-3:]
+    size, step = _pair("window", window), _pair("stride", window if stride is None else stride)
+    if size[0] > shape[0] or size[1] > shape[1]:
+        raise InputError(f"a window of {size[0]} × {size[1]} is larger than the image, {shape[0]} × {shape[1]}")
+    filled = np.asarray(fill, np.float32)
+    if filled.shape not in ((), shape[-1:], shape):
+        raise InputError(
+            f"a fill is a number, a colour [{shape[-1]}] or an image {list(shape)}; given: {list(filled.shape)}"
+        )
+    corners = np.stack(
+        np.meshgrid(*(np.arange(0, n - w + s, s) for n, w, s in zip(shape, size, step, strict=False)), indexing="ij"),
+        -1,
+    ).reshape(-1, 2)
+    some = min(batch or xla.BATCH[jax.default_backend()], len(corners))
+
+    def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, bool]:
+        whole = np.asarray(scores(model, image[None], objective))[0]
+        hidden = chunks.over(lambda at: _occluded(model, image, objective, at, filled, size=size), corners, some)
+        total, count = np.zeros(shape[:2], np.float32), np.zeros(shape[:2], np.float32)
+        for (y, x), left in zip(corners, hidden, strict=True):
+            total[y : y + size[0], x : x + size[1]] += whole - left
+            count[y : y + size[0], x : x + size[1]] += 1
+        return Attribution(total / np.maximum(count, 1), whole), False
+
+    return explain_each(one, model, image, target)
+
+
+@xla.jit(static=("size",))
+def _occluded(
+    model: Model, image: jax.Array, objective: Objective, corners: jax.Array, fill: jax.Array, *, size: tuple[int, int]
+) -> jax.Array:
+    """The scores of the image with a window at each of `corners` [b 2] filled."""
+    rows, columns = (jnp.arange(length) for length in image.shape[:2])
+
+    @jax.vmap
+    def occluded(corner: jax.Array) -> jax.Array:
+        y, x = corner
+        hidden = ((rows >= y) & (rows < y + size[0]))[:, None] & ((columns >= x) & (columns < x + size[1]))
+        return score(model, jnp.where(hidden[..., None], fill, image), objective)
+
+    return occluded(corners)
+
+
+def rise(
+    model: Model,
+    image: Any,
+    target: Target = None,
+    *,
+    key: Key[jax.Array, ""] | None = None,
+    samples: int = 4000,
+    grid: int = 7,
+    keep: float = 0.5,
+    batch: int | None = None,
+) -> Attribution:
+    """An `Attribution` with a map `[h w]`: the mean score of the image seen through random masks that show the pixel.
+
+    Scores before a softmax may be negative, and so may the map; only its differences matter.
+
+    Args:
+        image, target: as for `gradient`.
+        key: of the masks, folded with each image's and each mask's position; default `jax.random.key(0)`.
+        samples: masks, each one forward pass.
+        grid: cells of a mask across the image, before it is enlarged smoothly and shifted.
+        keep: the share of cells that show the image.
+        batch: masks at a time; default by device.
+
+    Source: Petsiuk et al. 2018, RISE, equation 6 and section 3.2.
+    """
+    if samples < 1 or grid < 1 or not 0 < keep < 1:
+        raise InputError(f"RISE takes samples ≥ 1, grid ≥ 1, 0 < keep < 1; given: {samples}, {grid}, {keep}")
+    key = jax.random.key(0) if key is None else key
+    size = min(batch or xla.BATCH[jax.default_backend()], samples)
+
+    def one(image: Array, objective: Objective, position: int) -> tuple[Attribution, bool]:
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, position), np.arange(samples))
+        total = np.zeros(image.shape[:2], np.float32)
+        with chunks.progress(samples, "mask") as bar:
+            for some, real in chunks.chunks(keys, size):
+                counts = (np.arange(size) < real).astype(np.float32)
+                total += np.asarray(_masked(model, image, objective, some, counts, keep, grid=grid))
+                bar.update(real)
+        return Attribution(total / (samples * keep), np.asarray(scores(model, image[None], objective))[0]), False
+
+    return explain_each(one, model, image, target)
+
+
+@xla.jit(static=("grid",))
+def _masked(
+    model: Model, image: jax.Array, objective: Objective, keys: jax.Array, counts: jax.Array, keep: Any, *, grid: int
+) -> jax.Array:
+    """The sum over masks of mask × score."""
+    height, width = image.shape[:2]
+    cell = -(-height // grid), -(-width // grid)
+
+    @jax.vmap
+    def weighted(key: jax.Array, count: jax.Array) -> jax.Array:
+        cells, rows, columns = jax.random.split(key, 3)
+        shown = jax.random.bernoulli(cells, keep, (grid + 1, grid + 1)).astype(image.dtype)
+        large = jax.image.resize(shown, ((grid + 1) * cell[0], (grid + 1) * cell[1]), "bilinear")
+        y, x = jax.random.randint(rows, (), 0, cell[0]), jax.random.randint(columns, (), 0, cell[1])
+        mask = jax.lax.dynamic_slice(large, (y, x), (height, width))
+        return count * mask * score(model, mask[..., None] * image, objective)
+
+    return weighted(keys, counts).sum(0)
+
+
+def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or not all(isinstance(n, (int, np.integer)) and n > 0 for n in pair):
+        raise InputError(f"{name} is a whole number of pixels, or (height, width); given: {value!r}")
+    return int(pair[0]), int(pair[1])

@@ -1,0 +1,276 @@
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from networks import SHAPE, image, images, keras_model, linear_model, three_of_a_kind
+
+import jaxviz as jv
+from jaxviz import attribution
+from jaxviz.attribution import replace_relu
+
+METHODS = {
+    "gradient": jv.gradient,
+    "input_x_gradient": jv.input_x_gradient,
+    "integrated_gradients": lambda *args: jv.integrated_gradients(*args, steps=5),
+    "guided_gradient": jv.guided_gradient,
+    "deconvnet": jv.deconvnet,
+}
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return np.random.default_rng(3).standard_normal((4, 5, 2)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return np.random.default_rng(4).random((4, 5, 2), np.float32)
+
+
+def test_closed_forms_on_a_linear_network(weights, pixels, relative):
+    model, b = linear_model(weights), 0.25
+    assert relative(jv.gradient(model, pixels, 0).values, weights) < 1e-6
+    assert relative(jv.gradient(model, pixels, 1).values, -2 * weights) < 1e-6
+    assert relative(jv.input_x_gradient(model, pixels, 0).values, weights * pixels) < 1e-6
+    assert relative(jv.input_x_gradient(model, pixels, 0, baseline=b).values, weights * (pixels - b)) < 1e-6
+    smooth = jv.smooth(lambda x: jv.gradient(model, x, 0), pixels, samples=4, noise=0.3)
+    assert relative(smooth.values, weights) < 1e-6
+    for rule in attribution.RULES:
+        found = jv.integrated_gradients(model, pixels, 0, baseline=b, steps=3, rule=rule)
+        assert relative(found.values, weights * (pixels - b)) < 1e-5
+        assert found.gap < 1e-5
+        assert found.score - found.baseline_score == pytest.approx((weights * (pixels - b)).sum(), rel=1e-4)
+
+
+def test_baselines_may_be_colours_and_images(weights, pixels, relative):
+    model = linear_model(weights)
+    for baseline in ([0.1, 0.9], pixels[::-1]):
+        found = jv.integrated_gradients(model, pixels, 0, baseline=baseline, steps=2)
+        assert relative(found.values, weights * (pixels - np.asarray(baseline))) < 1e-5
+    with pytest.raises(jv.InputError, match=r"a colour \[2\] or an image \[4, 5, 2\]; given: \[3\]"):
+        jv.integrated_gradients(model, pixels, 0, baseline=[0, 0, 0])
+    with pytest.raises(jv.InputError, match="a baseline is a number"):
+        jv.input_x_gradient(model, pixels, 0, baseline=pixels[:2])
+
+
+@pytest.mark.parametrize("rule", attribution.RULES)
+def test_paths_integrate_what_their_rule_can(rule):
+    """f(x) = Σ x² from 0: the gradient along the path is linear in the step, which all but `right` get right."""
+    model = jv.wrap(lambda _, batch: (batch**2).sum((1, 2)), None, (2, 2, 1))
+    x = np.full((2, 2, 1), 0.5, np.float32)
+    found = jv.integrated_gradients(model, x, 0, steps=8, rule=rule)
+    assert found.gap == pytest.approx(1 / 8 if rule == "right" else 0, abs=1e-5)
+    assert found.values == pytest.approx(x**2 * (1.125 if rule == "right" else 1), rel=1e-5)
+
+
+def test_completeness_on_a_real_classifier(tumor, photograph):
+    photo = jv.read_image(photograph, 240)
+    assert jv.integrated_gradients(tumor, photo, 1, steps=64).gap < 0.01
+
+
+def test_against_tensorflow_on_the_real_file(cats_and_dogs, cats_and_dogs_file, pets, relative):
+    import keras
+    import tensorflow as tf
+
+    theirs = keras.models.load_model(cats_and_dogs_file, compile=False)
+    theirs.layers[-1].activation = keras.activations.linear
+    with tf.GradientTape() as tape:
+        x = score = tf.constant(pets)
+        tape.watch(x)
+        for name in cats_and_dogs.layers:
+            score = theirs.get_layer(name)(score)
+        total = tf.reduce_sum(score)
+    wanted = tape.gradient(total, x)
+    found = jv.gradient(cats_and_dogs, pets, 1)
+    assert relative(found.score, score[:, 0]) < 1e-5
+    assert relative(found.values, wanted) < 1e-4
+    assert relative(jv.gradient(cats_and_dogs, pets, 0).values, -wanted) < 1e-4
+
+
+def test_against_tensorflow_on_a_vgg16_classifier(tumor, tumor_in_keras, photograph, relative, tmp_path):
+    """In float64, where no ReLU flips between the two: to 1e-6. In float32 both are as far from that as it lets them.
+
+    Some activations of VGG16 lie within rounding of zero, and whether their ReLU is on changes the gradient of a whole
+    patch: TensorFlow's own float32 gradient is 3e-3 from its float64 one.
+    """
+    import tensorflow as tf
+
+    photo = jv.read_image(photograph, 240)
+    double = tf.keras.models.clone_model(
+        tumor_in_keras, clone_function=lambda layer: type(layer).from_config({**layer.get_config(), "dtype": "float64"})
+    )
+    double.set_weights(tumor_in_keras.get_weights())
+
+    def theirs(model, x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            score = model(x)[0, 1]
+        return np.asarray(tape.gradient(score, x)[0])
+
+    exact = theirs(double, tf.constant(photo[None], tf.float64))
+    np.save(tmp_path / "photo.npy", photo)
+    subprocess.run([sys.executable, "-c", IN_FLOAT64, tmp_path], check=True)
+    assert relative(np.load(tmp_path / "gradient.npy"), exact) < 1e-6
+
+    def distance(gradient):
+        return np.linalg.norm(gradient - exact) / np.linalg.norm(exact)
+
+    ours = distance(jv.gradient(tumor, photo, 1).values)
+    assert ours < 1e-3
+    assert ours < 2 * distance(theirs(tumor_in_keras, tf.constant(photo[None])))
+
+
+IN_FLOAT64 = """
+import sys, pathlib, jax, jax.numpy as jnp, numpy as np
+jax.config.update("jax_enable_x64", True)
+import jaxviz as jv
+folder = pathlib.Path(sys.argv[1])
+model = jv.load("vgg16_tumor")
+model = model.replace(params=jax.tree.map(lambda leaf: leaf.astype(jnp.float64), model.params))
+np.save(folder / "gradient.npy", jv.gradient(model, np.load(folder / "photo.npy"), 1).values)
+"""
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_batch_is_a_loop_with_one_target_for_each(name):
+    model, batch, targets = keras_model(), images(3), [0, 4, 2]
+    together = METHODS[name](model, batch, targets)
+    assert together.values.shape == (3, *SHAPE)
+    for i, target in enumerate(targets):
+        alone = METHODS[name](model, batch[i], target)
+        assert alone.values.shape == SHAPE
+        np.testing.assert_allclose(together.values[i], alone.values, atol=1e-6)
+        np.testing.assert_allclose(together.score[i], alone.score, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gradient", "guided_gradient", "deconvnet"])
+def test_every_way_of_writing_a_network_has_the_same_gradients(name, relative):
+    """Also of networks whose ReLUs are no layers: the traced function is what is edited."""
+    keras, nnx_model, linen, _ = three_of_a_kind()
+    wanted = METHODS[name](keras, image(), 2).values
+    assert relative(METHODS[name](nnx_model, image(), 2).values, wanted) < 1e-5
+    assert relative(METHODS[name](linen, image(), 2).values, wanted) < 1e-5
+
+
+def test_the_backward_rules_of_relu():
+    """Backward of ReLU at (x, g): gradient g·[x>0], guided g·[x>0]·[g>0], deconvnet g·[g>0]."""
+    x = jnp.array([2.0, 2.0, -2.0, -2.0])
+    g = jnp.array([3.0, -3.0, 3.0, -3.0])
+
+    def backward(relu):
+        return jax.vjp(replace_relu(lambda x: jax.nn.relu(x), relu), x)[1](g)[0].tolist()
+
+    assert jax.vjp(jax.nn.relu, x)[1](g)[0].tolist() == [3, -3, 0, 0]
+    assert backward(attribution.guided_relu) == [3, 0, 0, 0]
+    assert backward(attribution.deconvnet_relu) == [3, 0, 3, 0]
+
+
+def test_guided_gradients_reach_relus_in_inner_functions():
+    def score(x):
+        return jax.jit(jax.nn.relu)(x).sum() + jax.lax.scan(lambda c, _: (jax.nn.relu(c), None), x, None, 2)[0].sum()
+
+    x = jnp.array([1.0, -1.0])
+    guided = jax.grad(replace_relu(lambda x: -score(x), attribution.guided_relu))(x)
+    assert guided.tolist() == [0, 0]  # what comes back is negative everywhere
+
+
+def test_a_network_without_relu_says_so(weights, pixels):
+    with pytest.raises(jv.InputError, match="no ReLU on the way to this target"):
+        jv.guided_gradient(linear_model(weights), pixels, 0)
+
+
+def test_smoothing_nothing_is_nothing():
+    model = keras_model()
+    for method in METHODS.values():
+        plain = method(model, image(), 1)
+        smooth = jv.smooth(lambda x, m=method: m(model, x, 1), image(), samples=1, noise=0)
+        np.testing.assert_allclose(smooth.values, plain.values, atol=1e-6)
+        assert type(smooth) is type(plain)
+    for cam in (jv.grad_cam, jv.layer_cam):
+        smooth = jv.smooth(lambda x, c=cam: c(model, x, 1), image(), samples=1, noise=0)
+        np.testing.assert_allclose(smooth.values, cam(model, image(), 1).values, atol=1e-6)
+
+
+def test_smoothgrad_is_the_mean_over_noisy_images():
+    model, key = keras_model(), jax.random.key(5)
+    item = jax.random.fold_in(key, 0)
+    noisy = np.stack([image() + 0.2 * jax.random.normal(jax.random.fold_in(item, i), SHAPE) for i in range(6)])
+    assert noisy.min() < 0  # noise may leave [0, 1]
+    each = np.stack([jax.grad(lambda x: model(x, ["head/pre"])["head/pre"][1])(jnp.asarray(x)) for x in noisy])
+    for form, wanted in {"mean": each.mean(0), "squared": (each**2).mean(0), "variance": each.var(0)}.items():
+        for batch in (6, 4):
+            found = jv.smooth(
+                lambda x: jv.gradient(model, x, 1), image(), key=key, samples=6, noise=0.2, form=form, batch=batch
+            )
+            np.testing.assert_allclose(found.values, wanted, atol=1e-5)
+
+
+def test_smoothing_a_batch_gives_each_image_its_own_noise():
+    model = keras_model()
+    twice = np.stack([image(), image()])
+    found = jv.smooth(lambda x: jv.gradient(model, x, 1), twice, samples=3)
+    assert found.values.shape == (2, *SHAPE)
+    assert found.score.shape == (2,)
+    assert not np.allclose(found.values[0], found.values[1])
+    alone = jv.smooth(lambda x: jv.gradient(model, x, 1), image(), samples=3)
+    np.testing.assert_allclose(found.values[0], alone.values, atol=1e-6)
+
+
+def test_smoothing_leaves_the_range_check_as_it_was():
+    jv.smooth(lambda x: jv.gradient(keras_model(), x, 0), image(), samples=1)
+    with pytest.raises(jv.InputError, match=r"values in \[0, 1\]"):
+        jv.gradient(keras_model(), image() + 1, 0)
+    with pytest.raises(jv.InputError, match="samples ≥ 1"):
+        jv.smooth(lambda x: x, image(), samples=0)
+    with pytest.raises(jv.InputError, match="no form 'median'"):
+        jv.smooth(lambda x: x, image(), form="median")
+
+
+def test_another_class_image_or_weight_compiles_nothing():
+    model = keras_model()
+    jv.gradient(model, image(), 0)
+    compiled = attribution._gradients.compiled()._cache_size()
+    jv.gradient(model, image(1), 3)
+    jv.gradient(model.replace(params=jax.tree.map(lambda leaf: 2 * leaf, model.params)), image(1), 3)
+    assert attribution._gradients.compiled()._cache_size() == compiled
+
+
+def test_a_blank_map_says_why():
+    model = keras_model()
+    dead = model.replace(params=jax.tree.map(lambda leaf: -jnp.abs(leaf) - 1, model.params))
+    with pytest.warns(jv.BlankMap, match="all zero: the score does not move.*ReLU that is off"):
+        assert not jv.gradient(dead, image(), 0).values.any()
+    with pytest.warns(jv.BlankMap, match="of image 0, 2 is all zero"):
+        _some_blank(model)
+
+
+def _some_blank(model):
+    """Three images, of which the first and the last are black to a network without biases."""
+    batch = images(3)
+    batch[[0, 2]] = 0
+    jv.gradient(model, batch, jv.Channel("second", 0) + jv.Channel("second", 1))
+
+
+def test_a_saturated_probability_is_blank_and_its_logit_is_not():
+    model = keras_model("sigmoid", units=1)
+    sharp = model.replace(params=jax.tree.map(lambda leaf: 30 * leaf, model.params))
+    with pytest.warns(jv.BlankMap, match="saturated"):
+        jv.gradient(sharp, image(), jv.Unit("head", 0))
+    assert jv.gradient(sharp, image(), 1).values.any()
+
+
+def test_nan_is_an_error():
+    model = keras_model()
+    broken = model.replace(params=jax.tree.map(lambda leaf: leaf * np.nan, model.params))
+    with pytest.raises(jv.InputError, match="NaN or infinite"):
+        jv.gradient(broken, image(), 0)
+
+
+def test_what_cannot_be_integrated_is_one_sentence():
+    with pytest.raises(jv.InputError, match="no rule 'simpson': there are gauss_legendre"):
+        jv.integrated_gradients(keras_model(), image(), 0, rule="simpson")
+    with pytest.raises(jv.InputError, match="at least one step; given: steps=0"):
+        jv.integrated_gradients(keras_model(), image(), 0, steps=0)

@@ -1,0 +1,232 @@
+import re
+import signal
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import jaxviz as jv
+from jaxviz import demo
+from jaxviz.cli import main
+
+
+@pytest.fixture
+def jaxviz(tmp_path, monkeypatch):
+    """The command, run in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="jaxviz")
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return run
+
+
+def written(result, folder) -> dict[str, np.ndarray]:
+    """The pictures that a successful run says it wrote, by name: those in the folder and no others."""
+    assert result.exit_code == 0, result.output
+    paths = re.findall(r"^\S+\.png$", result.stdout, re.MULTILINE)
+    assert sorted(folder / path for path in paths) == sorted(folder.rglob("*.png"))
+    return {path: opened(folder / path) for path in paths}
+
+
+def opened(path) -> np.ndarray:
+    """The picture in a file, [h w 3]."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+@pytest.mark.parametrize("command", [(), ("demo",), ("activations",), ("filters",), ("gradcam",)])
+def test_help_has_examples(jaxviz, command):
+    result = jaxviz(*command, "--help")
+    assert result.exit_code == 0
+    assert re.search(rf"Examples?:\n    ?jaxviz {' '.join(command)}".replace("    ?", " +"), result.stdout)
+
+
+def test_activations_of_all_layers_with_maps(jaxviz, tmp_path, cats_and_dogs_file, photograph):
+    pictures = written(jaxviz("activations", cats_and_dogs_file, photograph), tmp_path)
+    layers = [f"{kind}_{i}" for i in (12, 13, 14) for kind in ("conv2d", "max_pooling2d")]
+    assert list(pictures) == [f"pictures/activations_{layer}.png" for layer in layers]
+    assert all(picture.std() > 10 for picture in pictures.values())
+
+
+def test_activations_of_one_channel(jaxviz, tmp_path, cats_and_dogs_file, photograph):
+    result = jaxviz(
+        "activations", cats_and_dogs_file, photograph, "--layer", "conv2d_12", "--channel", 3, "--out", "a/b"
+    )
+    assert list(written(result, tmp_path)) == ["a/b/activations_conv2d_12_3.png"]
+
+
+def test_filters_are_a_grid_of_exact_pixels(jaxviz, tmp_path, cats_and_dogs_file):
+    result = jaxviz("filters", cats_and_dogs_file, "--steps", 2, "--seed", 5)
+    (path, grid), *others = written(result, tmp_path).items()
+    assert path == "pictures/filters_conv2d_14.png"
+    assert not others
+    assert grid.shape == (2 * 64 + 5, 8 * 64 + 7 * 5, 3)  # its 16 filters
+    assert not grid[64:69].any()
+    assert not grid[:, 64:69].any()
+
+
+def test_filters_named_by_channel(jaxviz, tmp_path, cats_and_dogs_file):
+    options = ("--layer", "conv2d_13", "--size", 40, "--steps", 1, "--columns", 2, "--margin", 1)
+    one = written(jaxviz("filters", cats_and_dogs_file, *options, "--channel", 30), tmp_path)
+    assert {path: picture.shape for path, picture in one.items()} == {"pictures/filters_conv2d_13_30.png": (40, 40, 3)}
+    result = jaxviz("filters", cats_and_dogs_file, *options, "--channel", 30, "--channel", 2, "--channel", 9)
+    assert result.exit_code == 0
+    three = opened(tmp_path / "pictures/filters_conv2d_13.png")
+    assert three.shape == (81, 81, 3)
+    np.testing.assert_array_equal(three[:40, :40], *one.values())  # the same key, whatever climbs beside it
+
+
+def test_filters_as_on_keras_io(jaxviz, tmp_path, cats_and_dogs_file):
+    result = jaxviz("filters", cats_and_dogs_file, "--recipe", "keras_io", "--steps", 1, "--rows", 1, "--columns", 3)
+    (grid,) = written(result, tmp_path).values()
+    assert grid.shape == (130, 3 * 130 + 2 * 5, 3)
+
+
+@pytest.mark.parametrize(("options", "inputs"), [((), "raw255"), (("--inputs", "caffe"), "caffe")])
+def test_filters_of_vgg_climb_on_raw_pixels(jaxviz, monkeypatch, options, inputs):
+    fed = []
+
+    def sweep(model, objectives, **settings):
+        fed.append(model.inputs.name)
+        return jv.Ascent(np.ones((1, 8, 8, 3), np.float32), np.ones((1, 1), np.float32))
+
+    monkeypatch.setattr(jv, "sweep", sweep)
+    assert jaxviz("filters", "vgg16_demo", *options).exit_code == 0
+    assert fed == [inputs]
+
+
+def test_ctrl_c_keeps_the_filters_that_are_finished(jaxviz, tmp_path, monkeypatch, cats_and_dogs_file):
+    finished = jv.Ascent(np.ones((3, 8, 8, 1), np.float32), np.ones((3, 1), np.float32))
+
+    def sweep(*_, **__):
+        raise jv.Interrupted(finished, [0, 1, 2])
+
+    monkeypatch.setattr(jv, "sweep", sweep)
+    result = jaxviz("filters", cats_and_dogs_file)
+    assert result.exit_code == 128 + signal.SIGINT
+    assert "3 of 16 filters are finished" in result.stdout
+    assert result.stderr == "jaxviz: stopped\n"
+    assert opened(tmp_path / "pictures/filters_conv2d_14.png").shape == (8, 3 * 8 + 2 * 5, 3)
+
+
+def test_gradcam_prints_the_decision_and_draws_over_the_photograph(jaxviz, tmp_path, cats_and_dogs_file):
+    photo = cats_and_dogs_file.with_name("test2.jpeg")
+    result = jaxviz("gradcam", cats_and_dogs_file, photo, "--cmap", "jet", "--weight", 0.4)
+    ((path, overlay),) = written(result, tmp_path).items()
+    assert path == "pictures/gradcam_test2.png"
+    assert result.stdout.startswith("0.8723  class 1\n0.1277  class 0\n")
+    assert overlay.shape == (217, 287, 3)
+    np.testing.assert_array_less(opened(photo), overlay + 1.5)  # colours are added to the photograph
+
+
+def test_gradcam_of_a_channel(jaxviz, tmp_path, photograph):
+    result = jaxviz("gradcam", "vgg16_demo", photograph, "--target", "block2_conv1:5", "--layer", "block1_conv2")
+    (overlay,) = written(result, tmp_path).values()
+    assert overlay.shape == (300, 451, 3)
+
+
+def test_demo_is_a_page_of_pictures(jaxviz, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "FILTERS", {"block1_conv1": "colours"})  # the others take two minutes
+    result = jaxviz("demo", "--out", "page")
+    assert result.exit_code == 0
+    assert "filters of block1_conv1" in result.stdout
+    page = (tmp_path / "page/index.html").read_text()
+    shown = re.findall(r'<img src="(.*?)"', page)
+    assert sorted(shown) == sorted(path.name for path in (tmp_path / "page").glob("*.png"))
+    assert len(shown) == 1 + len(demo.ACTIVATIONS) + 2 + 4
+    assert opened(tmp_path / "page/filters_block1_conv1.png").shape == (547, 547, 3)
+    assert "block5_conv3  Conv2D" in page
+    assert "http" not in page
+
+
+BAD = {
+    "no such file": (["filters", "missing.h5"], "missing.h5"),
+    "no such name": (["filters", "vgg61"], "vgg16_demo"),
+    "not HDF5": (["filters", "{text}"], "notes.h5"),
+    "a folder": (["filters", "{folder}"], ""),
+    "truncated": (["filters", "{truncated}"], "half.h5"),
+    "architecture of a full model": (["filters", "{file}", "--architecture", "vgg16_notop"], "full model"),
+    "unknown architecture": (["filters", "{file}", "--architecture", "vgg61"], "vgg16_notop"),
+    "unknown layer": (["filters", "{file}", "--layer", "conv2d_15"], "did you mean conv2d_1"),
+    "no maps": (["filters", "{file}", "--layer", "dense_8"], "dense_8"),
+    "channel out of range": (["filters", "{file}", "--channel", "16"], "0 to 15"),
+    "canvas too small": (["filters", "{file}", "--size", "8"], "at least"),
+    "nothing left of the picture": (["filters", "{file}", "--recipe", "keras_io", "--size", "50"], "25 pixels"),
+    "no steps": (["filters", "{file}", "--steps", "0"], "--steps"),
+    "no such photograph": (["activations", "{file}", "missing.jpg"], "missing.jpg"),
+    "not a photograph": (["activations", "{file}", "{text}"], "no image"),
+    "photograph forgotten": (["activations", "{file}"], "jaxviz activations --help"),
+    "unknown layer of activations": (["activations", "{file}", "{photo}", "--layer", "conv"], "its layers are"),
+    "channel of activations": (["activations", "{file}", "{photo}", "--channel", "20"], "0 to 15"),
+    "unknown class": (["gradcam", "{file}", "{photo}", "--target", "2"], "classes 0 and 1"),
+    "negative class": (["gradcam", "{file}", "{photo}", "--target", "-1"], "classes 0 and 1"),
+    "class names": (["gradcam", "{file}", "{photo}", "--target", "cat"], "'cat'"),
+    "layer of the target": (["gradcam", "{file}", "{photo}", "--target", "conv2d:3"], "did you mean"),
+    "channel of the target": (["gradcam", "{file}", "{photo}", "--target", "conv2d_14:99"], "0 to 15"),
+    "no classes": (["gradcam", "vgg16_demo", "{photo}"], "--target"),
+    "layer without maps": (["gradcam", "{file}", "{photo}", "--layer", "dense_8"], "dense_8"),
+    "colour map": (["gradcam", "{file}", "{photo}", "--cmap", "virdis"], "viridis"),
+    "out is a file": (["gradcam", "{file}", "{photo}", "--out", "{text}"], "notes.h5"),
+    "unknown command": (["grad-cam", "{file}"], "grad-cam"),
+    "unknown option": (["filters", "{file}", "--stpes", "3"], "--steps"),
+    "unknown option before the command": (["--stpes"], "--stpes"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "says"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_line_and_status_2(jaxviz, tmp_path, cats_and_dogs_file, arguments, says):
+    places = {
+        "file": cats_and_dogs_file,
+        "photo": cats_and_dogs_file.with_name("test1.jpeg"),
+        "folder": tmp_path,
+        "text": tmp_path / "notes.h5",
+        "truncated": tmp_path / "half.h5",
+    }
+    places["text"].write_bytes(b"not what you think")
+    places["truncated"].write_bytes(cats_and_dogs_file.read_bytes()[:100_000])
+    result = jaxviz(*(argument.format(**places) for argument in arguments))
+    assert result.exit_code == 2
+    assert result.stderr.startswith("jaxviz: ")
+    assert result.stderr.count("\n") == 1
+    assert says in result.stderr
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_weights_of_another_architecture_are_listed(jaxviz, tmp_path):
+    with h5py.File(tmp_path / "weights.h5", "w") as file:
+        file.attrs["layer_names"] = [b"block1_conv1"]
+        file.create_group("block1_conv1").attrs["weight_names"] = [b"kernel:0"]
+        file["block1_conv1/kernel:0"] = np.zeros((5, 5, 3, 64), np.float32)
+    result = jaxviz("filters", "weights.h5", "--architecture", "vgg16_notop")
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "weights.h5" in result.stderr
+    assert "(5, 5, 3, 64)" in result.stdout
+    assert "block5_conv3" in result.stdout
+
+
+def test_a_bug_is_not_bad_input(jaxviz, monkeypatch):
+    monkeypatch.setattr(jv, "load", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        jaxviz("filters", "vgg16_demo")
+
+
+def test_the_program_itself(tmp_path):
+    command = [sys.executable, "-c", "from jaxviz.cli import main; main()", "filters", "missing.h5"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "missing.h5" in done.stderr
+
+
+def test_a_missing_package_names_its_extra():
+    with pytest.raises(ImportError, match=r"jaxviz-engine\[demo\]"):
+        demo.package_file("no_such_package", "cat.png")

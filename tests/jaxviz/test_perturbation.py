@@ -1,0 +1,95 @@
+import jax
+import numpy as np
+import pytest
+from networks import image, images, keras_model, linear_model
+
+import jaxviz as jv
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return np.random.default_rng(3).standard_normal((6, 9, 2)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return np.random.default_rng(4).random((6, 9, 2), np.float32)
+
+
+@pytest.mark.parametrize("fill", [0.5, [0.1, 0.7], "image"])
+def test_a_window_of_a_linear_network_loses_its_own_sum(weights, pixels, fill, relative):
+    fill = pixels[::-1, ::-1] if fill == "image" else fill
+    found = jv.occlusion(linear_model(weights), pixels, 0, window=3, fill=fill)
+    shares = (weights * (pixels - np.asarray(fill))).sum(-1)
+    sums = shares.reshape(2, 3, 3, 3).sum((1, 3))
+    assert relative(found.values, np.kron(sums, np.ones((3, 3)))) < 1e-4
+    assert found.score == pytest.approx((weights * pixels).sum(), rel=1e-5)
+
+
+def test_disjoint_windows_add_up(weights, pixels):
+    model = linear_model(weights)
+    found = jv.occlusion(model, pixels, 0, window=(2, 3), fill=0)
+    assert found.values.sum() / 6 == pytest.approx(float(found.score), rel=1e-4)
+
+
+def test_windows_are_cut_at_the_edge_and_overlaps_averaged(weights, pixels):
+    shares = (weights * (pixels - 0.5)).sum(-1)
+    found = jv.occlusion(linear_model(weights), pixels, 0, window=4, stride=2)
+    total, count = np.zeros((6, 9)), np.zeros((6, 9))
+    for y in (0, 2):
+        for x in (0, 2, 4, 6):
+            total[y : y + 4, x : x + 4] += shares[y : y + 4, x : x + 4].sum()
+            count[y : y + 4, x : x + 4] += 1
+    np.testing.assert_allclose(found.values, total / count, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 100])
+def test_chunks_change_nothing(batch):
+    model = keras_model()
+    found = jv.occlusion(model, image(), 1, window=5, batch=batch)
+    np.testing.assert_allclose(found.values, jv.occlusion(model, image(), 1, window=5).values, atol=1e-5)
+    masked = jv.rise(model, image(), 1, samples=10, batch=batch)
+    np.testing.assert_allclose(masked.values, jv.rise(model, image(), 1, samples=10).values, atol=1e-5)
+
+
+def test_a_batch_is_a_loop():
+    model, batch = keras_model(), images(2)
+    together = jv.occlusion(model, batch, [3, 0], window=4)
+    assert together.values.shape == (2, 12, 12)
+    for i, target in enumerate([3, 0]):
+        np.testing.assert_allclose(
+            together.values[i], jv.occlusion(model, batch[i], target, window=4).values, atol=1e-5
+        )
+    random = jv.rise(model, np.stack([image(), image()]), 1, samples=8)
+    assert not np.allclose(random.values[0], random.values[1])  # each image has its own masks
+    np.testing.assert_allclose(random.values[0], jv.rise(model, image(), 1, samples=8).values, atol=1e-5)
+
+
+def test_rise_finds_the_pixels_that_count():
+    """On a linear network E[score · mask(p)] / E[mask] is largest where the weight is."""
+    weights = np.zeros((14, 14, 1), np.float32)
+    weights[3:6, 8:11] = 1
+    found = jv.rise(linear_model(weights), np.ones((14, 14, 1), np.float32), 0, samples=1500, key=jax.random.key(1))
+    inside, outside = found.values[3:6, 8:11].mean(), found.values[weights[..., 0] == 0].mean()
+    assert inside > 1.2 * outside
+    assert found.score == 9
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"window": 13}, "window of 13 × 13 is larger than the image, 12 × 12"),
+        ({"window": 0}, "window is a whole number of pixels"),
+        ({"window": (3, 2, 1)}, r"window is .*given: \(3, 2, 1\)"),
+        ({"window": 3, "stride": -1}, "stride is a whole number"),
+        ({"window": 3, "fill": [0.1, 0.2]}, r"a colour \[3\] or an image \[12, 12, 3\]; given: \[2\]"),
+    ],
+)
+def test_what_cannot_be_occluded_is_one_sentence(settings, sentence):
+    with pytest.raises(jv.InputError, match=sentence):
+        jv.occlusion(keras_model(), image(), 0, **settings)
+
+
+def test_what_cannot_be_masked_is_one_sentence():
+    with pytest.raises(jv.InputError, match=r"0 < keep < 1; given: 4000, 7, 1.5"):
+        jv.rise(keras_model(), image(), 0, keep=1.5)
