@@ -1,6 +1,7 @@
 """jaxviz: see what convolutional networks see."""
 
 from jaxviz import recipes as recipes
+from jaxviz import rules as rules
 from jaxviz import views as views
 from jaxviz.activations import activations as activations
 from jaxviz.activations import predict as predict
@@ -34,6 +35,7 @@ from jaxviz.images import read_image as read_image
 from jaxviz.images import write_image as write_image
 from jaxviz.keras import decode_predictions as decode_predictions
 from jaxviz.keras import load as load
+from jaxviz.lrp import lrp as lrp
 from jaxviz.model import Model as Model
 from jaxviz.model import wrap as wrap
 from jaxviz.monitor import Monitor as Monitor

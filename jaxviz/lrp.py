@@ -1,0 +1,247 @@
+"""Layer-wise relevance propagation: the score itself, handed back layer by layer to the pixels that it came from.
+
+    sum of the relevance of a layer's input == sum of the relevance of its output   (less what biases take)
+
+The walk starts from the score's share in each activation that it reads, and meets every layer below once, last to
+first. `rules` says what happens at a layer; here are the order of layers and the weights that they have once batch
+normalisations are part of them.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+from jaxviz import chunks, xla
+from jaxviz.cam import Attribution
+from jaxviz.errors import InputError
+from jaxviz.forwards import KerasForward
+from jaxviz.model import IMAGE, Model
+from jaxviz.objectives import Objective
+from jaxviz.rules import LINEAR, Gradient, Layer, Rule, ZBox, find_composite, find_rule
+from jaxviz.targets import Target, resolve
+from weights_convert import KerasNet, Node
+from weights_convert.layers import KINDS, activation
+
+
+def lrp(
+    model: Model,
+    image: Any,
+    target: Target = None,
+    *,
+    composite: str | Mapping[str, Rule] = "epsilon_plus",
+    batch: int = 8,
+) -> Attribution:
+    """An `Attribution` with signed values `[h w c]`: the part of the target's score that came from each pixel.
+
+    Without biases the values sum to the score. A batch normalisation is part of the convolution or dense layer right
+    before it; where there is none, its scale changes no share, and its shift is part of the bias of the next one.
+
+    Args:
+        image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
+        target: a class number or name, an Objective, or None for the class that the network decides for; for a
+            batch, one for all or a list with one for each.
+        composite: "epsilon_plus", "epsilon_alpha2_beta1", "epsilon_gamma_box", or a rule for each layer as
+            `{layer, "first" (the first convolution) or kind of layer: rule}`, looked up in this order, such as
+            `{**rules.COMPOSITES["epsilon_plus"], "block1_conv1": rules.ZBox()}`.
+        batch: images computed at a time.
+
+    Raises:
+        InputError: a model that is not from a Keras file, an unknown composite or class, a layer without a rule, an
+            image of another shape or outside [0, 1].
+
+    Source: Bach et al. 2015; Montavon et al. 2019, Layer-Wise Relevance Propagation: An Overview. The composites are
+    those of zennit 1.0, with its SequentialMergeBatchNorm.
+    """
+    if not isinstance(model.forward, KerasForward):
+        raise InputError(
+            "lrp needs to know every layer, so it takes networks that load reads from a Keras file; "
+            "for a wrapped module use a gradient method, such as grad_cam"
+        )
+    images = model.check_images(image)
+    stack = images if images.ndim == 4 else images[None]
+    objectives = resolve(model, target, len(stack))
+    plan = _plan(_network(model), objectives.layers, find_composite(composite))
+
+    found = chunks.over(lambda some: _relevance(model, *some, plan=plan), (stack, objectives), batch)
+    return Attribution(*found) if images.ndim == 4 else Attribution(*(leaf[0] for leaf in found))
+
+
+class Step(NamedTuple):
+    """One layer on the way down."""
+
+    node: Node
+    rule: Rule
+    norm: str | None  # the batch normalisation right after it, which is part of it
+    unsigned: bool  # its input is nowhere negative
+
+
+def _plan(net: KerasNet, targets: Sequence[str], composite: Mapping[str, Rule]) -> tuple[Step, ...]:
+    """All layers that `targets` depend on, last to first."""
+    nodes: dict[str, Node] = {}
+    handles = list(targets)
+    for node in reversed(net.graph.nodes):
+        if node.name in handles or f"{node.name}/pre" in handles:
+            nodes[node.name] = node
+            handles += node.inputs
+
+    readers = Counter(handles)
+    merged: dict[str, str] = {}  # {linear layer: its batch normalisation}
+    unsigned: set[str] = set()
+    shapes = dict(net.shapes)
+    for node in reversed(nodes.values()):
+        source = nodes.get(node.inputs[0])
+        if source is not None and _merges(source, node, len(shapes[node.name])) and readers[source.name] == 1:
+            merged[source.name] = node.name
+        if _never_negative(node) or (node.kind in SIGN_KEEPING and unsigned.issuperset(node.inputs)):
+            unsigned.add(node.name)
+        if node.name in readers and _mixes(node):
+            raise InputError(f"softmax mixes all classes, and no rule passes it: explain {node.name}/pre instead")
+
+    first = next((name for name in reversed(nodes) if nodes[name].kind == "Conv2D"), None)
+    steps = []
+    for name, node in nodes.items():
+        if name not in merged.values():
+            rule = find_rule(composite, name, node.kind, first=name == first)
+            steps.append(Step(node, rule, merged.get(name), unsigned.issuperset(node.inputs)))
+    return tuple(steps)
+
+
+def _merges(node: Node, norm: Node, rank: int) -> bool:
+    """Whether `norm` normalises the features of `node`, a linear layer; `rank` is that of its output."""
+    if norm.kind != "BatchNormalization" or node.kind not in LINEAR or activation(node) is not None:
+        return False
+    return dict(norm.config)["axis"] in (-1, rank - 1)
+
+
+def _mixes(node: Node) -> bool:
+    return node.kind == "Softmax" or dict(node.config).get("activation") in ("softmax", "log_softmax")
+
+
+def _never_negative(node: Node) -> bool:
+    config: dict[str, Any] = dict(node.config)
+    if node.kind == "ReLU":
+        return config["negative_slope"] == 0 and config["threshold"] >= 0
+    return config.get("activation") in ("relu", "relu6", "sigmoid")
+
+
+POOLINGS = {"MaxPooling2D", "GlobalMaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D"}
+SIGN_KEEPING = POOLINGS | {"ZeroPadding2D", "Flatten", "Dropout", "Add"}
+
+
+@xla.jit(static=("plan",))
+def _relevance(
+    model: Model, images: jax.Array, objectives: Objective, *, plan: tuple[Step, ...]
+) -> tuple[jax.Array, jax.Array]:
+    net, fed = _network(model), model.inputs(images)
+    values = net.activations(fed, {IMAGE, *objectives.layers, *(name for step in plan for name in step.node.inputs)})
+    explained = {name: images if name == IMAGE else values[name] for name in objectives.layers}
+    score, relevance = jax.vmap(_start)(objectives, explained)
+    direct = relevance.pop(IMAGE, 0.0)  # of a target that reads the image itself: it never enters the network
+    relevance[IMAGE] = jnp.zeros_like(fed)
+
+    shifts = _shifts(net, plan, values)
+    for step in plan:
+        # An activation function passes on what arrives at its output.
+        name, sources = step.node.name, step.node.inputs
+        arrived: Any = sum(relevance.pop(end, 0.0) for end in ([step.norm] if step.norm else [name, f"{name}/pre"]))
+        layer, x = _layer(net, step, values, shifts)
+        if isinstance(step.rule, ZBox):
+            layer = layer._replace(box=_box(model, net, images, sources[0], shifts))
+        elif isinstance(step.rule, Gradient):  # the winner of a max-pooling won with its shift
+            x = _arguments(values[source] for source in sources)
+        shares = step.rule(layer, x, arrived)
+        for source, share in zip(sources, shares if len(sources) > 1 else [shares], strict=True):
+            relevance[source] = relevance.get(source, 0.0) + share
+
+    pixels = relevance[IMAGE][..., ::-1] if model.inputs.reverse else relevance[IMAGE]
+    return pixels + direct, score
+
+
+def _network(model: Model) -> KerasNet:
+    return nnx.merge(model.forward.graphdef, model.params)  # type: ignore[attr-defined]
+
+
+def _start(objective: Objective, values: Mapping[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The score, and the part of it that each activation has: for a class, its logit at its unit."""
+    score, gradient = jax.value_and_grad(objective)(values)
+    return score, jax.tree.map(jnp.multiply, values, gradient)
+
+
+def _arguments(values: Iterable[jax.Array]) -> Any:
+    """The input of a layer: an array, or a tuple where it has several."""
+    several = tuple(values)
+    return several if len(several) > 1 else several[0]
+
+
+def _shifts(net: KerasNet, plan: Sequence[Step], values: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """{activation: its constant part, from batch normalisations that are part of no layer before them}.
+
+    Rules look at contributions x·w alone, so a scale s before the weights does not matter: (s x)·w = x·(s w). A shift
+    does: it belongs to the bias of the next linear layer. At an activation function it ends.
+    """
+    shifts: dict[str, jax.Array] = {}
+    for step in reversed(plan):
+        node = step.node
+        if node.kind in LINEAR or activation(node) is not None:
+            continue
+        inputs = [values[name] for name in node.inputs]
+        tangents = [shifts.get(name, jnp.zeros_like(values[name])) for name in node.inputs]
+        if node.kind == "BatchNormalization":
+            shifts[node.name] = net.layers[node.name](*tangents)
+        elif any(name in shifts for name in node.inputs):
+            # As the layer treats these inputs: a max-pooling hands on the shift of the winners.
+            shifts[node.name] = jax.jvp(partial(KINDS[node.kind].function, dict(node.config)), inputs, tangents)[1]
+    return shifts
+
+
+def _layer(
+    net: KerasNet, step: Step, values: Mapping[str, jax.Array], shifts: Mapping[str, jax.Array]
+) -> tuple[Layer, Any]:
+    """A layer and its input, the batch normalisations around it in its weights."""
+    node, config = step.node, dict(step.node.config)
+    x = _arguments(values[name] - shifts.get(name, 0.0) for name in node.inputs)
+    if node.kind not in LINEAR:
+        function = KINDS[node.kind].function
+        return Layer(lambda _, x: function(config, *(x if isinstance(x, tuple) else (x,)))), x
+
+    apply = _dense if node.kind == "Dense" else partial(_convolution, config)
+    module: Any = net.layers[node.name]
+    kernel, bias = module.kernel[...], 0.0 if module.bias is None else module.bias[...]
+    if node.inputs[0] in shifts:
+        bias = bias + apply(kernel, shifts[node.inputs[0]])
+    if step.norm is not None:
+        shape = (1,) * (x.ndim - 1) + kernel.shape[-1:]
+        shift, scale = jax.jvp(net.layers[step.norm], (jnp.zeros(shape),), (jnp.ones(shape),))
+        kernel, bias = kernel * scale.ravel(), bias * scale + shift
+    return Layer(apply, kernel, bias, step.unsigned), x
+
+
+def _dense(kernel: jax.Array, x: jax.Array) -> jax.Array:
+    return x @ kernel
+
+
+def _convolution(config: Mapping[str, Any], kernel: jax.Array, x: jax.Array) -> jax.Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        config["strides"],
+        config["padding"].upper(),
+        rhs_dilation=config["dilation_rate"],
+        feature_group_count=config["groups"],
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def _box(
+    model: Model, net: KerasNet, images: jax.Array, name: str, shifts: Mapping[str, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    """The bounds of the activation `name`: what a black and a white image come to there."""
+    extremes = model.inputs(jnp.stack([jnp.zeros_like(images[0]), jnp.ones_like(images[0])]))
+    found, shift = net.activations(extremes, [name])[name], shifts.get(name, 0.0)
+    return found.min(0) - shift, found.max(0) - shift

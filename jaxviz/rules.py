@@ -1,0 +1,215 @@
+"""The rules of layer-wise relevance propagation: how a layer hands the relevance of its output down to its input.
+
+    R_i = sum over j of (z_ij / sum over i of z_ij) R_j,   z_ij = x_i w_ij
+
+Each output j shares its relevance out among the inputs i by what they contributed to it; the rules differ in which
+part of the contributions counts. Without biases no relevance is lost; a bias takes its share and passes it to nobody.
+Names, definitions and defaults are those of zennit 1.0 (Anders et al. 2021). A rule is a frozen value, static under
+`jit`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxviz.errors import InputError
+
+
+class Layer(NamedTuple):
+    """One layer: `z = apply(kernel, x) + bias`, where x is an array, or a tuple of them for several inputs."""
+
+    apply: Callable[[Any, Any], jax.Array]
+    kernel: Any = None  # None: a layer without weights
+    bias: Any = 0.0
+    unsigned: bool = False  # x is known to be nowhere negative: half of the work of a rule that splits it by its sign
+    box: tuple[jax.Array, jax.Array] | None = None  # the lowest and highest possible x: of the first convolution only
+
+
+class Rule:
+    """Called with a layer, its input x and the relevance of its output, returns the relevance of x."""
+
+    def __call__(self, layer: Layer, x: Any, relevance: jax.Array) -> Any:
+        raise NotImplementedError
+
+
+class WeightRule(Rule):
+    """A rule that splits the weights by their sign: for Conv2D and Dense only."""
+
+
+@dataclass(frozen=True)
+class Pass(Rule):
+    """All relevance goes on unchanged: for element-wise layers."""
+
+    def __call__(self, layer: Layer, x: Any, relevance: jax.Array) -> Any:
+        return relevance
+
+
+@dataclass(frozen=True)
+class Gradient(Rule):
+    """Relevance follows the gradient: for layers that select or move numbers (of a max-pooling, winner takes all)."""
+
+    def __call__(self, layer: Layer, x: Any, relevance: jax.Array) -> Any:
+        _, pull = jax.vjp(partial(layer.apply, layer.kernel), x)
+        return pull(relevance)[0]
+
+
+@dataclass(frozen=True)
+class Epsilon(Rule):
+    """All contributions count (Bach et al. 2015, eq. 58). On a layer without weights this is zennit's Norm."""
+
+    epsilon: float = 1e-6
+
+    def __call__(self, layer: Layer, x: Any, relevance: jax.Array) -> Any:
+        return _share(layer, relevance, self.epsilon, (x, layer.kernel, layer.bias))
+
+
+@dataclass(frozen=True)
+class AlphaBeta(WeightRule):
+    """Positive contributions count alpha times, negative ones -beta times (Bach et al. 2015, eq. 60).
+
+    alpha - beta must be 1 for relevance to be conserved.
+    """
+
+    alpha: float = 2.0
+    beta: float = 1.0
+    stabilizer: float = 1e-6
+
+    def __call__(self, layer: Layer, x: Any, relevance: jax.Array) -> Any:
+        raising = _by_sign(layer, x, _positive(layer.kernel), _negative(layer.kernel), _positive(layer.bias))
+        result = self.alpha * _share(layer, relevance, self.stabilizer, *raising)
+        if self.beta:
+            lowering = _by_sign(layer, x, _negative(layer.kernel), _positive(layer.kernel), _negative(layer.bias))
+            result -= self.beta * _share(layer, relevance, self.stabilizer, *lowering)
+        return result
+
+
+@dataclass(frozen=True)
+class ZPlus(WeightRule):
+    """Positive contributions count alone (Montavon et al. 2017, section 4.1): alpha-beta with 1 and 0."""
+
+    stabilizer: float = 1e-6
+
+    def __call__(self, layer: Layer, x: Any, relevance: jax.Array) -> Any:
+        return AlphaBeta(1.0, 0.0, self.stabilizer)(layer, x, relevance)
+
+
+@dataclass(frozen=True)
+class Gamma(WeightRule):
+    """Contributions of the output's own sign count 1 + gamma times (Montavon et al. 2019; Andéol et al. 2021)."""
+
+    gamma: float = 0.25
+    stabilizer: float = 1e-6
+
+    def __call__(self, layer: Layer, x: Any, relevance: jax.Array) -> Any:
+        kernel, bias = layer.kernel, layer.bias
+        z = layer.apply(kernel, x) + bias
+
+        def favour(ours: Callable, others: Callable, relevance: jax.Array) -> jax.Array:
+            kernels = kernel + self.gamma * ours(kernel), kernel + self.gamma * others(kernel)
+            terms = _by_sign(layer, x, *kernels, bias + self.gamma * ours(bias))
+            return _share(layer, relevance, self.stabilizer, *terms)
+
+        above, below = jnp.where(z > 0, relevance, 0.0), jnp.where(z < 0, relevance, 0.0)
+        return favour(_positive, _negative, above) + favour(_negative, _positive, below)
+
+
+@dataclass(frozen=True)
+class ZBox(WeightRule):
+    """Contributions are measured from the darkest and brightest possible input (Montavon et al. 2017, section 4.1).
+
+    For the first convolution; its lowest and highest inputs are what a black and a white image come to there.
+    """
+
+    stabilizer: float = 1e-6
+
+    def __call__(self, layer: Layer, x: Any, relevance: jax.Array) -> Any:
+        assert layer.box is not None
+        low, high = layer.box
+        # z = x·w - low·w⁺ - high·w⁻ in two terms that are never negative; the biases of the three cancel.
+        above, below = (x - low, _positive(layer.kernel), 0.0), (x - high, _negative(layer.kernel), 0.0)
+        return _share(layer, relevance, self.stabilizer, above, below)
+
+
+Term = tuple[Any, Any, Any]  # x, kernel, bias
+
+
+def _by_sign(layer: Layer, x: Any, above: jax.Array, below: jax.Array, bias: Any) -> tuple[Term, ...]:
+    """The terms of a layer whose kernel is `above` for positive inputs and `below` for negative ones."""
+    return ((x, above, bias),) if layer.unsigned else ((_positive(x), above, bias), (_negative(x), below, 0.0))
+
+
+def _share(layer: Layer, relevance: jax.Array, stabilizer: float, *terms: Term) -> Any:
+    """The relevance of the inputs of several terms, summed, where z is the sum of all terms."""
+    z: Any = 0.0
+    pulls = []
+    for x, kernel, bias in terms:
+        part, pull = jax.vjp(partial(layer.apply, kernel), x)
+        z = z + part + bias
+        pulls.append(pull)
+    rate = relevance / (z + jnp.where(z < 0, -stabilizer, stabilizer))
+    shares = [jax.tree.map(jnp.multiply, x, pull(rate)[0]) for (x, _, _), pull in zip(terms, pulls, strict=True)]
+    return jax.tree.map(lambda *parts: sum(parts), *shares)
+
+
+def _positive(x: Any) -> jax.Array:
+    return jnp.maximum(x, 0.0)
+
+
+def _negative(x: Any) -> jax.Array:
+    return jnp.minimum(x, 0.0)
+
+
+LINEAR = ("Conv2D", "Dense")
+"""The kinds of layers with weights."""
+
+FIRST = "first"
+"""A composite's key for the first convolution."""
+
+_COMMON: Mapping[str, Rule] = {
+    **dict.fromkeys(("Activation", "ReLU", "LeakyReLU", "BatchNormalization", "Dropout", "Rescaling"), Pass()),
+    **dict.fromkeys(("Add", "AveragePooling2D", "GlobalAveragePooling2D"), Epsilon()),
+    **dict.fromkeys(("MaxPooling2D", "GlobalMaxPooling2D", "ZeroPadding2D", "Flatten"), Gradient()),
+    "Dense": Epsilon(),
+}
+COMPOSITES: Mapping[str, Mapping[str, Rule]] = {
+    "epsilon_plus": {**_COMMON, "Conv2D": ZPlus()},
+    "epsilon_alpha2_beta1": {**_COMMON, "Conv2D": AlphaBeta(2.0, 1.0)},
+    "epsilon_gamma_box": {**_COMMON, "Conv2D": Gamma(0.25), FIRST: ZBox()},
+}
+
+
+def find_composite(composite: str | Mapping[str, Rule]) -> Mapping[str, Rule]:
+    """The composite of this name, or the mapping itself.
+
+    Raises:
+        InputError: an unknown name, or a mapping to something else than rules.
+    """
+    if isinstance(composite, str):
+        if composite not in COMPOSITES:
+            raise InputError(f"no composite {composite!r}: there are {', '.join(COMPOSITES)}")
+        return COMPOSITES[composite]
+    for key, rule in composite.items():
+        if not isinstance(rule, Rule):
+            raise InputError(f"a composite maps layers to rules, such as Epsilon(); given: {key!r}: {rule!r}")
+    return composite
+
+
+def find_rule(composite: Mapping[str, Rule], name: str, kind: str, *, first: bool) -> Rule:
+    """The rule for a layer; `first`: it is the first convolution.
+
+    Raises:
+        InputError: there is none, or one that is not for such a layer.
+    """
+    keys = (name, *([FIRST] if first else []), kind)
+    rule = next((composite[key] for key in keys if key in composite), None)
+    if rule is None:
+        raise InputError(f"no rule for the layer {name}, a {kind}: this composite has rules for {', '.join(composite)}")
+    if isinstance(rule, WeightRule) and kind not in LINEAR:
+        raise InputError(f"{rule} is for layers with weights, {' and '.join(LINEAR)}; {name} is a {kind}")
+    if isinstance(rule, ZBox) and not first:
+        raise InputError(f"ZBox is for the first convolution, whose input has known bounds; {name} is not it")
+    return rule
