@@ -17,14 +17,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from jaxviz import chunks, xla
-from jaxviz.cam import Attribution
+from jaxviz import xla
 from jaxviz.errors import InputError
+from jaxviz.explain import BATCH, Array, Attribution, explain
 from jaxviz.forwards import KerasForward
 from jaxviz.model import IMAGE, Model
 from jaxviz.objectives import Objective
 from jaxviz.rules import LINEAR, Gradient, Layer, Rule, ZBox, find_composite, find_rule
-from jaxviz.targets import Target, resolve
+from jaxviz.targets import Target
 from weights_convert import KerasNet, Node
 from weights_convert.layers import KINDS, activation
 
@@ -35,7 +35,7 @@ def lrp(
     target: Target = None,
     *,
     composite: str | Mapping[str, Rule] = "epsilon_plus",
-    batch: int = 8,
+    batch: int = BATCH,
 ) -> Attribution:
     """An `Attribution` with signed values `[h w c]`: the part of the target's score that came from each pixel.
 
@@ -63,13 +63,14 @@ def lrp(
             "lrp needs to know every layer, so it takes networks that load reads from a Keras file; "
             "for a wrapped module use a gradient method, such as grad_cam"
         )
-    images = model.check_images(image)
-    stack = images if images.ndim == 4 else images[None]
-    objectives = resolve(model, target, len(stack))
-    plan = _plan(_network(model), objectives.layers, find_composite(composite))
+    rules = find_composite(composite)
 
-    found = chunks.over(lambda some: _relevance(model, *some, plan=plan), (stack, objectives), batch)
-    return Attribution(*found) if images.ndim == 4 else Attribution(*(leaf[0] for leaf in found))
+    def method(model: Model, images: Array, objectives: Objective) -> Any:
+        plan = _plan(_network(model), objectives.layers, rules)
+        values, score = _relevance(model, images, objectives, plan=plan)
+        return Attribution(values, score), (values != 0).any((1, 2, 3))
+
+    return explain(method, model, image, target, batch)
 
 
 class Step(NamedTuple):

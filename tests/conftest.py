@@ -31,6 +31,19 @@ def vgg() -> jv.Model:
 
 
 @pytest.fixture(scope="session")
+def vgg_in_keras(vgg):
+    """The same network in Keras."""
+    import keras
+
+    base = keras.applications.VGG16(weights=None, include_top=False)
+    for layer in base.layers:
+        if layer.weights:
+            weights = vgg.params["layers"][layer.name]
+            layer.set_weights([np.asarray(weights[name][...]) for name in ("kernel", "bias")])
+    return base
+
+
+@pytest.fixture(scope="session")
 def tumor() -> jv.Model:
     """A real classifier on the VGG16 base: 240 × 240, four classes, softmax."""
     return jv.load("vgg16_tumor")

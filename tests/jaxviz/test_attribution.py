@@ -1,3 +1,4 @@
+import gc
 import subprocess
 import sys
 
@@ -274,3 +275,17 @@ def test_what_cannot_be_integrated_is_one_sentence():
         jv.integrated_gradients(keras_model(), image(), 0, rule="simpson")
     with pytest.raises(jv.InputError, match="at least one step; given: steps=0"):
         jv.integrated_gradients(keras_model(), image(), 0, steps=0)
+
+
+def test_a_thousand_calls_cost_no_more_than_ten():
+    """Nothing is traced, compiled or kept by a further call."""
+    model = keras_model()
+
+    def calls(count):
+        for i in range(count):
+            jv.gradient(model, image(i % 7), i % 5)
+        gc.collect()
+        return len(jax.live_arrays()), attribution._gradients.compiled()._cache_size()
+
+    calls(10)
+    assert calls(10) == calls(1000)

@@ -1,0 +1,120 @@
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from networks import keras_graph
+
+import jaxviz as jv
+import weights_convert
+from jaxviz import fetch
+
+
+def test_inputs_default_to_what_the_network_was_fed_with(cats_and_dogs_file):
+    assert jv.load("vgg16_demo").inputs.name == "caffe"
+    assert jv.load("vgg16_demo", inputs="raw255").inputs.name == "raw255"
+    assert jv.load("vgg16_tumor").inputs.name == "unit"
+    assert jv.load(cats_and_dogs_file).inputs.name == "unit"
+
+
+def test_a_network_takes_what_keras_took(vgg, photograph, relative):
+    """`preprocess_input` and the first layer in Keras, against an image in [0, 1] here."""
+    import keras
+
+    image = jv.read_image(photograph, 64)
+    fed = keras.applications.vgg16.preprocess_input(255 * image[None].copy())
+    model = jv.load("vgg16_demo")
+    assert relative(model.inputs(image), fed[0]) < 1e-6
+
+
+def test_every_layer_of_the_real_vgg16_against_keras(vgg_in_keras, photograph, relative):
+    import keras
+
+    model = jv.load("vgg16_demo")
+    image = jv.read_image(photograph, 224)
+    fed = keras.applications.vgg16.preprocess_input(255 * image[None].copy())
+    layers = [vgg_in_keras.get_layer(name) for name in model.layers]
+    theirs = keras.Model(vgg_in_keras.inputs, [layer.output for layer in layers])(fed)
+    for ours, wanted in zip(jv.activations(model, image).values(), theirs, strict=True):
+        assert relative(ours, wanted[0]) < 1e-5
+
+
+def test_every_layer_of_the_real_cats_and_dogs_file_against_keras(cats_and_dogs, cats_and_dogs_file, pets, relative):
+    import keras
+
+    x = pets
+    theirs = keras.models.load_model(cats_and_dogs_file, compile=False)
+    for name, ours in jv.activations(cats_and_dogs, pets).items():
+        x = theirs.get_layer(name)(x)
+        assert relative(ours, x) < 1e-5
+
+
+def test_repr_says_where_it_comes_from(cats_and_dogs):
+    assert repr(cats_and_dogs) == "<Model model.h5: 9 layers, 3,696,337 parameters, image 256 × 256 × 1, inputs unit>"
+
+
+def test_predictions_on_the_real_photographs(cats_and_dogs, pets):
+    cat, dog = jv.predict(cats_and_dogs, pets)
+    assert cat.shape == (1,)
+    assert cat < 0.5 < dog
+    np.testing.assert_allclose(jv.predict(cats_and_dogs, pets[1]), dog, rtol=1e-5)
+
+
+def test_an_unknown_name_says_what_there_is():
+    with pytest.raises(jv.InputError, match=r"no file and no known network 'vgg61': known are vgg16, vgg16_notop, vgg"):
+        jv.load("vgg61")
+    with pytest.raises(FileNotFoundError, match=r"gone.h5"):
+        jv.load("gone.h5")
+
+
+def test_inputs_that_do_not_fit_the_channels(cats_and_dogs_file):
+    with pytest.raises(jv.InputError, match="'caffe' is for images of 3 channels, these have 1"):
+        jv.load(cats_and_dogs_file, inputs="caffe")
+
+
+def test_converted_weights_load_back(tmp_path, cats_and_dogs, cats_and_dogs_file, pets):
+    weights_convert.save(weights_convert.load(cats_and_dogs_file), tmp_path / "net.safetensors")
+    again = jv.load(tmp_path / "net.safetensors")
+    assert again.layers == cats_and_dogs.layers
+    np.testing.assert_array_equal(jv.predict(again, pets), jv.predict(cats_and_dogs, pets))
+
+
+@pytest.fixture
+def class_index(tmp_path, monkeypatch):
+    """A class index in Keras' cache, in the form of ImageNet's."""
+    index = {str(i): [f"n{i:08}", f"class_{i}"] for i in range(1000)}
+    index["513"] = ["n03110669", "cornet"]
+    file = tmp_path / "models" / "imagenet_class_index.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(index))
+    known = fetch.FILES["imagenet_class_index"]._replace(md5=hashlib.md5(file.read_bytes()).hexdigest())
+    monkeypatch.setitem(fetch.FILES, "imagenet_class_index", known)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    return file
+
+
+def test_predictions_are_decoded_as_keras_does(class_index):
+    scores = np.full(1000, 1e-5, np.float32)
+    scores[[513, 7, 9]] = 0.9629, 0.02, 0.01
+    assert jv.decode_predictions(scores, top=2) == [
+        ("n03110669", "cornet", pytest.approx(0.9629)),
+        ("n00000007", "class_7", pytest.approx(0.02)),
+    ]
+    batch = jv.decode_predictions(np.stack([scores, scores]))
+    assert [len(one) for one in batch] == [5, 5]
+    with pytest.raises(jv.InputError, match=r"need scores \[1000\] or \[n 1000\]; given: \[4\]"):
+        jv.decode_predictions(np.zeros(4))
+
+
+def test_a_class_index_of_another_hash_is_not_believed(class_index, monkeypatch, tmp_path):
+    class_index.write_text(class_index.read_text().replace("cornet", "trumpet"))
+    monkeypatch.setenv("JAXVIZ_CACHE", str(tmp_path / "empty"))
+    nowhere = fetch.FILES["imagenet_class_index"]._replace(url="http://127.0.0.1:9/imagenet_class_index.json")
+    monkeypatch.setitem(fetch.FILES, "imagenet_class_index", nowhere)
+    with pytest.raises(jv.InputError, match=r"could not download imagenet_class_index\.json"):
+        jv.decode_predictions(np.zeros(1000))
+
+
+def test_graphs_of_equal_networks_are_equal():
+    assert keras_graph() == keras_graph()
+    assert hash(keras_graph()) == hash(keras_graph())
