@@ -2,6 +2,7 @@
 
 from jaxviz import recipes as recipes
 from jaxviz import rules as rules
+from jaxviz import tf_explain as tf_explain
 from jaxviz import views as views
 from jaxviz.activations import activations as activations
 from jaxviz.activations import predict as predict

@@ -16,7 +16,7 @@ from jaxviz import chunks, xla
 from jaxviz.errors import InputError
 from jaxviz.explain import BATCH, Array, Attribution, explain, explain_each, score, scores
 from jaxviz.jaxprs import bind, is_relu, with_rules
-from jaxviz.model import Model, out_of_range
+from jaxviz.model import Model, check_values, out_of_range
 from jaxviz.objectives import Objective
 from jaxviz.targets import Target
 
@@ -35,11 +35,11 @@ def gradient(model: Model, image: Any, target: Target = None, *, batch: int = BA
 
     Source: Simonyan et al. 2013, Deep inside convolutional networks, section 3.
     """
-    return explain(_gradients, model, image, target, batch)
+    return explain(gradients, model, image, target, batch)
 
 
 @xla.jit()
-def _gradients(model: Model, images: jax.Array, objectives: Objective) -> tuple[Attribution, jax.Array]:
+def gradients(model: Model, images: jax.Array, objectives: Objective) -> tuple[Attribution, jax.Array]:
     return _rewritten(score, model, images, objectives)
 
 
@@ -69,7 +69,7 @@ def input_x_gradient(
     """
     found = gradient(model, image, target, batch=batch)
     images = model.check_images(image)
-    return found._replace(values=found.values * (images - _baseline(baseline, images.shape[-3:])))
+    return found._replace(values=found.values * (images - as_image(baseline, images.shape[-3:])))
 
 
 class PathAttribution(NamedTuple):
@@ -139,7 +139,7 @@ def integrated_gradients(
     size = min(batch or xla.BATCH[jax.default_backend()], steps)
 
     def one(image: Array, objective: Objective, _: int) -> tuple[PathAttribution, bool]:
-        start = _baseline(baseline, image.shape)
+        start = as_image(baseline, image.shape)
         total = np.zeros(image.shape, np.float32)
         for (where, weight), real in chunks.chunks((points, weights), size):
             weight[real:] = 0
@@ -159,7 +159,7 @@ def _path(model: Model, image: Any, start: Any, objective: Objective, where: Any
     return jnp.einsum("s,shwc->hwc", weight.astype(jnp.float32), values)
 
 
-def _baseline(baseline: Any, shape: tuple[int, ...]) -> np.ndarray:
+def as_image(baseline: Any, shape: tuple[int, ...]) -> np.ndarray:
     """A baseline as an image of `shape`.
 
     Raises:
@@ -204,7 +204,7 @@ def smooth(
         raise InputError(f"smoothing takes samples ≥ 1 and noise ≥ 0; given: samples={samples}, noise={noise}")
     if form not in ("mean", "squared", "variance"):
         raise InputError(f"no form {form!r}: there are mean, squared, variance")
-    images = np.asarray(image)
+    images = check_values(np.asarray(image))
     key = jax.random.key(0) if key is None else key
     many = images.ndim == 4
     smoothed = [

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from jaxviz import xla
 from jaxviz.errors import InputError
-from jaxviz.explain import BATCH, Array, Attribution, explain, score
+from jaxviz.explain import BATCH, Array, Attribution, decide, explain, score
 from jaxviz.jaxprs import depends
 from jaxviz.model import IMAGE, Model
 from jaxviz.objectives import Objective
@@ -51,10 +51,10 @@ def grad_cam(
 
     Source: Selvaraju et al. 2017, Grad-CAM, equations 1 and 2.
     """
-    return _cam(_grad_cam, model, image, target, layer, relu, batch)
+    return cam(weigh_grad_cam, model, image, target, layer, relu, batch)
 
 
-def _grad_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
+def weigh_grad_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
     weights = gradient.mean((0, 1))  # eq. 1
     return (activation * weights).sum(-1)  # eq. 2
 
@@ -66,10 +66,10 @@ def grad_cam_plus_plus(
 
     Source: Chattopadhay et al. 2018, Grad-CAM++, equations 10 and 19, of exp(score).
     """
-    return _cam(_grad_cam_plus_plus, model, image, target, layer, relu, batch)
+    return cam(weigh_grad_cam_plus_plus, model, image, target, layer, relu, batch)
 
 
-def _grad_cam_plus_plus(activation: jax.Array, gradient: jax.Array) -> jax.Array:
+def weigh_grad_cam_plus_plus(activation: jax.Array, gradient: jax.Array) -> jax.Array:
     below = 2 * gradient**2 + activation.sum((0, 1)) * gradient**3
     share = jnp.where(below != 0, gradient**2 / jnp.where(below != 0, below, 1), 0)  # α, eq. 19
     weights = (share * jax.nn.relu(gradient)).sum((0, 1))  # eq. 10
@@ -83,10 +83,10 @@ def hires_cam(
 
     Source: Draelos & Carin 2020, HiResCAM, equation 3.
     """
-    return _cam(_hires_cam, model, image, target, layer, relu, batch)
+    return cam(weigh_hires_cam, model, image, target, layer, relu, batch)
 
 
-def _hires_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
+def weigh_hires_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
     return (activation * gradient).sum(-1)
 
 
@@ -97,10 +97,10 @@ def layer_cam(
 
     Source: Jiang et al. 2021, LayerCAM, equations 4 and 5.
     """
-    return _cam(_layer_cam, model, image, target, layer, relu, batch)
+    return cam(weigh_layer_cam, model, image, target, layer, relu, batch)
 
 
-def _layer_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
+def weigh_layer_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
     return (activation * jax.nn.relu(gradient)).sum(-1)
 
 
@@ -111,10 +111,10 @@ def x_grad_cam(
 
     Source: Fu et al. 2020, XGrad-CAM, equation 8.
     """
-    return _cam(_x_grad_cam, model, image, target, layer, relu, batch)
+    return cam(weigh_x_grad_cam, model, image, target, layer, relu, batch)
 
 
-def _x_grad_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
+def weigh_x_grad_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
     weights = (gradient * activation).sum((0, 1)) / (activation.sum((0, 1)) + EPSILON)
     return (activation * weights).sum(-1)
 
@@ -128,10 +128,10 @@ def eigen_cam(
 
     Source: Muhammad & Yeasin 2020, Eigen-CAM, equation 3, with centred channels.
     """
-    return _cam(_eigen_cam, model, image, target, layer, relu, batch)
+    return cam(weigh_eigen_cam, model, image, target, layer, relu, batch)
 
 
-def _eigen_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
+def weigh_eigen_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
     pixels = activation.reshape(-1, activation.shape[-1])
     pixels = pixels - pixels.mean(0)
     component = jnp.linalg.svd(pixels, full_matrices=False)[2][0]
@@ -150,12 +150,14 @@ def score_cam(
 
     Source: Wang et al. 2020, Score-CAM, equations 5 to 7.
     """
-    return _cam(None, model, image, target, layer, relu, batch)
+    return cam(None, model, image, target, layer, relu, batch)
 
 
-def _cam(
+def cam(
     weigh: Weigh | None, model: Model, image: Any, target: Target, layer: Layer, relu: bool, batch: int
 ) -> Attribution:
+    """The CAM that `weigh` makes of the activation and its gradient; None: Score-CAM's, which needs the image."""
+
     def method(model: Model, images: Array, objectives: Objective) -> Any:
         layers = _layers(model, objectives, layer)
         return _cams(model, images, objectives, layers=layers, weigh=weigh, relu=relu)
@@ -187,14 +189,15 @@ def _cams(
         values = jax.nn.relu(values) if relu else values
         return jax.image.resize(values, image.shape[:2], "bilinear"), (activation * gradient != 0).any()
 
-    def cam(image: jax.Array, objective: Objective) -> tuple[Attribution, jax.Array]:
+    def one(image: jax.Array, objective: Objective) -> tuple[Attribution, jax.Array]:
+        objective = decide(model, image, objective)
         maps, sensitive = zip(*(at(layer, image, objective) for layer in layers), strict=True)
         if len(maps) > 1:
             maps = tuple(values / jnp.maximum(jnp.abs(values).max(), jnp.finfo(values.dtype).tiny) for values in maps)
         values = sum(maps[1:], start=maps[0]) / len(maps)
         return Attribution(values, score(model, image, objective)), jnp.stack(sensitive).any()
 
-    return xla.rewrite(jax.vmap(cam))(images, objectives)
+    return xla.rewrite(jax.vmap(one))(images, objectives)
 
 
 def _edited_score(model: Model, image: jax.Array, objective: Objective, layer: str, activation: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from jaxviz import chunks, xla
 from jaxviz.errors import InputError
 from jaxviz.model import Model
-from jaxviz.objectives import Objective
+from jaxviz.objectives import Highest, Objective
 from jaxviz.targets import Target, resolve
 
 BATCH = 8  # images at a time
@@ -61,10 +61,19 @@ def explain_each(
     positions = itertools.count()
 
     def method(model: Model, images: Array, objectives: Objective) -> Any:
-        found = one(images[0], jax.tree.map(lambda leaf: leaf[0], objectives), next(positions))
+        objective = _decide(model, images[0], jax.tree.map(lambda leaf: leaf[0], objectives))
+        found = one(images[0], objective, next(positions))
         return jax.tree.map(lambda leaf: np.asarray(leaf)[None], found)
 
     return explain(method, model, image, target, 1)
+
+
+def decide(model: Model, image: jax.Array, objective: Objective) -> Objective:
+    """The objective, where it is the highest class, settled at this image: its masked copies must not choose anew."""
+    return objective.decided(model(image, objective.layers)) if isinstance(objective, Highest) else objective
+
+
+_decide = xla.jit()(decide)
 
 
 def score(model: Model, image: jax.Array, objective: Objective) -> jax.Array:

@@ -151,8 +151,13 @@ class Highest(Objective):
         return (self.layer,)
 
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
+        return self.decided(activations)(activations)
+
+    def decided(self, activations: Mapping[str, Any]) -> Objective:
+        """The class that these activations decide for, and no other: for methods that look at more than one image."""
         units = jnp.asarray(activations[self.layer])
-        return jnp.abs(units[0]) if units.size == 1 else units[jnp.argmax(units)]
+        sign = jnp.where(units[0] < 0, -1.0, 1.0) if units.size == 1 else 1.0
+        return Scaled(sign, Unit(self.layer, jnp.argmax(units)))
 
 
 def _check_index(layer: str, word: str, index: Any, count: int) -> None:

@@ -43,7 +43,7 @@ def occlusion(
     Source: Zeiler & Fergus 2013, Visualizing and understanding convolutional networks, section 4.2.
     """
     shape = model.check_images(image).shape[-3:]
-    size, step = _pair("window", window), _pair("stride", window if stride is None else stride)
+    size, step = pair("window", window), pair("stride", window if stride is None else stride)
     if size[0] > shape[0] or size[1] > shape[1]:
         raise InputError(f"a window of {size[0]} × {size[1]} is larger than the image, {shape[0]} × {shape[1]}")
     filled = np.asarray(fill, np.float32)
@@ -148,7 +148,7 @@ def _masked(
     return weighted(keys, counts).sum(0)
 
 
-def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
+def pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
     pair = (value, value) if isinstance(value, int) else tuple(value)
     if len(pair) != 2 or not all(isinstance(n, (int, np.integer)) and n > 0 for n in pair):
         raise InputError(f"{name} is a whole number of pixels, or (height, width); given: {value!r}")

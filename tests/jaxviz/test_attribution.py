@@ -233,10 +233,10 @@ def test_smoothing_leaves_the_range_check_as_it_was():
 def test_another_class_image_or_weight_compiles_nothing():
     model = keras_model()
     jv.gradient(model, image(), 0)
-    compiled = attribution._gradients.compiled()._cache_size()
+    compiled = attribution.gradients.compiled()._cache_size()
     jv.gradient(model, image(1), 3)
     jv.gradient(model.replace(params=jax.tree.map(lambda leaf: 2 * leaf, model.params)), image(1), 3)
-    assert attribution._gradients.compiled()._cache_size() == compiled
+    assert attribution.gradients.compiled()._cache_size() == compiled
 
 
 def test_a_blank_map_says_why():
@@ -285,7 +285,7 @@ def test_a_thousand_calls_cost_no_more_than_ten():
         for i in range(count):
             jv.gradient(model, image(i % 7), i % 5)
         gc.collect()
-        return len(jax.live_arrays()), attribution._gradients.compiled()._cache_size()
+        return len(jax.live_arrays()), attribution.gradients.compiled()._cache_size()
 
     calls(10)
     assert calls(10) == calls(1000)

@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from networks import image, images, keras_model, linear_model
@@ -93,3 +94,19 @@ def test_what_cannot_be_occluded_is_one_sentence(settings, sentence):
 def test_what_cannot_be_masked_is_one_sentence():
     with pytest.raises(jv.InputError, match=r"0 < keep < 1; given: 4000, 7, 1.5"):
         jv.rise(keras_model(), image(), 0, keep=1.5)
+
+
+def test_the_decision_is_made_once_at_the_image_itself():
+    """Two classes that each need another half: with one half hidden the other would win, and lose nothing."""
+    weights = np.zeros((2, 4, 1), np.float32)
+    weights[:, :2], weights[:, 2:] = 2, 1
+
+    def halves(params, batch):
+        left, right = (batch * params)[:, :, :2], (batch * params)[:, :, 2:]
+        return jnp.stack([left.sum((1, 2, 3)), right.sum((1, 2, 3))], axis=-1)
+
+    model = jv.wrap(halves, weights, (2, 4, 1))
+    pixels = np.ones((2, 4, 1), np.float32)
+    found = jv.occlusion(model, pixels, window=2, fill=0)
+    np.testing.assert_array_equal(found.values[0], [8, 8, 0, 0])
+    assert found.score == 8
