@@ -134,8 +134,9 @@ def eigen_cam(
 def weigh_eigen_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
     pixels = activation.reshape(-1, activation.shape[-1])
     pixels = pixels - pixels.mean(0)
-    component = jnp.linalg.svd(pixels, full_matrices=False)[2][0]
-    values = pixels @ component
+    # The first singular vector of n pixels × k channels, from the n × n products: n is small where k is large.
+    squares, vectors = jnp.linalg.eigh(pixels @ pixels.T)
+    values = vectors[:, -1] * jnp.sqrt(jnp.maximum(squares[-1], 0))
     sign = jnp.where(values @ activation.sum(-1).ravel() < 0, -1, 1)
     return (sign * values).reshape(activation.shape[:2])
 

@@ -1,7 +1,9 @@
 """The command line: a Keras file (and a photograph) in, pictures out."""
 
 import re
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,10 +13,11 @@ import jax
 import numpy as np
 
 import jaxviz as jv
-from jaxviz import demo, rgb
+from jaxviz import demo, methods, rgb
 from jaxviz.cam import last_convolution
 from jaxviz.images import resize
 from jaxviz.model import SPARE_SIZE
+from jaxviz.rules import COMPOSITES
 from weights_convert import ARCHITECTURES, CAFFE, INPUTS, RAW255, KerasFileError
 
 TOP = 5  # classes of a prediction that are printed
@@ -28,7 +31,8 @@ class OneLine(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _blank_maps_in_one_line():
+                return super().invoke(ctx)
         except click.UsageError as error:
             asked = error.ctx or ctx
             self._stop(f"{error.format_message()} See: {asked.command_path} --help", status=2)
@@ -44,6 +48,23 @@ class OneLine(click.Group):
             click.echo(line)
         click.echo(f"jaxviz: {reason}", err=True)
         raise click.exceptions.Exit(status)
+
+
+@contextmanager
+def _blank_maps_in_one_line() -> Iterator[None]:
+    """Within it, a BlankMap is a line on stderr; other warnings stay what they are."""
+    with warnings.catch_warnings():  # restores `showwarning`, too
+        warnings.simplefilter("always", jv.BlankMap)
+        show = warnings.showwarning
+
+        def show_in_one_line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, jv.BlankMap):
+                click.echo(f"jaxviz: {message}", err=True)
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = show_in_one_line
+        yield
 
 
 class Style(NamedTuple):
@@ -74,6 +95,12 @@ def network(command: Callable) -> Callable:
     return command
 
 
+def explained(command: Callable) -> Callable:
+    """The argument PHOTO and the target in it: what the commands that explain a decision share."""
+    wanted = "A class number or name, or LAYER:CHANNEL. Default: the class that the network decides for."
+    return click.argument("photo")(click.option("--target", help=wanted)(command))
+
+
 # An unknown option before the command is then an unknown command, which is refused in one line.
 @click.group(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"], "ignore_unknown_options": True})
 @click.version_option(package_name="jaxviz-engine", prog_name="jaxviz")
@@ -89,15 +116,16 @@ def main() -> None:
       jaxviz activations cats_and_dogs_small_2.h5 cat.jpg
       jaxviz filters vgg16_demo --layer block3_conv1
       jaxviz gradcam vgg16 elephants.jpg
+      jaxviz attribute vgg16 elephants.jpg --method integrated_gradients --method lrp
     """
 
 
 @main.command("demo")
 @click.option("--out", type=click.Path(path_type=Path), default="pictures", show_default=True, help="A folder.")
 def show_demo(out: Path) -> None:
-    """Make a page on the real VGG16 and a cat.
+    """Make two pages on the real VGG16 and a cat.
 
-    Needs the extra "demo", but no download; takes 2 minutes on 2 cores.
+    Needs the extra "demo", but no download; takes 3 minutes on 2 cores.
 
     \b
     Example:
@@ -204,10 +232,7 @@ def filters(
 
 @main.command()
 @network
-@click.argument("photo")
-@click.option(
-    "--target", help="A class number or name, or LAYER:CHANNEL. Default: the class that the network decides for."
-)
+@explained
 @click.option("--layer", help="Whose maps are weighted. Default: the last convolution before the target.")
 @click.option("--cmap", default="viridis", show_default=True, help="One of matplotlib's colour maps, such as jet.")
 @click.option("--weight", type=float, default=0.5, show_default=True, help="Of the colours over the photograph.")
@@ -226,20 +251,64 @@ def gradcam(
     """
     model = jv.load(file, **loading)
     image, photograph = _read(model, photo), jv.read_image(photo)
-    wanted = None if target is None else _target(model, target)
-    scores = jv.predict(model, image)
-    if scores.ndim == 1:
-        for line in _best(model, scores):
-            click.echo(line)
-    elif not isinstance(wanted, jv.Objective):
-        raise jv.InputError(f"{file} ends in {model.output}, which has no classes: give --target LAYER:CHANNEL")
-    cam = jv.grad_cam(model, image, wanted, layer=layer)
-    if not cam.values.any():
-        click.echo("the map is zero everywhere: nothing that this layer sees speaks for the target")
+    cam = jv.grad_cam(model, image, _decision(model, image, target), layer=layer)
     path = _path(out, "gradcam", Path(photo).stem)
     values = resize(cam.values, photograph.shape[:2])
     jv.write_image(path, rgb.overlay(photograph, values, cmap, weight))
     click.echo(path)
+
+
+@main.command()
+@network
+@explained
+@click.option(
+    "--method",
+    "names",
+    multiple=True,
+    default=["grad_cam"],
+    show_default=True,
+    help=f"Repeatable: {', '.join(methods.METHODS)}.",
+)
+@click.option("--layer", multiple=True, help="Of CAMs; repeatable. Default: the last convolution before the target.")
+@click.option("--relu/--no-relu", default=None, help="Of CAMs: without, also what speaks against the target.")
+@click.option("--steps", type=click.IntRange(min=1), help="Of integrated_gradients. Default: 64.")
+@click.option("--samples", type=click.IntRange(min=1), help="Of smoothgrad (default: 25) and rise (default: 4000).")
+@click.option("--window", type=click.IntRange(min=1), help="Of occlusion, in pixels. Default: a fifth of the image.")
+@click.option("--stride", type=click.IntRange(min=1), help="Of occlusion, in pixels. Default: the window's size.")
+@click.option("--composite", help=f"Of lrp: {', '.join(COMPOSITES)}. Default: the first.")
+def attribute(
+    file: str,
+    photo: str,
+    target: str | None,
+    names: tuple[str, ...],
+    out: Path,
+    inputs: str | None,
+    architecture: str | None,
+    **options: Any,
+) -> None:
+    """Draw what in PHOTO a decision comes from, by any method.
+
+    Prints the decision and the score that is explained. Methods that find regions are drawn over the photograph; of
+    those that find pixels, red speaks for the target and blue against it.
+
+    \b
+    Examples:
+      jaxviz attribute vgg16 mello.jpg --method integrated_gradients --method lrp --target cornet
+      jaxviz attribute cats_and_dogs_small_2.h5 cat.jpg --method occlusion --window 40 --stride 10
+      jaxviz attribute vgg16_demo cat.jpg --target block5_conv3:286 --method layer_cam --layer block3_conv3
+    """
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    chosen = methods.share(names, given)
+    model = jv.load(file, inputs=inputs, architecture=architecture)
+    image, photograph = _read(model, photo), jv.read_image(photo)
+    wanted = _decision(model, image, target)
+    for name, settings in chosen.items():
+        found = methods.METHODS[name](model, image, wanted, **settings)
+        gap = f", which the map adds up to within {found.gap:.2%}" if hasattr(found, "gap") else ""
+        click.echo(f"{name}: target {target or wanted}, score {found.score:.4f}{gap}")
+        path = _path(out, name, Path(photo).stem)
+        methods.show(name, photograph, found, signed=settings.get("relu") is False).savefig(path)
+        click.echo(path)
 
 
 def _read(model: jv.Model, photo: str) -> np.ndarray:
@@ -254,6 +323,18 @@ def _write_grid(path: Path, images: np.ndarray, style: Style, columns: int, marg
     pictures = np.stack([rgb.stretch(image[inner, inner], style.std) for image in images])
     jv.write_image(path, rgb.tile(pictures, min(columns, len(pictures)), margin))
     click.echo(path)
+
+
+def _decision(model: jv.Model, image: np.ndarray, target: str | None) -> int | str | jv.Objective:
+    """What to explain, after the best classes are printed: the target as written, or the decision of the network."""
+    wanted = None if target is None else _target(model, target)
+    scores = jv.predict(model, image)
+    if scores.ndim == 1:
+        for line in _best(model, scores):
+            click.echo(line)
+    elif not isinstance(wanted, jv.Objective):
+        raise jv.InputError(f"this network ends in {model.output}, which has no classes: give --target LAYER:CHANNEL")
+    return methods.decided(model, image) if wanted is None else wanted
 
 
 def _target(model: jv.Model, target: str) -> int | str | jv.Objective:

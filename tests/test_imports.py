@@ -15,7 +15,7 @@ SOLE_USERS = {
     "onnx": {"weights_convert/onnx.py"},
     "safetensors": {"weights_convert/safetensors.py"},
     "pooch": {"jaxviz/fetch.py"},
-    "matplotlib": {"jaxviz/figures.py", "jaxviz/rgb.py"},
+    "matplotlib": {"jaxviz/figures.py", "jaxviz/methods.py", "jaxviz/rgb.py"},
     "PIL": {"jaxviz/images.py"},
     "click": {"jaxviz/cli.py", "weights_convert/__main__.py"},
     "tensorboardX": {"jaxviz/monitor.py"},

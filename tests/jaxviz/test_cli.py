@@ -2,6 +2,7 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 
 import h5py
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 import jaxviz as jv
 from jaxviz import demo
 from jaxviz.cli import main
+from jaxviz.methods import METHODS
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def opened(path) -> np.ndarray:
         return np.asarray(picture.convert("RGB"))
 
 
-@pytest.mark.parametrize("command", [(), ("demo",), ("activations",), ("filters",), ("gradcam",)])
+@pytest.mark.parametrize("command", [(), ("demo",), ("activations",), ("filters",), ("gradcam",), ("attribute",)])
 def test_help_has_examples(jaxviz, command):
     result = jaxviz(*command, "--help")
     assert result.exit_code == 0
@@ -133,18 +135,70 @@ def test_gradcam_of_a_channel(jaxviz, tmp_path, photograph):
     assert overlay.shape == (300, 451, 3)
 
 
-def test_demo_is_a_page_of_pictures(jaxviz, tmp_path, monkeypatch):
+def test_attribute_draws_by_every_method(jaxviz, tmp_path, cats_and_dogs_file):
+    options = ("--samples", 2, "--steps", 3, "--window", 128, "--stride", 128, "--composite", "epsilon_gamma_box")
+    named = [word for name in METHODS for word in ("--method", name)]
+    result = jaxviz("attribute", cats_and_dogs_file, cats_and_dogs_file.with_name("test2.jpeg"), *named, *options)
+    pictures = written(result, tmp_path)
+    assert list(pictures) == [f"pictures/{name}_test2.png" for name in METHODS]
+    assert all(picture.std() > 5 for picture in pictures.values())
+    assert result.stdout.startswith("0.8723  class 1\n0.1277  class 0\ngradient: target 1, score 1.9218\n")
+    assert re.search(
+        r"integrated_gradients: target 1, score 1.9218, which the map adds up to within \d+\.\d\d%\n", result.stdout
+    )
+    assert result.stderr == ""
+
+
+def test_attribute_at_several_layers_with_its_sign(jaxviz, tmp_path, cats_and_dogs_file, photograph):
+    run = ("attribute", cats_and_dogs_file, photograph, "--layer", "conv2d_12", "--layer", "conv2d_13")
+    (without,) = written(jaxviz(*run), tmp_path).values()
+    (signed,) = written(jaxviz(*run, "--no-relu"), tmp_path).values()
+    assert signed.shape[1] > without.shape[1]  # the colour bar
+
+
+def test_attribute_of_a_channel(jaxviz, tmp_path, photograph):
+    run = ("attribute", "vgg16_demo", photograph, "--target", "block1_conv2:5", "--method", "gradient")
+    result = jaxviz(*run)
+    assert list(written(result, tmp_path)) == ["pictures/gradient_chelsea.png"]
+    assert result.stdout.startswith("gradient: target block1_conv2:5, score ")
+
+
+@pytest.mark.parametrize("command", ["gradcam", "attribute"])
+def test_a_blank_map_is_one_line(jaxviz, tmp_path, cats_and_dogs_file, command):
+    photo = cats_and_dogs_file.with_name("test2.jpeg")
+    result = jaxviz(command, cats_and_dogs_file, photo, "--target", "conv2d_14:0")  # a channel that is dead
+    assert len(written(result, tmp_path)) == 1
+    assert result.stderr.startswith("jaxviz: the map is all zero: the score does not move. ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_other_warnings_stay_what_they_are(jaxviz, monkeypatch):
+    monkeypatch.setattr(jv, "load", lambda *_, **__: warnings.warn("of another kind", stacklevel=2))
+    with pytest.raises(UserWarning, match="of another kind"):  # warnings are errors in the tests
+        jaxviz("filters", "vgg16_demo")
+
+
+def test_demo_is_two_pages_of_pictures(jaxviz, tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "FILTERS", {"block1_conv1": "colours"})  # the others take two minutes
+    monkeypatch.setattr(demo, "METHODS", {name: demo.METHODS[name] for name in ("gradient", "occlusion")})
     result = jaxviz("demo", "--out", "page")
     assert result.exit_code == 0
     assert "filters of block1_conv1" in result.stdout
     page = (tmp_path / "page/index.html").read_text()
+    explanations = (tmp_path / "page/methods.html").read_text()
+    assert 'href="methods.html"' in page
     shown = re.findall(r'<img src="(.*?)"', page)
-    assert sorted(shown) == sorted(path.name for path in (tmp_path / "page").glob("*.png"))
+    compared = re.findall(r'<img src="(.*?)"', explanations)
+    assert compared == ["photograph.png", "gradient.png", "occlusion.png"]
+    assert sorted({*shown, *compared}) == sorted(path.name for path in (tmp_path / "page").glob("*.png"))
     assert len(shown) == 1 + len(demo.ACTIVATIONS) + 2 + 4
     assert opened(tmp_path / "page/filters_block1_conv1.png").shape == (547, 547, 3)
     assert "block5_conv3  Conv2D" in page
-    assert "http" not in page
+    assert "http" not in page + explanations
+
+
+def test_demo_has_every_method():
+    assert list(demo.METHODS) == list(METHODS)
 
 
 BAD = {
@@ -174,6 +228,17 @@ BAD = {
     "no classes": (["gradcam", "vgg16_demo", "{photo}"], "--target"),
     "layer without maps": (["gradcam", "{file}", "{photo}", "--layer", "dense_8"], "dense_8"),
     "colour map": (["gradcam", "{file}", "{photo}", "--cmap", "virdis"], "viridis"),
+    "unknown method": (["attribute", "{file}", "{photo}", "--method", "gradcam"], "did you mean grad_cam"),
+    "option of another method": (["attribute", "{file}", "{photo}", "--window", "9"], "option of occlusion"),
+    "window": (["attribute", "{file}", "{photo}", "--method", "occlusion", "--window", "300"], "larger than the image"),
+    "composite": (["attribute", "{file}", "{photo}", "--method", "lrp", "--composite", "zplus"], "epsilon_plus"),
+    "unknown layer of a CAM": (["attribute", "{file}", "{photo}", "--layer", "conv2d_15"], "did you mean conv2d_1"),
+    "unknown class to attribute": (["attribute", "{file}", "{photo}", "--target", "2"], "classes 0 and 1"),
+    "nothing to attribute": (["attribute", "vgg16_demo", "{photo}"], "--target"),
+    "a layer above the target": (
+        ["attribute", "{file}", "{photo}", "--target", "conv2d_12:0", "--layer", "conv2d_14"],
+        "does not depend on conv2d_14",
+    ),
     "out is a file": (["gradcam", "{file}", "{photo}", "--out", "{text}"], "notes.h5"),
     "unknown command": (["grad-cam", "{file}"], "grad-cam"),
     "unknown option": (["filters", "{file}", "--stpes", "3"], "--steps"),
