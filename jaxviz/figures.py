@@ -160,7 +160,7 @@ def show_maps(
     for axes, scale in zip(list(figure.axes), scales, strict=True):
         pixels = axes.bbox.width
         bar = axes.inset_axes((1 + 8 / pixels, 0, 14 / pixels, 1))
-        figure.colorbar(scale, cax=bar).ax.tick_params(labelsize=8)
+        figure.colorbar(scale, cax=bar, format="%.4g").ax.tick_params(labelsize=8)
     return figure
 
 
