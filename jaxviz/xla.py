@@ -99,7 +99,8 @@ def _convolution(equation: JaxprEqn, images: jax.Array, kernel: jax.Array) -> li
 
 def _fastest(images: jax.Array, kernel: jax.Array, params: dict[str, Any]) -> jax.Array:
     """A convolution in the fast layout, by the algorithm that is fastest for its shape."""
-    if images.ndim == 4 and images.dtype == kernel.dtype == jnp.float32 and taps.is_plain(params):
+    single = images.dtype == kernel.dtype == jnp.float32 and params["preferred_element_type"] in (None, jnp.float32)
+    if images.ndim == 4 and single and taps.is_plain(params):
         few, many = sorted(kernel.shape[2:])
         if kernel.shape[3] == few <= FEW and many >= 8 * FEW:
             return taps.convolution(images, kernel, params)
