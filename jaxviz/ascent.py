@@ -145,7 +145,6 @@ def _climb(
         image = image if transform is None else transform(key, image)
         return -objective(model(image, objective.layers))
 
-    @xla.rewrite
     def step(state: _State, at: jax.Array) -> tuple[_State, jax.Array]:
         step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, at)
         losses, gradient = jax.vmap(jax.value_and_grad(loss))(state.latent, objectives, step_keys)
@@ -157,7 +156,11 @@ def _climb(
         state, scores = step(state, first + at)
         return state, seen.at[:, at].set(scores)
 
-    return jax.lax.fori_loop(0, count, body, (state, jnp.zeros((len(keys), STRETCH))))
+    @xla.rewrite
+    def climb(state: _State) -> tuple[_State, jax.Array]:
+        return jax.lax.fori_loop(0, count, body, (state, jnp.zeros((len(keys), STRETCH))))
+
+    return climb(state)
 
 
 @xla.jit()

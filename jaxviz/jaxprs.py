@@ -5,6 +5,7 @@ functions that it carries (the bodies of jit, scan, while, cond, remat) under th
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,31 @@ def run(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], rules: Mapping
         outputs = rule(equation, *inputs) if rule else bind(equation, *inputs, rules=rules)
         environment.update(zip(equation.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
+
+
+def hoist(body: ClosedJaxpr, fixed: Sequence[Any], rules: Mapping[str, Rule]) -> Callable[..., list[Any]]:
+    """A loop's body by `rules`, as a function of what changes; its first inputs are `fixed`.
+
+    What depends on them alone is computed here, once, unless it is larger than what it is made from: a broadcast is
+    cheaper done again in every step, fused with what reads it, than read from memory.
+    """
+    changing = body.in_avals[len(fixed) :]
+    ruled = jax.make_jaxpr(lambda *args: run(body.jaxpr, body.consts, [*fixed, *args], rules))(*changing)
+    known: dict[Any, Any] = dict(zip(ruled.jaxpr.constvars, ruled.consts, strict=True))
+    late = []
+    for equation in ruled.eqns:
+        inputs = [atom for atom in equation.invars if isinstance(atom, Var)]
+        if all(atom in known for atom in inputs) and 0 < _size(equation.outvars) <= _size(inputs):
+            values = [known[atom] if isinstance(atom, Var) else atom.val for atom in equation.invars]
+            known.update(zip(equation.outvars, bind(equation, *values), strict=True))
+        else:
+            late.append(equation)
+    rest = ruled.jaxpr.replace(constvars=list(known), eqns=late)
+    return lambda *args: run(rest, list(known.values()), args, {})
+
+
+def _size(atoms: Sequence[Any]) -> int:
+    return sum(math.prod(atom.aval.shape) for atom in atoms)
 
 
 def bind(equation: JaxprEqn, *inputs: Any, rules: Mapping[str, Rule] | None = None) -> list[Any]:

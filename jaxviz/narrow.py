@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
 
+from jaxviz import taps
 from jaxviz.jaxprs import bind, is_relu
 
 # fmt: off
@@ -117,37 +118,7 @@ def _channel(node: Any, index: Any) -> Any:
             return lax.squeeze(_channel(inputs[0], index), params["dimensions"])
         if name == "reduce_window_max" and params["window_dimensions"][-1] == 1 and params["padding"][-1] == (0, 0):
             return call.equation.primitive.bind(_channel(inputs[0], index), **params)
-        if name == "conv_general_dilated" and _is_plain(call.equation):
-            return _one_channel_convolution(params, _value(inputs[0]), _channel(inputs[1], index))
+        if name == "conv_general_dilated" and taps.is_plain(params):
+            # Under `vmap` each item has its own kernel, which as a convolution would be a slow grouped one.
+            return taps.convolution(_value(inputs[0]), _channel(inputs[1], index), params)
     return lax.dynamic_slice_in_dim(_value(node), index, 1, axis=-1)
-
-
-def _is_plain(equation: JaxprEqn) -> bool:
-    """[n h w c] images, a [h w i o] kernel, no groups, no gaps between pixels."""
-    params = equation.params
-    layout = params["dimension_numbers"]
-    return (
-        (layout.lhs_spec, layout.rhs_spec, layout.out_spec) == ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
-        and params["feature_group_count"] == params["batch_group_count"] == 1
-        and tuple(params["lhs_dilation"]) == (1, 1)
-    )
-
-
-def _one_channel_convolution(params: dict[str, Any], images: jax.Array, kernel: jax.Array) -> jax.Array:
-    """[n h w 1]: the product of every pixel with every tap in one matrix product, then the taps shifted and added.
-
-    Under `vmap` each item has its own kernel, which as a convolution would be a slow grouped one.
-    """
-    taps = jnp.einsum("nhwc,yxc->nhwyx", images, kernel[..., 0], precision=params["precision"])
-    taps = lax.pad(
-        taps, jnp.zeros((), taps.dtype), [(0, 0, 0), *((*pad, 0) for pad in params["padding"]), *[(0, 0, 0)] * 2]
-    )
-    (stride_y, stride_x), (gap_y, gap_x) = params["window_strides"], params["rhs_dilation"]
-    height = taps.shape[1] - gap_y * (kernel.shape[0] - 1)
-    width = taps.shape[2] - gap_x * (kernel.shape[1] - 1)
-    shifted = [
-        taps[:, y * gap_y : y * gap_y + height : stride_y, x * gap_x : x * gap_x + width : stride_x, y, x]
-        for y in range(kernel.shape[0])
-        for x in range(kernel.shape[1])
-    ]
-    return sum(shifted[1:], start=shifted[0])[..., None]

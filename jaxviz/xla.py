@@ -9,6 +9,7 @@ the model's code stays plain. GPU and TPU compilers do this themselves: there th
 import collections
 import functools
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,13 +18,20 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import JaxprEqn
 
-from jaxviz.jaxprs import bind, run, with_rules
+from jaxviz import taps, winograd
+from jaxviz.jaxprs import bind, hoist, run, with_rules
 
 # YNNPACK, on by default in jaxlib 0.10.2, can return wrong numbers (jax#39103) and drops NaN in a maximum.
 _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 # Images at a time in gradient ascent: a CPU is busy with one or two and its caches are small, an accelerator is not.
 BATCH = collections.defaultdict(lambda: 32, cpu=2)
+
+# Where Winograd's convolution is faster than XLA:CPU's. With fewer tiles than that, the sixteen points of a kernel are
+# more memory to read (and outside of loops to compute) than what they save; with fewer channels, those of the images.
+WINOGRAD = True  # False, before the first call: direct convolutions only
+CHANNELS, TILES = 64, 64
+FEW = 4  # output channels, at most, that are computed tap by tap: the gradient with respect to an image
 
 
 class Jit:
@@ -64,8 +72,9 @@ def rewrite(function: Callable) -> Callable:
 
 
 def _inline(equation: JaxprEqn, *inputs: Any) -> list[Any]:
-    """The body of a custom-derivative call: after differentiation its rule has done its work."""
-    body = equation.params.get("call_jaxpr") or equation.params["fun_jaxpr"]
+    """The body of a call; that of a custom derivative, too: after differentiation its rule has done its work."""
+    params = equation.params
+    body = params.get("jaxpr") or params.get("call_jaxpr") or params["fun_jaxpr"]
     return run(body.jaxpr, body.consts, inputs, _RULES)
 
 
@@ -80,14 +89,56 @@ def _convolution(equation: JaxprEqn, images: jax.Array, kernel: jax.Array) -> li
         rhs_spec=(images.ndim - 1, images.ndim - 2, *range(images.ndim - 2)),
         out_spec=(0, images.ndim - 1, *range(1, images.ndim - 1)),
     )
-    if layout == canonical:
-        return bind(equation, images, kernel)
     images = lax.transpose(images, [layout.lhs_spec[axis] for axis in channels_last])
     kernel = lax.transpose(kernel, [layout.rhs_spec[axis] for axis in (*spatial, 1, 0)])
     params["dimension_numbers"] = canonical
-    output = equation.primitive.bind(images, kernel, **params)
+    output = _fastest(images, kernel, params)
     position = {axis: place for place, axis in enumerate(layout.out_spec[axis] for axis in channels_last)}
     return [lax.transpose(output, [position[axis] for axis in range(output.ndim)])]
+
+
+def _fastest(images: jax.Array, kernel: jax.Array, params: dict[str, Any]) -> jax.Array:
+    """A convolution in the fast layout, by the algorithm that is fastest for its shape."""
+    single = images.dtype == kernel.dtype == jnp.float32 and params["preferred_element_type"] in (None, jnp.float32)
+    if images.ndim == 4 and single and taps.is_plain(params):
+        few, many = sorted(kernel.shape[2:])
+        if kernel.shape[3] == few <= FEW and many >= 8 * FEW:
+            return taps.convolution(images, kernel, params)
+        if kernel.shape[:2] == (3, 3) and {*params["window_strides"], *params["rhs_dilation"]} == {1}:
+            size = (n + sum(pad) - 2 for n, pad in zip(images.shape[1:3], params["padding"], strict=True))
+            if WINOGRAD and few >= CHANNELS and len(images) * math.prod(winograd.tiles(*size)) >= TILES:
+                points = winograd.transform(kernel)
+                return winograd.convolution(images, points, params["padding"], params["precision"])
+    return lax.conv_general_dilated_p.bind(images, kernel, **params)
+
+
+def _while(equation: JaxprEqn, *inputs: Any) -> list[Any]:
+    """The loop with a rewritten body, less what is the same in every step: that is computed before it."""
+    test, body = equation.params["cond_jaxpr"], equation.params["body_jaxpr"]
+    split = equation.params["cond_nconsts"]
+    first = split + equation.params["body_nconsts"]
+    step = hoist(body, inputs[split:first], _RULES)
+    return lax.while_loop(
+        lambda state: run(test.jaxpr, test.consts, [*inputs[:split], *state], _RULES)[0],
+        lambda state: step(*state),
+        list(inputs[first:]),
+    )
+
+
+def _scan(equation: JaxprEqn, *inputs: Any) -> list[Any]:
+    """As `_while`."""
+    params = equation.params
+    first = params["num_consts"]
+    carried = params["num_carry"]
+    step = hoist(params["jaxpr"], inputs[:first], _RULES)
+
+    def body(state: list[Any], item: list[Any]) -> tuple[list[Any], list[Any]]:
+        outputs = step(*state, *item)
+        return outputs[:carried], outputs[carried:]
+
+    settings = {name: params[name] for name in ("length", "reverse", "unroll")}
+    state, items = lax.scan(body, list(inputs[first : first + carried]), list(inputs[first + carried :]), **settings)
+    return [*state, *items]
 
 
 def _max_pool_backward(equation: JaxprEqn, cotangent: jax.Array, operand: jax.Array) -> list[Any]:
@@ -122,6 +173,10 @@ def _max_pool_backward(equation: JaxprEqn, cotangent: jax.Array, operand: jax.Ar
 _RULES: dict[str, Callable] = {
     "conv_general_dilated": _convolution,
     "select_and_scatter_add": _max_pool_backward,
+    "while": _while,
+    "scan": _scan,
+    "jit": _inline,
+    "pjit": _inline,
     "custom_jvp_call": _inline,
     "custom_vjp_call": _inline,
     "custom_vjp_call_jaxpr": _inline,

@@ -1,0 +1,135 @@
+"""Winograd's convolution and the one tap by tap, against XLA's own."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from jax import lax
+
+from jaxviz import taps, winograd, xla
+
+PADDINGS = ["SAME", "VALID", [(2, 2), (2, 2)], [(0, 3), (1, 0)], [(-1, 2), (0, -1)]]
+
+
+def arrays(*shapes, seed=0):
+    rng = np.random.default_rng(seed)
+    return [jnp.asarray(rng.standard_normal(shape, np.float32)) for shape in shapes]
+
+
+def direct(images, kernel, padding, strides=(1, 1)):
+    layout = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(images, kernel, strides, padding, dimension_numbers=layout, precision="highest")
+
+
+@pytest.mark.parametrize("padding", PADDINGS, ids=str)
+@pytest.mark.parametrize("size", [(8, 8), (9, 9), (7, 10), (3, 4)])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_it_is_the_convolution(padding, size, batch, relative):
+    images, kernel = arrays((batch, *size, 5), (3, 3, 5, 6))
+    expected = direct(images, kernel, padding)
+    pads = lax.padtype_to_pads(size, (3, 3), (1, 1), padding) if isinstance(padding, str) else padding
+    found = winograd.convolution(images, winograd.transform(kernel), pads)
+    assert found.shape == expected.shape
+    assert relative(found, expected) < 1e-5
+
+
+@pytest.mark.parametrize("channels", [64, 512])
+def test_its_error_is_that_of_float32(channels, relative):
+    images, kernel = arrays((2, 14, 14, channels), (3, 3, channels, channels))
+    found = winograd.convolution(images, winograd.transform(kernel), [(1, 1), (1, 1)])
+    exact = direct(*(np.asarray(values, np.float32) for values in (images, kernel)), "SAME")
+    assert relative(found, exact) < 5e-6
+
+
+@pytest.mark.parametrize("settings", [{}, {"window_strides": (2, 1)}, {"padding": "VALID", "rhs_dilation": (2, 1)}])
+def test_tap_by_tap_is_the_convolution(settings, relative):
+    images, kernel = arrays((2, 9, 8, 7), (3, 2, 7, 3))
+    settings = {"window_strides": (1, 1), "padding": "SAME", **settings}
+
+    def convolution(images, kernel):
+        return lax.conv_general_dilated(images, kernel, dimension_numbers=("NHWC", "HWIO", "NHWC"), **settings)
+
+    (equation,) = jax.make_jaxpr(convolution)(images, kernel).eqns
+    assert taps.is_plain(equation.params)
+    assert relative(taps.convolution(images, kernel, equation.params), convolution(images, kernel)) < 1e-5
+
+
+def network(kernels, image):
+    """Smooth: where a ReLU is switched by the last digit, a gradient jumps."""
+    x = image[None]
+    for kernel in kernels:
+        x = nn.avg_pool(nn.softplus(direct(x, kernel, "SAME")), (2, 2), (2, 2))
+    return (jnp.tanh(x) ** 2).mean()
+
+
+def test_gradients_are_the_same_with_and_without_the_pass(relative):
+    widths = [3, 64, 128, 64]
+    kernels = arrays(*((3, 3, i, o) for i, o in itertools.pairwise(widths)))
+    kernels = [kernel / np.sqrt(9 * kernel.shape[2]) for kernel in kernels]
+    (images,) = arrays((2, 49, 51, 3), seed=1)
+    gradient = jax.vmap(jax.value_and_grad(network, argnums=1), (None, 0))
+    ours, theirs = xla.jit()(xla.rewrite(gradient))(kernels, images), gradient(kernels, images)
+    text = str(jax.make_jaxpr(xla.rewrite(gradient))(kernels, images))
+    assert text.count("conv_general_dilated[") == 1  # from 3 channels; the one back to 3 is tap by tap
+    assert relative(ours[0], theirs[0]) < 1e-5
+    assert relative(ours[1], theirs[1]) < 1e-5
+
+
+# fmt: off
+DIRECT = {
+    "5×5 kernel": lambda x, k: lax.conv(x, jnp.ones((64, 64, 5, 5)), (1, 1), "SAME"),
+    "stride": lambda x, k: lax.conv(x, k, (2, 2), "SAME"),
+    "dilated": lambda x, k: lax.conv_general_dilated(x, k, (1, 1), "SAME", rhs_dilation=(2, 2)),
+    "transposed": lambda x, k: lax.conv_general_dilated(x, k, (1, 1), [(1, 1)] * 2, lhs_dilation=(2, 2)),
+    "groups": lambda x, k: lax.conv_general_dilated(x, k[:, :32], (1, 1), "SAME", feature_group_count=2),
+    "half precision": lambda x, k: lax.conv(x.astype(jnp.bfloat16), k.astype(jnp.bfloat16), (1, 1), "SAME"),
+    "few tiles": lambda x, k: lax.conv(x[:, :, :8, :8], k, (1, 1), "SAME"),
+    "few channels": lambda x, k: lax.conv(x, k[:32], (1, 1), "SAME"),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("name", list(DIRECT))
+def test_what_does_not_pay_stays_a_direct_convolution(name):
+    x, k = arrays((1, 64, 32, 32), (64, 64, 3, 3))
+    assert "conv_general_dilated[" in str(jax.make_jaxpr(xla.rewrite(DIRECT[name]))(x, k))
+    plain = xla.rewrite(lambda x, k: lax.conv(x, k, (1, 1), "SAME"))
+    assert "conv_general_dilated[" not in str(jax.make_jaxpr(plain)(x, k))
+
+
+def test_it_can_be_switched_off(monkeypatch):
+    monkeypatch.setattr(xla, "WINOGRAD", False)
+    x, k = arrays((1, 64, 32, 32), (64, 64, 3, 3))
+    plain = xla.rewrite(lambda x, k: lax.conv(x, k, (1, 1), "SAME"))
+    assert "conv_general_dilated[" in str(jax.make_jaxpr(plain)(x, k))
+
+
+def loops(x, kernel):
+    step = jax.jit(lambda x: jax.grad(lambda x: jnp.tanh(direct(x, kernel, "SAME")).sum())(x))
+    return {
+        "while": lambda: lax.fori_loop(0, x.shape[0] + 1, lambda _, x: step(x), x),
+        "scan": lambda: lax.scan(lambda x, add: (step(x) + add, x.mean()), x, jnp.arange(3.0)),
+        "scan of vmap": lambda: lax.scan(lambda x, _: (jax.vmap(lambda y: step(y[None])[0])(x), None), x, length=2),
+    }
+
+
+@pytest.mark.parametrize("name", ["while", "scan", "scan of vmap"])
+def test_kernels_are_transformed_before_the_loop(name, relative):
+    x, kernel = arrays((1, 17, 18, 64), (3, 3, 64, 66))
+    kernel /= np.sqrt(9 * 64)  # else the steps are chaotic and magnify the last digit
+
+    def function(x, kernel):
+        return loops(x, kernel)[name]()
+
+    ours = jax.make_jaxpr(xla.rewrite(function))(x, kernel)
+    (loop,) = [equation for equation in ours.eqns if equation.primitive.name in ("while", "scan")]
+    body = loop.params.get("body_jaxpr") or loop.params["jaxpr"]
+    inside = [equation.primitive.name for equation in body.eqns]
+    made = [equation.outvars[0].aval.shape for equation in body.eqns]
+    assert inside.count("dot_general") == 32
+    assert not any({*shape[-2:]} == {64, 66} for shape in made)  # nothing of a kernel's shape
+    for a, b in zip(*(jax.tree.leaves(f(x, kernel)) for f in (xla.rewrite(function), function)), strict=True):
+        assert relative(a, b) < 1e-5
