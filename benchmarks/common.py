@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+
+import jaxviz as jv
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -49,3 +52,22 @@ def write(name: str, results: Any, packages: tuple[str, ...] = ()) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"environment": environment, "results": results}, indent=2) + "\n")
     return path
+
+
+def multiplications(model: jv.Model, layer: str, size: int) -> float:
+    """Multiply-adds of the layers below `layer` for one image, forward; `layer` itself computes one channel."""
+    shapes, total = model.shapes(size), 0.0
+    for row in model.table[: model.layers.index(layer)]:
+        if row.parameters:
+            height, width, channels = shapes[row.name]
+            total += height * width * (row.parameters - channels)
+    return total
+
+
+def matrix_speed() -> float:
+    """Multiply-adds a second of a large matrix product."""
+    a = jnp.ones((3000, 3000))
+    product = jax.jit(lambda a: a @ a)
+    jax.block_until_ready(product(a))
+    (seconds,) = alternate({"": lambda: jax.block_until_ready(product(a))}, 5).values()
+    return 3000**3 / min(seconds)

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
-from common import alternate, median_ratio, write
+from common import alternate, matrix_speed, median_ratio, multiplications, write
 
 import jaxviz as jv
 
@@ -57,25 +57,6 @@ def keras_loop(layer: str, model: jv.Model):
         return np.array(scores)
 
     return run
-
-
-def multiplications(model: jv.Model, layer: str, size: int) -> float:
-    """Multiply-adds of the layers below `layer` for one image, forward; `layer` itself computes one channel."""
-    shapes, total = model.shapes(size), 0.0
-    for row in model.table[: model.layers.index(layer)]:
-        if row.parameters:
-            height, width, channels = shapes[row.name]
-            total += height * width * (row.parameters - channels)
-    return total
-
-
-def matrix_speed() -> float:
-    """Multiply-adds a second of a large matrix product."""
-    a = jnp.ones((3000, 3000))
-    product = jax.jit(lambda a: a @ a)
-    jax.block_until_ready(product(a))
-    (seconds,) = alternate({"": lambda: jax.block_until_ready(product(a))}, 5).values()
-    return 3000**3 / min(seconds)
 
 
 def memory_of_more_filters(model: jv.Model) -> dict[str, float]:

@@ -95,10 +95,8 @@ def sweep(
         with progress(len(objectives) * steps, "step") as bar:
             for positions, stack in _alike(objectives):
                 items = (stack, keys[positions], None if start is None else start[positions])
-                size = min(batch or xla.BATCH[jax.default_backend()], len(positions))
-                for places, ((some, their_keys, their_start), real) in zip(
-                    _split(positions, size), chunks(items, size), strict=True
-                ):
+                for (some, their_keys, their_start), which in chunks(items, batch or xla.BATCH[jax.default_backend()]):
+                    places, real = positions[which].tolist(), len(which)
                     state = _begin(canvas, optimizer, their_keys, their_start, channels=model.image_shape[2])
                     for first in range(0, steps, STRETCH):
                         count = min(STRETCH, steps - first)
@@ -177,10 +175,6 @@ def _alike(objectives: list[Objective]) -> list[tuple[np.ndarray, Objective]]:
         (np.array(members), jax.tree.map(lambda *leaves: np.stack(leaves), *(objectives[i] for i in members)))
         for members in groups.values()
     ]
-
-
-def _split(positions: np.ndarray, size: int) -> list[list[int]]:
-    return [positions[i : i + size].tolist() for i in range(0, len(positions), size)]
 
 
 def _as_partial(optimizer: Partial | optax.GradientTransformation) -> Partial:

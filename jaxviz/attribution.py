@@ -136,13 +136,13 @@ def integrated_gradients(
     if steps < 1:
         raise InputError(f"a path needs at least one step; given: steps={steps}")
     points, weights = RULES[rule](steps)
-    size = min(batch or xla.BATCH[jax.default_backend()], steps)
+    size = batch or xla.BATCH[jax.default_backend()]
 
     def one(image: Array, objective: Objective, _: int) -> tuple[PathAttribution, bool]:
         start = as_image(baseline, image.shape)
         total = np.zeros(image.shape, np.float32)
-        for (where, weight), real in chunks.chunks((points, weights), size):
-            weight[real:] = 0
+        for (where, weight), positions in chunks.chunks((points, weights), size):
+            weight[len(positions) :] = 0
             total += np.asarray(_path(model, image, start, objective, where, weight))
         ends = np.asarray(scores(model, np.stack([image, start]), objective))
         return PathAttribution(total * (image - start), ends[0], ends[1]), bool(total.any())

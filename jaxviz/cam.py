@@ -170,46 +170,51 @@ def cam(
 def _cams(
     model: Model, images: jax.Array, objectives: Objective, *, layers: tuple[str, ...], weigh: Weigh | None, relu: bool
 ) -> tuple[Attribution, jax.Array]:
-    def at(layer: str, image: jax.Array, objective: Objective) -> tuple[jax.Array, jax.Array]:
-        """The map at one layer, enlarged, and whether the score moves with it."""
+    def at(layer: str, image: jax.Array, objective: Objective) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The map at one layer, enlarged; the score; and whether it moves with what the layer sees."""
         activation = model(image, (layer,))[layer]
         edited = functools.partial(_edited_score, model, image, objective, layer)
         if not depends(edited, activation):
             raise InputError(f"the target, {', '.join(objective.layers)}, does not depend on {layer}")
-        gradient = jax.grad(edited)(activation)
         if weigh is None:
-            masks = _unit_range(jax.image.resize(activation, (*image.shape[:2], activation.shape[-1]), "bilinear"))
-            seen = jax.lax.map(
-                lambda mask: score(model, mask[..., None] * image, objective),
-                jnp.moveaxis(masks, -1, 0),
-                batch_size=xla.BATCH[jax.default_backend()],
+            values, value, sensitive = (
+                _score_cam(model, image, objective, activation),
+                edited(activation),
+                jnp.array(True),
             )
-            values = (activation * jax.nn.softmax(seen)).sum(-1)
         else:
-            values = weigh(activation, gradient)
+            value, gradient = jax.value_and_grad(edited)(activation)
+            values, sensitive = weigh(activation, gradient), (activation * gradient != 0).any()
         values = jax.nn.relu(values) if relu else values
-        return jax.image.resize(values, image.shape[:2], "bilinear"), (activation * gradient != 0).any()
+        return jax.image.resize(values, image.shape[:2], "bilinear"), value, sensitive
 
     def one(image: jax.Array, objective: Objective) -> tuple[Attribution, jax.Array]:
         objective = decide(model, image, objective)
-        maps, sensitive = zip(*(at(layer, image, objective) for layer in layers), strict=True)
+        maps, values, sensitive = zip(*(at(layer, image, objective) for layer in layers), strict=True)
         if len(maps) > 1:
-            maps = tuple(values / jnp.maximum(jnp.abs(values).max(), jnp.finfo(values.dtype).tiny) for values in maps)
-        values = sum(maps[1:], start=maps[0]) / len(maps)
-        return Attribution(values, score(model, image, objective)), jnp.stack(sensitive).any()
+            maps = tuple(each / jnp.maximum(jnp.abs(each).max(), jnp.finfo(each.dtype).tiny) for each in maps)
+        fused = sum(maps[1:], start=maps[0]) / len(maps)
+        return Attribution(fused, values[0]), jnp.stack(sensitive).any()
 
     return xla.rewrite(jax.vmap(one))(images, objectives)
+
+
+def _score_cam(model: Model, image: jax.Array, objective: Objective, activation: jax.Array) -> jax.Array:
+    """The channels weighted by the softmax of the scores of the image seen through each of them (eq. 5 to 7)."""
+    large = jax.image.resize(activation, (*image.shape[:2], activation.shape[-1]), "bilinear")
+    low, high = large.min((0, 1)), large.max((0, 1))
+    masks = (large - low) / jnp.where(high > low, high - low, 1)  # a constant channel shows nothing
+    seen = jax.lax.map(
+        lambda mask: score(model, mask[..., None] * image, objective),
+        jnp.moveaxis(masks, -1, 0),
+        batch_size=xla.BATCH[jax.default_backend()],
+    )
+    return (activation * jax.nn.softmax(seen)).sum(-1)
 
 
 def _edited_score(model: Model, image: jax.Array, objective: Objective, layer: str, activation: jax.Array) -> jax.Array:
     """The score of one image with the activation of `layer` replaced."""
     return objective(model(image, objective.layers, {layer: lambda _: activation[None]}))
-
-
-def _unit_range(maps: jax.Array) -> jax.Array:
-    """Each channel of [h w k] from its minimum, 0, to its maximum, 1; a constant one is 0."""
-    low, high = maps.min((0, 1)), maps.max((0, 1))
-    return (maps - low) / jnp.where(high > low, high - low, 1)
 
 
 def _layers(model: Model, objectives: Objective, layer: Layer) -> tuple[str, ...]:

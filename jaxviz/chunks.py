@@ -15,15 +15,18 @@ from tqdm import tqdm
 LONG = 2.0  # seconds after which a run shows a progress bar
 
 
-def chunks(items: Any, size: int) -> Iterator[tuple[Any, int]]:
-    """The pytree `items [n …]` in pieces `[size …]`, each with how many of its items are real.
+def chunks(items: Any, size: int) -> Iterator[tuple[Any, np.ndarray]]:
+    """The pytree `items [n …]` in pieces of at most `size`, each with the positions of its items.
 
-    The last piece repeats its last item to stay whole: a shorter one would compile again.
+    All pieces are of one length, as even as can be: 20 items by at most 8 are 7, 7 and 6. The last piece repeats its
+    last item to be whole, since a shorter one would compile again; it has fewer positions than items then.
     """
     count = len(jax.tree.leaves(items)[0])
+    size = -(-count // -(-count // size))
     for start in range(0, count, size):
+        positions = np.arange(start, min(start + size, count))
         index = np.minimum(np.arange(start, start + size), count - 1)
-        yield jax.tree.map(lambda leaf, i=index: leaf[i], items), min(size, count - start)
+        yield jax.tree.map(lambda leaf, i=index: leaf[i], items), positions
 
 
 def over(function: Callable[[Any], Any], items: Any, size: int) -> Any:
@@ -31,7 +34,8 @@ def over(function: Callable[[Any], Any], items: Any, size: int) -> Any:
     results = []
     count = len(jax.tree.leaves(items)[0])
     with progress(count, "image") as bar:
-        for piece, real in chunks(items, min(size, count)):
+        for piece, positions in chunks(items, size):
+            real = len(positions)
             results.append(jax.tree.map(lambda leaf, n=real: np.asarray(leaf)[:n], function(piece)))
             bar.update(real)
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *results)

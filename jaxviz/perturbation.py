@@ -55,7 +55,7 @@ def occlusion(
         np.meshgrid(*(np.arange(0, n - w + s, s) for n, w, s in zip(shape, size, step, strict=False)), indexing="ij"),
         -1,
     ).reshape(-1, 2)
-    some = min(batch or xla.BATCH[jax.default_backend()], len(corners))
+    some = batch or xla.BATCH[jax.default_backend()]
 
     def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, bool]:
         whole = np.asarray(scores(model, image[None], objective))[0]
@@ -76,6 +76,7 @@ def _occluded(
     """The scores of the image with a window at each of `corners` [b 2] filled."""
     rows, columns = (jnp.arange(length) for length in image.shape[:2])
 
+    @xla.rewrite
     @jax.vmap
     def occluded(corner: jax.Array) -> jax.Array:
         y, x = corner
@@ -113,14 +114,15 @@ def rise(
     if samples < 1 or grid < 1 or not 0 < keep < 1:
         raise InputError(f"RISE takes samples ≥ 1, grid ≥ 1, 0 < keep < 1; given: {samples}, {grid}, {keep}")
     key = jax.random.key(0) if key is None else key
-    size = min(batch or xla.BATCH[jax.default_backend()], samples)
+    size = batch or xla.BATCH[jax.default_backend()]
 
     def one(image: Array, objective: Objective, position: int) -> tuple[Attribution, bool]:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, position), np.arange(samples))
         total = np.zeros(image.shape[:2], np.float32)
         with chunks.progress(samples, "mask") as bar:
-            for some, real in chunks.chunks(keys, size):
-                counts = (np.arange(size) < real).astype(np.float32)
+            for some, positions in chunks.chunks(keys, size):
+                real = len(positions)
+                counts = (np.arange(len(some)) < real).astype(np.float32)
                 total += np.asarray(_masked(model, image, objective, some, counts, keep, grid=grid))
                 bar.update(real)
         return Attribution(total / (samples * keep), np.asarray(scores(model, image[None], objective))[0]), False
@@ -136,6 +138,7 @@ def _masked(
     height, width = image.shape[:2]
     cell = -(-height // grid), -(-width // grid)
 
+    @xla.rewrite
     @jax.vmap
     def weighted(key: jax.Array, count: jax.Array) -> jax.Array:
         cells, rows, columns = jax.random.split(key, 3)
