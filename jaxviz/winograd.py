@@ -47,8 +47,8 @@ def convolution(
         return padded[:, y : y + 2 * rows - 1 : 2, x : x + 2 * columns - 1 : 2]
 
     def product(y: int, x: int) -> jax.Array:
-        # A dot for each point: one batched dot is a little faster on few tiles, and slower on many, whose transforms
-        # XLA then writes to memory all at once instead of while they are in the cache.
+        # A dot for each point: one batched dot is a little faster where all points fit in the cache together (less than
+        # about 16 MB), and slower by up to a half where they do not.
         output = jnp.dot(windows[y][x].reshape(-1, channels), points[y, x], precision=precision)
         return output.reshape(count, rows, columns, -1)
 
