@@ -48,13 +48,11 @@ def _rewritten(
 ) -> tuple[Attribution, jax.Array]:
     """The gradient of `function`, a score, for each image of a batch, and whether it is anything but zero."""
 
-    @xla.rewrite
-    @jax.vmap
     def one(image: jax.Array, objective: Objective) -> tuple[Attribution, jax.Array]:
         value, values = jax.value_and_grad(function, argnums=1)(model, image, objective)
         return Attribution(values, value), (values != 0).any()
 
-    return one(images, objectives)
+    return xla.over(one, images, objectives)
 
 
 def input_x_gradient(
@@ -127,7 +125,7 @@ def integrated_gradients(
         baseline: where the path starts, in the image's units: a number (0 is black), a colour [c] or an image [h w c].
         steps: points on the path, each one gradient.
         rule: where they are: "gauss_legendre", "midpoint", "trapezoid" (both ends), "right" (the paper's).
-        batch: points computed at a time; default by device.
+        batch: points in one compiled call.
 
     Source: Sundararajan et al. 2017, Axiomatic attribution for deep networks, equations 1 and 3.
     """
@@ -136,7 +134,7 @@ def integrated_gradients(
     if steps < 1:
         raise InputError(f"a path needs at least one step; given: steps={steps}")
     points, weights = RULES[rule](steps)
-    size = batch or xla.BATCH[jax.default_backend()]
+    size = batch or BATCH
 
     def one(image: Array, objective: Objective, _: int) -> tuple[PathAttribution, bool]:
         start = as_image(baseline, image.shape)

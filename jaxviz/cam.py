@@ -196,7 +196,7 @@ def _cams(
         fused = sum(maps[1:], start=maps[0]) / len(maps)
         return Attribution(fused, values[0]), jnp.stack(sensitive).any()
 
-    return xla.rewrite(jax.vmap(one))(images, objectives)
+    return xla.over(one, images, objectives)
 
 
 def _score_cam(model: Model, image: jax.Array, objective: Objective, activation: jax.Array) -> jax.Array:

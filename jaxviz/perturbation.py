@@ -10,7 +10,7 @@ from jaxtyping import Key
 
 from jaxviz import chunks, xla
 from jaxviz.errors import InputError
-from jaxviz.explain import Array, Attribution, explain_each, score, scores
+from jaxviz.explain import BATCH, Array, Attribution, explain_each, score, scores
 from jaxviz.model import Model
 from jaxviz.objectives import Objective
 from jaxviz.targets import Target
@@ -35,7 +35,7 @@ def occlusion(
         window: height and width of what is hidden, or one number for a square.
         stride: from one window to the next; None: the window's size.
         fill: what hides it, in the image's units: a number (0.5 is mid-grey), a colour [c] or an image [h w c].
-        batch: windows at a time; default by device.
+        batch: windows in one compiled call.
 
     Raises:
         InputError: as `gradient`; also a window larger than the image, or a fill of another shape.
@@ -55,7 +55,7 @@ def occlusion(
         np.meshgrid(*(np.arange(0, n - w + s, s) for n, w, s in zip(shape, size, step, strict=False)), indexing="ij"),
         -1,
     ).reshape(-1, 2)
-    some = batch or xla.BATCH[jax.default_backend()]
+    some = batch or BATCH
 
     def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, bool]:
         whole = np.asarray(scores(model, image[None], objective))[0]
@@ -76,14 +76,12 @@ def _occluded(
     """The scores of the image with a window at each of `corners` [b 2] filled."""
     rows, columns = (jnp.arange(length) for length in image.shape[:2])
 
-    @xla.rewrite
-    @jax.vmap
     def occluded(corner: jax.Array) -> jax.Array:
         y, x = corner
         hidden = ((rows >= y) & (rows < y + size[0]))[:, None] & ((columns >= x) & (columns < x + size[1]))
         return score(model, jnp.where(hidden[..., None], fill, image), objective)
 
-    return occluded(corners)
+    return xla.over(occluded, corners)
 
 
 def rise(
@@ -107,14 +105,14 @@ def rise(
         samples: masks, each one forward pass.
         grid: cells of a mask across the image, before it is enlarged smoothly and shifted.
         keep: the share of cells that show the image.
-        batch: masks at a time; default by device.
+        batch: masks in one compiled call.
 
     Source: Petsiuk et al. 2018, RISE, equation 6 and section 3.2.
     """
     if samples < 1 or grid < 1 or not 0 < keep < 1:
         raise InputError(f"RISE takes samples ≥ 1, grid ≥ 1, 0 < keep < 1; given: {samples}, {grid}, {keep}")
     key = jax.random.key(0) if key is None else key
-    size = batch or xla.BATCH[jax.default_backend()]
+    size = batch or BATCH
 
     def one(image: Array, objective: Objective, position: int) -> tuple[Attribution, bool]:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, position), np.arange(samples))
@@ -138,8 +136,6 @@ def _masked(
     height, width = image.shape[:2]
     cell = -(-height // grid), -(-width // grid)
 
-    @xla.rewrite
-    @jax.vmap
     def weighted(key: jax.Array, count: jax.Array) -> jax.Array:
         cells, rows, columns = jax.random.split(key, 3)
         shown = jax.random.bernoulli(cells, keep, (grid + 1, grid + 1)).astype(image.dtype)
@@ -148,7 +144,7 @@ def _masked(
         mask = jax.lax.dynamic_slice(large, (y, x), (height, width))
         return count * mask * score(model, mask[..., None] * image, objective)
 
-    return weighted(keys, counts).sum(0)
+    return xla.over(weighted, keys, counts).sum(0)
 
 
 def pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
