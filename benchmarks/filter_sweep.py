@@ -6,7 +6,8 @@ Chollet's ascent on the real VGG16 convolution base, from the same noise, on the
 of Deep Learning with Python (3rd edition) on Keras 3 with its JAX backend, `jax.value_and_grad` of a Keras model inside
 one jitted step, filter by filter, with the RMS normalisation of the 1st. Compile time apart; the scores are compared
 before any time is printed; the two run in turn. The last column is the least time that the multiplications of the
-layers below take at the speed of a large matrix product here, forward and back, counted as direct convolution.
+layers below take at the speed of a large matrix product here, forward and back, counted as direct convolution. (For
+block4_conv1 at 64² the memory check has compiled before, and the column shows nothing.)
 """
 
 import os

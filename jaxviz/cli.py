@@ -125,7 +125,7 @@ def main() -> None:
 def show_demo(out: Path) -> None:
     """Make two pages on the real VGG16 and a cat.
 
-    Needs the extra "demo", but no download; takes 3 minutes on 2 cores.
+    Needs the extra "demo", but no download; takes 2 to 3 minutes on 2 cores.
 
     \b
     Example:
