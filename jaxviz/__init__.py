@@ -25,6 +25,7 @@ from jaxviz.cam import score_cam as score_cam
 from jaxviz.cam import x_grad_cam as x_grad_cam
 from jaxviz.canvas import Pixels as Pixels
 from jaxviz.errors import InputError as InputError
+from jaxviz.execution import Execution as Execution
 from jaxviz.explain import Attribution as Attribution
 from jaxviz.explain import BlankMap as BlankMap
 from jaxviz.figures import show_activations as show_activations

@@ -7,6 +7,7 @@ whatever its channels, keys, step count and step size are.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -82,6 +83,7 @@ def sweep(
     transform = Partial(transform) if callable(transform) and jax.tree.leaves(transform) == [transform] else transform
     steps = defaults["steps"] if steps is None else steps
     objectives = list(objectives)
+    model = model.replace(execution=replace(model.execution, precision=model.execution.precision or "default"))
     _check(model, objectives, canvas, steps)
     key = jax.random.key(0) if key is None else key
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(objectives)))
@@ -95,7 +97,7 @@ def sweep(
         with progress(len(objectives) * steps, "step") as bar:
             for positions, stack in _alike(objectives):
                 items = (stack, keys[positions], None if start is None else start[positions])
-                for (some, their_keys, their_start), which in chunks(items, batch or xla.BATCH[jax.default_backend()]):
+                for (some, their_keys, their_start), which in chunks(items, batch or xla.at_once(height, width)):
                     places, real = positions[which].tolist(), len(which)
                     state = _begin(canvas, optimizer, their_keys, their_start, channels=model.image_shape[2])
                     for first in range(0, steps, STRETCH):
@@ -137,11 +139,13 @@ def _climb(
 ) -> tuple[_State, jax.Array]:
     """`count` steps (at most STRETCH) of a chunk, from step `first` on, and the scores `[b STRETCH]` before each."""
 
-    @narrow
     def loss(latent: Any, objective: Objective, key: jax.Array) -> jax.Array:
         image = canvas(latent)
         image = image if transform is None else transform(key, image)
         return -objective(model(image, objective.layers))
+
+    if model.execution.rewrite:
+        loss = narrow(loss)
 
     def step(state: _State, at: jax.Array) -> tuple[_State, jax.Array]:
         step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, at)
@@ -154,11 +158,10 @@ def _climb(
         state, scores = step(state, first + at)
         return state, seen.at[:, at].set(scores)
 
-    @xla.rewrite
     def climb(state: _State) -> tuple[_State, jax.Array]:
         return jax.lax.fori_loop(0, count, body, (state, jnp.zeros((len(keys), STRETCH))))
 
-    return climb(state)
+    return xla.rewrite(climb, model.execution)(state)
 
 
 @xla.jit()

@@ -52,7 +52,8 @@ def _rewritten(
         value, values = jax.value_and_grad(function, argnums=1)(model, image, objective)
         return Attribution(values, value), (values != 0).any()
 
-    return xla.over(one, images, objectives)
+    size = xla.at_once(*images.shape[1:3])
+    return xla.over(one, images, objectives, size=size, execution=model.execution)
 
 
 def input_x_gradient(

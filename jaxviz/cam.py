@@ -196,7 +196,8 @@ def _cams(
         fused = sum(maps[1:], start=maps[0]) / len(maps)
         return Attribution(fused, values[0]), jnp.stack(sensitive).any()
 
-    return xla.over(one, images, objectives)
+    size = xla.at_once(*images.shape[1:3])
+    return xla.over(one, images, objectives, size=size, execution=model.execution)
 
 
 def _score_cam(model: Model, image: jax.Array, objective: Objective, activation: jax.Array) -> jax.Array:
@@ -207,7 +208,7 @@ def _score_cam(model: Model, image: jax.Array, objective: Objective, activation:
     seen = jax.lax.map(
         lambda mask: score(model, mask[..., None] * image, objective),
         jnp.moveaxis(masks, -1, 0),
-        batch_size=xla.BATCH[jax.default_backend()],
+        batch_size=xla.at_once(*image.shape[:2]),
     )
     return (activation * jax.nn.softmax(seen)).sum(-1)
 

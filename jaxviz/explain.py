@@ -19,7 +19,7 @@ from jaxviz.model import Model
 from jaxviz.objectives import Highest, Objective
 from jaxviz.targets import Target, resolve
 
-BATCH = 8  # images at a time
+BATCH = 32  # images in one compiled call
 Array = np.ndarray | jax.Array  # numpy in results, JAX inside
 
 
@@ -84,7 +84,8 @@ def score(model: Model, image: jax.Array, objective: Objective) -> jax.Array:
 @xla.jit()
 def scores(model: Model, images: jax.Array, objective: Objective) -> jax.Array:
     """The scores `[b]` of several images by one objective."""
-    return jax.vmap(lambda image: score(model, image, objective))(images)
+    size = xla.at_once(*images.shape[1:3])
+    return xla.over(lambda image: score(model, image, objective), images, size=size, execution=model.execution)
 
 
 def _look_back(found: Any, sensitive: np.ndarray, many: bool) -> None:

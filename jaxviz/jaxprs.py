@@ -5,7 +5,6 @@ functions that it carries (the bodies of jit, scan, while, cond, remat) under th
 """
 
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -45,26 +44,31 @@ def run(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], rules: Mapping
 def hoist(body: ClosedJaxpr, fixed: Sequence[Any], rules: Mapping[str, Rule]) -> Callable[..., list[Any]]:
     """A loop's body by `rules`, as a function of what changes; its first inputs are `fixed`.
 
-    What depends on them alone is computed here, once, unless it is larger than what it is made from: a broadcast is
-    cheaper done again in every step, fused with what reads it, than read from memory.
+    What depends on them alone is computed here, once. A broadcast, and arithmetic on broadcasts alone, is done again in
+    every step, too: fused with what reads it, that is cheaper than reading it from memory.
     """
     changing = body.in_avals[len(fixed) :]
     ruled = jax.make_jaxpr(lambda *args: run(body.jaxpr, body.consts, [*fixed, *args], rules))(*changing)
     known: dict[Any, Any] = dict(zip(ruled.jaxpr.constvars, ruled.consts, strict=True))
+    spread: set[Any] = set()  # what is known and cheap to make again
     late = []
     for equation in ruled.eqns:
         inputs = [atom for atom in equation.invars if isinstance(atom, Var)]
-        if all(atom in known for atom in inputs) and 0 < _size(equation.outvars) <= _size(inputs):
+        early = all(atom in known for atom in inputs)
+        cheap = equation.primitive.name in _SPREADING or spread.issuperset(inputs)
+        if early:
             values = [known[atom] if isinstance(atom, Var) else atom.val for atom in equation.invars]
             known.update(zip(equation.outvars, bind(equation, *values), strict=True))
-        else:
+        if early and cheap:
+            spread.update(equation.outvars)
+        if cheap or not early:
             late.append(equation)
-    rest = ruled.jaxpr.replace(constvars=list(known), eqns=late)
-    return lambda *args: run(rest, list(known.values()), args, {})
+    kept = {variable: value for variable, value in known.items() if variable not in spread}
+    rest = ruled.jaxpr.replace(constvars=list(kept), eqns=late)
+    return lambda *args: run(rest, list(kept.values()), args, {})
 
 
-def _size(atoms: Sequence[Any]) -> int:
-    return sum(math.prod(atom.aval.shape) for atom in atoms)
+_SPREADING = ("broadcast_in_dim", "iota")
 
 
 def bind(equation: JaxprEqn, *inputs: Any, rules: Mapping[str, Rule] | None = None) -> list[Any]:

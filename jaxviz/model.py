@@ -5,8 +5,9 @@
 """
 
 import difflib
+import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from flax.errors import FlaxError
 
 from jaxviz import xla
 from jaxviz.errors import InputError
+from jaxviz.execution import Execution
 from jaxviz.forwards import Activations, Edits, Forward, FunctionForward, LinenForward, NnxForward
 from weights_convert import INPUTS, Inputs
 
@@ -47,6 +49,7 @@ class Model:
     handles: tuple[str, ...] = struct.field(pytree_node=False)
     labels: tuple[str, ...] | None = struct.field(pytree_node=False, default=None)
     source: str = struct.field(pytree_node=False, default="")
+    execution: Execution = struct.field(pytree_node=False, default=Execution())
 
     def __call__(
         self, images: jax.Array, names: Iterable[str] | None = None, edits: Edits | None = None
@@ -59,9 +62,26 @@ class Model:
         names = (self.output,) if names is None else tuple(names)
         batch = images if images.ndim == 4 else images[None]
         wanted = tuple(name for name in dict.fromkeys(names) if name != IMAGE)
-        found = self.forward(self.params, self.inputs(batch), wanted, edits or {}) if wanted else {}
+        found = self._run(self.inputs(batch), wanted, edits or {}) if wanted else {}
         found[IMAGE] = batch
         return {name: found[name] if images.ndim == 4 else found[name][0] for name in names}
+
+    def _run(self, images: jax.Array, names: tuple[str, ...], edits: Edits) -> Activations:
+        """The forward pass, by `execution`: images, what edits see, and results are float32 whatever it computes in."""
+        dtype = jnp.dtype(self.execution.dtype)
+
+        def cast(leaf: Any) -> Any:
+            return leaf.astype(dtype) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf
+
+        def edited(edit: Callable[[jax.Array], jax.Array], value: jax.Array) -> jax.Array:
+            return edit(value.astype(jnp.float32)).astype(value.dtype)
+
+        with jax.default_matmul_precision(self.execution.precision or "highest"):
+            if dtype == jnp.float32:
+                return self.forward(self.params, images, names, edits)
+            edits = {name: functools.partial(edited, edit) for name, edit in edits.items()}
+            found = self.forward(jax.tree.map(cast, self.params), images.astype(dtype), names, edits)
+            return {name: value.astype(jnp.float32) for name, value in found.items()}
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -174,7 +194,10 @@ class Model:
 @xla.jit(static=("names",))
 def compute(model: Model, images: jax.Array, names: tuple[str, ...]) -> Activations:
     """`model(images, names)`, compiled once per network, names and image shape."""
-    return model(images, names)
+    if images.ndim == 3:
+        return model(images, names)
+    size = xla.at_once(*images.shape[1:3])
+    return xla.over(lambda image: model(image, names), images, size=size, execution=model.execution)
 
 
 _bounded = ContextVar("bounded", default=True)

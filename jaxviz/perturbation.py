@@ -81,7 +81,7 @@ def _occluded(
         hidden = ((rows >= y) & (rows < y + size[0]))[:, None] & ((columns >= x) & (columns < x + size[1]))
         return score(model, jnp.where(hidden[..., None], fill, image), objective)
 
-    return xla.over(occluded, corners)
+    return xla.over(occluded, corners, size=xla.at_once(*image.shape[:2]), execution=model.execution)
 
 
 def rise(
@@ -144,7 +144,8 @@ def _masked(
         mask = jax.lax.dynamic_slice(large, (y, x), (height, width))
         return count * mask * score(model, mask[..., None] * image, objective)
 
-    return xla.over(weighted, keys, counts).sum(0)
+    at_once = xla.at_once(height, width)
+    return xla.over(weighted, keys, counts, size=at_once, execution=model.execution).sum(0)
 
 
 def pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:

@@ -6,33 +6,31 @@ and the backward max-pool is one serial loop anywhere. `rewrite` replaces both, 
 the model's code stays plain. GPU and TPU compilers do this themselves: there the function is left alone.
 """
 
-import collections
 import functools
 import itertools
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend.core import JaxprEqn
 
 from jaxviz import taps, winograd
+from jaxviz.execution import Execution
 from jaxviz.jaxprs import Rule, bind, hoist, run, with_rules
 
-# YNNPACK, on by default in jaxlib 0.10.2, can return wrong numbers (jax#39103) and drops NaN in a maximum.
-_CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
-
-# Images at a time in gradient ascent: a CPU is busy with one or two and its caches are small, an accelerator is not.
-BATCH = collections.defaultdict(lambda: 32, cpu=2)
-
 # Where Winograd's convolution is faster than XLA:CPU's: in loops, before which its kernels are transformed once.
-# Outside of them it saves 0.2 s for an image of VGG16, and costs 10 s to compile. With fewer tiles, the points of a
+# Outside of them it saves 0.2 s for an image of VGG16, and costs seconds to compile. With fewer pixels, the points of a
 # kernel are more memory to read than what they save; with fewer channels, those of the images.
-WINOGRAD = True  # False, before the first call: direct convolutions only
-CHANNELS, TILES = 64, 64
+CHANNELS, PIXELS = 64, 128
+ON_CPU = 128 * 128  # pixels at a time: a CPU is busy with one image, and its caches are small
 FEW = 4  # output channels, at most, that are computed tap by tap: the gradient with respect to an image
+STEPS = 8  # a loop of fewer steps does not earn back what Winograd's convolution costs to compile
 
 
 class Jit:
@@ -46,7 +44,7 @@ class Jit:
     def compiled(self) -> Any:
         """The jitted function itself."""
         if self._jitted is None:
-            options = _CPU_OPTIONS if jax.default_backend() == "cpu" else None
+            options = _WITHOUT_YNNPACK if jax.default_backend() == "cpu" and ynnpack_is_wrong() else None
             self._jitted = jax.jit(
                 self.function, static_argnames=self.static, donate_argnames=self.donate, compiler_options=options
             )
@@ -61,24 +59,78 @@ def jit(*, static: tuple[str, ...] = (), donate: tuple[str, ...] = ()) -> Callab
     return lambda function: Jit(function, static, donate)
 
 
-def rewrite(function: Callable) -> Callable:
+_WITHOUT_YNNPACK = {"xla_cpu_experimental_ynn_fusion_type": ""}
+
+
+@functools.cache
+def ynnpack_is_wrong() -> bool:
+    """Whether XLA:CPU, as installed, has to be kept from using YNNPACK.
+
+    On by default in jaxlib 0.10.2, it loses NaN in a maximum, so that a broken network looks healthy, and returns wrong
+    sums on some machines (jax#39103; 1065369600 for 1024³). Takes 0.1 s, once.
+    """
+    if not np.isnan(jax.jit(lambda x: jnp.max(x))(np.full((64, 64), np.nan, np.float32))):
+        return True
+    norms = jax.jit(lambda matrix: jax.vmap(lambda row: jnp.sum((matrix @ row) ** 2))(matrix))
+    return bool((norms(np.ones((1024, 1024), np.float32)) != 1024.0**3).any())
+
+
+def rewrite(function: Callable, execution: Execution) -> Callable:
     """`function` with the same values and no operation that XLA:CPU runs on a slow path. Not differentiable again."""
-    fast = with_rules(function, _RULES)
+    fast = with_rules(function, _rules(execution, looped=False))
 
     @functools.wraps(function)
     def rewritten(*args: Any) -> Any:
-        return fast(*args) if jax.default_backend() == "cpu" else function(*args)
+        return fast(*args) if execution.rewrite and jax.default_backend() == "cpu" else function(*args)
 
     return rewritten
 
 
-def over(function: Callable, *items: Any) -> Any:
-    """`function` of each of `items [n …]`, as many at a time as the device likes, in a loop where there are more."""
-    count, size = len(jax.tree.leaves(items)[0]), BATCH[jax.default_backend()]
+def at_once(height: int, width: int) -> int:
+    """How many images of this size the device is fastest with, forward and back."""
+    if jax.default_backend() == "cpu":
+        return max(1, ON_CPU // (height * width))
+    return 32
+
+
+def over(function: Callable, *items: Any, size: int, execution: Execution) -> Any:
+    """`function` of each of `items [n …]`, `size` at a time, in a loop where there are more."""
+    count = len(jax.tree.leaves(items)[0])
     if count <= size:
-        return rewrite(jax.vmap(function))(*items)
+        return rewrite(jax.vmap(function), execution)(*items)
     size = size if count % size == 0 else 1  # a rest would be compiled a second time
-    return rewrite(lambda *items: lax.map(lambda item: function(*item), items, batch_size=size))(*items)
+    return rewrite(lambda *items: lax.map(lambda item: function(*item), items, batch_size=size), execution)(*items)
+
+
+class Choice(NamedTuple):
+    """How one operation of a rewritten function runs, and why."""
+
+    where: str  # JAX's name stack: the layer, and whether it is the way back
+    operation: str
+    shapes: tuple[tuple[int, ...], ...]
+    algorithm: str
+    reason: str
+
+
+_choices: ContextVar[list[Choice] | None] = ContextVar("choices", default=None)
+
+
+@contextmanager
+def choices() -> Iterator[list[Choice]]:
+    """Within it, what `rewrite` does to the functions that are traced is written down."""
+    found: list[Choice] = []
+    token = _choices.set(found)
+    try:
+        yield found
+    finally:
+        _choices.reset(token)
+
+
+def _note(equation: JaxprEqn, algorithm: str, reason: str) -> None:
+    found = _choices.get()
+    if found is not None:
+        shapes = tuple(atom.aval.shape for atom in equation.invars)
+        found.append(Choice(str(equation.source_info.name_stack), equation.primitive.name, shapes, algorithm, reason))
 
 
 def _inline(rules: Mapping[str, Rule], equation: JaxprEqn, *inputs: Any) -> list[Any]:
@@ -88,7 +140,9 @@ def _inline(rules: Mapping[str, Rule], equation: JaxprEqn, *inputs: Any) -> list
     return run(body.jaxpr, body.consts, inputs, rules)
 
 
-def _convolution(looped: bool, equation: JaxprEqn, images: jax.Array, kernel: jax.Array) -> list[Any]:
+def _convolution(
+    execution: Execution, looped: bool, equation: JaxprEqn, images: jax.Array, kernel: jax.Array
+) -> list[Any]:
     """The same convolution between transposes to [n spatial c], [spatial i o], XLA:CPU's one fast layout."""
     params = dict(equation.params)
     layout = params["dimension_numbers"]
@@ -102,45 +156,63 @@ def _convolution(looped: bool, equation: JaxprEqn, images: jax.Array, kernel: ja
     images = lax.transpose(images, [layout.lhs_spec[axis] for axis in channels_last])
     kernel = lax.transpose(kernel, [layout.rhs_spec[axis] for axis in (*spatial, 1, 0)])
     params["dimension_numbers"] = canonical
-    output = _fastest(images, kernel, params, looped)
+    algorithm, reason = _fastest(images, kernel, params, looped, execution)
+    _note(equation, algorithm, reason)
+    if algorithm == "direct":
+        output = lax.conv_general_dilated_p.bind(images, kernel, **params)
+    elif algorithm == "taps":
+        output = taps.convolution(images, kernel, params)
+    else:
+        points = winograd.transform(kernel, winograd.TILES[algorithm])
+        output = winograd.convolution(images, points, params["padding"], params["precision"])
     position = {axis: place for place, axis in enumerate(layout.out_spec[axis] for axis in channels_last)}
     return [lax.transpose(output, [position[axis] for axis in range(output.ndim)])]
 
 
-def _fastest(images: jax.Array, kernel: jax.Array, params: dict[str, Any], looped: bool) -> jax.Array:
-    """A convolution in the fast layout, by the algorithm that is fastest for its shape."""
+def _fastest(
+    images: jax.Array, kernel: jax.Array, params: dict[str, Any], looped: bool, execution: Execution
+) -> tuple[str, str]:
+    """The algorithm for a convolution in the fast layout, "direct", "taps" or one of Winograd's tiles, and why."""
     single = images.dtype == kernel.dtype == jnp.float32 and params["preferred_element_type"] in (None, jnp.float32)
-    if images.ndim == 4 and single and taps.is_plain(params):
-        few, many = sorted(kernel.shape[2:])
-        if kernel.shape[3] == few <= FEW and many >= 8 * FEW:
-            return taps.convolution(images, kernel, params)
-        if kernel.shape[:2] == (3, 3) and {*params["window_strides"], *params["rhs_dilation"]} == {1}:
-            size = (n + sum(pad) - 2 for n, pad in zip(images.shape[1:3], params["padding"], strict=True))
-            if looped and WINOGRAD and few >= CHANNELS and len(images) * math.prod(winograd.tiles(*size)) >= TILES:
-                points = winograd.transform(kernel)
-                return winograd.convolution(images, points, params["padding"], params["precision"])
-    return lax.conv_general_dilated_p.bind(images, kernel, **params)
+    if images.ndim != 4 or not single or not taps.is_plain(params):
+        return "direct", "not a plain float32 convolution of two axes"
+    few, many = sorted(kernel.shape[2:])
+    if kernel.shape[3] == few <= FEW and many >= 8 * FEW:
+        return "taps", f"{many} channels to {few}"
+    if kernel.shape[:2] != (3, 3) or {*params["window_strides"], *params["rhs_dilation"]} != {1}:
+        return "direct", "not 3 × 3 of stride 1"
+    if execution.winograd is None:
+        return "direct", "Winograd is switched off"
+    if not looped:
+        return "direct", "outside of a loop Winograd costs more to compile than it saves"
+    if few < CHANNELS:
+        return "direct", f"fewer than {CHANNELS} channels"
+    pixels = len(images) * math.prod(n + sum(pad) - 2 for n, pad in zip(images.shape[1:3], params["padding"], strict=True))
+    if pixels < PIXELS:
+        return "direct", f"{pixels} pixels, fewer than {PIXELS}"
+    return execution.winograd, "3 × 3, stride 1"
 
 
-def _while(equation: JaxprEqn, *inputs: Any) -> list[Any]:
+def _while(execution: Execution, equation: JaxprEqn, *inputs: Any) -> list[Any]:
     """The loop with a rewritten body, less what is the same in every step: that is computed before it."""
+    rules = _rules(execution, looped=True)
     test, body = equation.params["cond_jaxpr"], equation.params["body_jaxpr"]
     split = equation.params["cond_nconsts"]
     first = split + equation.params["body_nconsts"]
-    step = hoist(body, inputs[split:first], _IN_LOOPS)
+    step = hoist(body, inputs[split:first], rules)
     return lax.while_loop(
-        lambda state: run(test.jaxpr, test.consts, [*inputs[:split], *state], _IN_LOOPS)[0],
+        lambda state: run(test.jaxpr, test.consts, [*inputs[:split], *state], rules)[0],
         lambda state: step(*state),
         list(inputs[first:]),
     )
 
 
-def _scan(equation: JaxprEqn, *inputs: Any) -> list[Any]:
+def _scan(execution: Execution, looped: bool, equation: JaxprEqn, *inputs: Any) -> list[Any]:
     """As `_while`."""
     params = equation.params
     first = params["num_consts"]
     carried = params["num_carry"]
-    step = hoist(params["jaxpr"], inputs[:first], _IN_LOOPS)
+    step = hoist(params["jaxpr"], inputs[:first], _rules(execution, looped=looped or params["length"] >= STEPS))
 
     def body(state: list[Any], item: list[Any]) -> tuple[list[Any], list[Any]]:
         outputs = step(*state, *item)
@@ -156,7 +228,9 @@ def _max_pool_backward(equation: JaxprEqn, cotangent: jax.Array, operand: jax.Ar
     window, strides = equation.params["window_dimensions"], equation.params["window_strides"]
     padding, select = equation.params["padding"], equation.params["select_prim"]
     if tuple(window) != tuple(strides) or select is not lax.ge_p:
+        _note(equation, "select and scatter", "windows that overlap")
         return bind(equation, cotangent, operand)
+    _note(equation, "mask", "windows that do not overlap")
 
     # Bring the operand to whole windows: the padding that the pool saw, and a rest that no window covers cut or added.
     whole = [count * size for count, size in zip(cotangent.shape, window, strict=True)]
@@ -180,16 +254,14 @@ def _max_pool_backward(equation: JaxprEqn, cotangent: jax.Array, operand: jax.Ar
     return [lax.pad(gradient, jnp.zeros((), cotangent.dtype), [(-low, -high, 0) for low, high, _ in fit])]
 
 
-def _rules(looped: bool) -> dict[str, Rule]:
+@functools.cache
+def _rules(execution: Execution, *, looped: bool) -> dict[str, Rule]:
     rules: dict[str, Rule] = {
-        "conv_general_dilated": functools.partial(_convolution, looped),
+        "conv_general_dilated": functools.partial(_convolution, execution, looped),
         "select_and_scatter_add": _max_pool_backward,
-        "while": _while,
-        "scan": _scan,
+        "while": functools.partial(_while, execution),
+        "scan": functools.partial(_scan, execution, looped),
     }
     for call in ("jit", "pjit", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"):
         rules[call] = functools.partial(_inline, rules)
     return rules
-
-
-_RULES, _IN_LOOPS = _rules(looped=False), _rules(looped=True)
