@@ -41,31 +41,48 @@ def run(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], rules: Mapping
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def hoist(body: ClosedJaxpr, fixed: Sequence[Any], rules: Mapping[str, Rule]) -> Callable[..., list[Any]]:
+def hoist(
+    body: ClosedJaxpr, fixed: Sequence[Any], rules: Mapping[str, Rule], outside: Mapping[str, Rule]
+) -> Callable[..., list[Any]]:
     """A loop's body by `rules`, as a function of what changes; its first inputs are `fixed`.
 
-    What depends on them alone is computed here, once. A broadcast, and arithmetic on broadcasts alone, is done again in
-    every step, too: fused with what reads it, that is cheaper than reading it from memory.
+    What depends on them alone is computed here, once: the equations of the body by the rules for `outside` of the loop,
+    and then what `rules` have made of the others, such as a kernel's transform.
     """
     changing = body.in_avals[len(fixed) :]
-    ruled = jax.make_jaxpr(lambda *args: run(body.jaxpr, body.consts, [*fixed, *args], rules))(*changing)
-    known: dict[Any, Any] = dict(zip(ruled.jaxpr.constvars, ruled.consts, strict=True))
+    rest, known = _split(body, fixed, outside)
+    ruled = jax.make_jaxpr(lambda *args: run(rest, known, args, rules))(*changing)
+    rest, known = _split(ruled, [], {})
+    return lambda *args: run(rest, known, args, {})
+
+
+def _split(body: ClosedJaxpr, fixed: Sequence[Any], rules: Mapping[str, Rule]) -> tuple[Jaxpr, list[Any]]:
+    """What of a body depends on more than its first inputs, `fixed`, and the constants that it needs from the others.
+
+    A broadcast, and arithmetic on broadcasts alone, is done in every step: fused with what reads it, that is cheaper
+    than to read it from memory.
+    """
+    jaxpr = body.jaxpr
+    known: dict[Any, Any] = dict(zip(jaxpr.constvars, body.consts, strict=True))
+    known |= dict(zip(jaxpr.invars, fixed, strict=False))
     spread: set[Any] = set()  # what is known and cheap to make again
     late = []
-    for equation in ruled.eqns:
+    for equation in jaxpr.eqns:
         inputs = [atom for atom in equation.invars if isinstance(atom, Var)]
         early = all(atom in known for atom in inputs)
-        cheap = equation.primitive.name in _SPREADING or spread.issuperset(inputs)
+        cheap = early and (equation.primitive.name in _SPREADING or spread.issuperset(inputs))
         if early:
             values = [known[atom] if isinstance(atom, Var) else atom.val for atom in equation.invars]
-            known.update(zip(equation.outvars, bind(equation, *values), strict=True))
-        if early and cheap:
+            rule = rules.get(equation.primitive.name)
+            outputs = rule(equation, *values) if rule else bind(equation, *values, rules=rules)
+            known.update(zip(equation.outvars, outputs, strict=True))
+        if cheap:
             spread.update(equation.outvars)
         if cheap or not early:
             late.append(equation)
     kept = {variable: value for variable, value in known.items() if variable not in spread}
-    rest = ruled.jaxpr.replace(constvars=list(kept), eqns=late)
-    return lambda *args: run(rest, list(kept.values()), args, {})
+    rest = jaxpr.replace(constvars=list(kept), invars=jaxpr.invars[len(fixed) :], eqns=late)
+    return rest, list(kept.values())
 
 
 _SPREADING = ("broadcast_in_dim", "iota")
@@ -91,6 +108,26 @@ def _inner(value: Any, rules: Mapping[str, Rule]) -> Any:
     if isinstance(value, tuple) and any(isinstance(part, ClosedJaxpr) for part in value):
         return tuple(_inner(part, rules) for part in value)
     return value
+
+
+CALLS = frozenset(("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"))
+"""Primitives that only call a function; a custom derivative is one, too, once its rule has done its work."""
+
+# fmt: off
+ELEMENTWISE = frozenset((
+    "abs", "add", "and", "clamp", "convert_element_type", "copy", "div", "eq", "erf", "exp", "expm1", "ge", "gt",
+    "integer_pow", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pow",
+    "rsqrt", "select_n", "sign", "sqrt", "square", "sub", "tanh",
+))
+"""Primitives that act on each number by itself."""
+# fmt: on
+
+
+def body_of(call: JaxprEqn) -> ClosedJaxpr:
+    """The function that one of `CALLS` calls."""
+    params = call.params
+    body = params.get("jaxpr") or params.get("call_jaxpr") or params["fun_jaxpr"]
+    return body if isinstance(body, ClosedJaxpr) else ClosedJaxpr(body, ())
 
 
 def is_relu(equation: JaxprEqn) -> bool:

@@ -18,15 +18,8 @@ from jax import lax
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
 
 from jaxviz import taps
-from jaxviz.jaxprs import bind, is_relu
+from jaxviz.jaxprs import ELEMENTWISE, bind, is_relu
 
-# fmt: off
-_ELEMENTWISE = frozenset((
-    "abs", "add", "and", "clamp", "convert_element_type", "copy", "div", "eq", "erf", "exp", "expm1", "ge", "gt",
-    "integer_pow", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pow",
-    "rsqrt", "select_n", "sign", "sqrt", "square", "sub", "tanh",
-))
-# fmt: on
 _INLINED = frozenset(("jit", "pjit", "closed_call"))
 
 
@@ -104,7 +97,7 @@ def _channel(node: Any, index: Any) -> Any:
             varies = jnp.shape(operand)[-1:] == shape[-1:]
             return _channel(operand, index) if varies else _value(operand)
 
-        if name in _ELEMENTWISE:
+        if name in ELEMENTWISE:
             return call.equation.primitive.bind(*map(same, inputs), **params)
         if is_relu(call.equation):
             return jax.nn.relu(_channel(inputs[0], index))

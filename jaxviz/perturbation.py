@@ -13,6 +13,7 @@ from jaxviz.errors import InputError
 from jaxviz.explain import BATCH, Array, Attribution, explain_each, score, scores
 from jaxviz.model import Model
 from jaxviz.objectives import Objective
+from jaxviz.patches import within
 from jaxviz.targets import Target
 
 
@@ -58,13 +59,12 @@ def occlusion(
     some = batch or BATCH
 
     def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, bool]:
-        whole = np.asarray(scores(model, image[None], objective))[0]
-        hidden = chunks.over(lambda at: _occluded(model, image, objective, at, filled, size=size), corners, some)
+        scores, lost = chunks.over(lambda at: _occluded(model, image, objective, at, filled, size=size), corners, some)
         total, count = np.zeros(shape[:2], np.float32), np.zeros(shape[:2], np.float32)
-        for (y, x), left in zip(corners, hidden, strict=True):
-            total[y : y + size[0], x : x + size[1]] += whole - left
+        for (y, x), loss in zip(corners, lost, strict=True):
+            total[y : y + size[0], x : x + size[1]] += loss
             count[y : y + size[0], x : x + size[1]] += 1
-        return Attribution(total / np.maximum(count, 1), whole), False
+        return Attribution(total / np.maximum(count, 1), scores[0]), False
 
     return explain_each(one, model, image, target)
 
@@ -72,14 +72,19 @@ def occlusion(
 @xla.jit(static=("size",))
 def _occluded(
     model: Model, image: jax.Array, objective: Objective, corners: jax.Array, fill: jax.Array, *, size: tuple[int, int]
-) -> jax.Array:
-    """The scores of the image with a window at each of `corners` [b 2] filled."""
+) -> tuple[jax.Array, jax.Array]:
+    """The score of the image, b times, and what it loses when a window at each of `corners` [b 2] is filled."""
     rows, columns = (jnp.arange(length) for length in image.shape[:2])
 
-    def occluded(corner: jax.Array) -> jax.Array:
+    def of_image(image: jax.Array) -> jax.Array:
+        return score(model, image, objective)
+
+    def occluded(corner: jax.Array) -> tuple[jax.Array, jax.Array]:
         y, x = corner
         hidden = ((rows >= y) & (rows < y + size[0]))[:, None] & ((columns >= x) & (columns < x + size[1]))
-        return score(model, jnp.where(hidden[..., None], fill, image), objective)
+        changed = jnp.where(hidden[..., None], fill, image)
+        whole = of_image(image)
+        return whole, whole - within(of_image, image, changed, corner, size)
 
     return xla.over(occluded, corners, size=xla.at_once(*image.shape[:2]), execution=model.execution)
 

@@ -22,7 +22,7 @@ from jax.extend.core import JaxprEqn
 
 from jaxviz import taps, winograd
 from jaxviz.execution import Execution
-from jaxviz.jaxprs import Rule, bind, hoist, run, with_rules
+from jaxviz.jaxprs import CALLS, Rule, bind, body_of, hoist, run, with_rules
 
 # Where Winograd's convolution is faster than XLA:CPU's: in loops, before which its kernels are transformed once.
 # Outside of them it saves 0.2 s for an image of VGG16, and costs seconds to compile. With fewer pixels, the points of a
@@ -99,7 +99,8 @@ def over(function: Callable, *items: Any, size: int, execution: Execution) -> An
     if count <= size:
         return rewrite(jax.vmap(function), execution)(*items)
     size = size if count % size == 0 else 1  # a rest would be compiled a second time
-    return rewrite(lambda *items: lax.map(lambda item: function(*item), items, batch_size=size), execution)(*items)
+    each = None if size == 1 else size  # a batch of one would be a batch still, with a scatter for every update
+    return rewrite(lambda *items: lax.map(lambda item: function(*item), items, batch_size=each), execution)(*items)
 
 
 class Choice(NamedTuple):
@@ -135,8 +136,7 @@ def _note(equation: JaxprEqn, algorithm: str, reason: str) -> None:
 
 def _inline(rules: Mapping[str, Rule], equation: JaxprEqn, *inputs: Any) -> list[Any]:
     """The body of a call; that of a custom derivative, too: after differentiation its rule has done its work."""
-    params = equation.params
-    body = params.get("jaxpr") or params.get("call_jaxpr") or params["fun_jaxpr"]
+    body = body_of(equation)
     return run(body.jaxpr, body.consts, inputs, rules)
 
 
@@ -193,13 +193,13 @@ def _fastest(
     return execution.winograd, "3 × 3, stride 1"
 
 
-def _while(execution: Execution, equation: JaxprEqn, *inputs: Any) -> list[Any]:
+def _while(execution: Execution, looped: bool, equation: JaxprEqn, *inputs: Any) -> list[Any]:
     """The loop with a rewritten body, less what is the same in every step: that is computed before it."""
     rules = _rules(execution, looped=True)
     test, body = equation.params["cond_jaxpr"], equation.params["body_jaxpr"]
     split = equation.params["cond_nconsts"]
     first = split + equation.params["body_nconsts"]
-    step = hoist(body, inputs[split:first], rules)
+    step = hoist(body, inputs[split:first], rules, _rules(execution, looped=looped))
     return lax.while_loop(
         lambda state: run(test.jaxpr, test.consts, [*inputs[:split], *state], rules)[0],
         lambda state: step(*state),
@@ -212,7 +212,8 @@ def _scan(execution: Execution, looped: bool, equation: JaxprEqn, *inputs: Any) 
     params = equation.params
     first = params["num_consts"]
     carried = params["num_carry"]
-    step = hoist(params["jaxpr"], inputs[:first], _rules(execution, looped=looped or params["length"] >= STEPS))
+    rules = _rules(execution, looped=looped or params["length"] >= STEPS)
+    step = hoist(params["jaxpr"], inputs[:first], rules, _rules(execution, looped=looped))
 
     def body(state: list[Any], item: list[Any]) -> tuple[list[Any], list[Any]]:
         outputs = step(*state, *item)
@@ -259,9 +260,8 @@ def _rules(execution: Execution, *, looped: bool) -> dict[str, Rule]:
     rules: dict[str, Rule] = {
         "conv_general_dilated": functools.partial(_convolution, execution, looped),
         "select_and_scatter_add": _max_pool_backward,
-        "while": functools.partial(_while, execution),
+        "while": functools.partial(_while, execution, looped),
         "scan": functools.partial(_scan, execution, looped),
     }
-    for call in ("jit", "pjit", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"):
-        rules[call] = functools.partial(_inline, rules)
+    rules |= dict.fromkeys(CALLS, functools.partial(_inline, rules))
     return rules
