@@ -59,21 +59,29 @@ _ALONG = {
 TILES: dict[str, Tile] = {f"{m}x{n}": (m, n) for m, n in ((2, 2), (2, 4), (4, 4))}
 
 
-def transform(kernel: Float[jax.Array, "3 3 i o"], tile: Tile) -> Float[jax.Array, "a b i o"]:
+Points = tuple[jax.Array, ...]  # m+2 rows of points, each [n+2 i o]
+
+
+def transform(kernel: Float[jax.Array, "3 3 i o"], tile: Tile) -> Points:
     """A kernel at the (m+2)(n+2) points of a tile of m × n: G k Gᵀ."""
-    rows, columns = (jnp.asarray(_ALONG[size].kernel, kernel.dtype) for size in tile)
-    return jnp.einsum("ay,bx,yxio->abio", rows, columns, kernel, precision="highest")
+    m, n = (_ALONG[size].kernel for size in tile)
+    rows = [_combined(n, list(row)) for row in kernel]  # [3][n+2]
+    columns = [_combined(m, list(column)) for column in zip(*rows, strict=True)]  # [n+2][m+2]
+    return tuple(jnp.stack(row) for row in zip(*columns, strict=True))
+
+
+def transform_transposed(kernel: Float[jax.Array, "3 3 o i"], tile: Tile) -> Points:
+    """The same of a kernel whose channels are the other way round, as they are in every gradient."""
+    # The barrier keeps XLA:CPU from turning the sums round, too, which reads memory against the grain ten times.
+    return tuple(row.swapaxes(1, 2) for row in lax.optimization_barrier(transform(kernel, tile)))
 
 
 def convolution(
-    images: Float[jax.Array, "n h w i"],
-    points: Float[jax.Array, "a b i o"],
-    padding: Sequence[tuple[int, int]],
-    precision: Any = None,
+    images: Float[jax.Array, "n h w i"], points: Points, padding: Sequence[tuple[int, int]], precision: Any = None
 ) -> Float[jax.Array, "n y x o"]:
     """The convolution with the kernel that was transformed to `points`; `padding` is (low, high) for h and w."""
     (top, bottom), (left, right) = padding
-    m, n = points.shape[0] - 2, points.shape[1] - 2
+    m, n = len(points) - 2, len(points[0]) - 2
     height, width = images.shape[1] + top + bottom - 2, images.shape[2] + left + right - 2  # of the output
     rows, columns = tiles(height, width, (m, n))
     # Tiles cover the output and some pixels more, which are cut off in the end.
@@ -93,7 +101,7 @@ def convolution(
         found = lax.dot_general(windows, kernels, (((2,), (1,)), ((0,), (0,))), precision=precision)
         return list(found.reshape(n + 2, len(images), rows, columns, -1))
 
-    squares = [products(down, points[y]) for y, down in enumerate(_ALONG[m].window)]
+    squares = [products(down, row) for down, row in zip(_ALONG[m].window, points, strict=True)]
     squares = [_combined(_ALONG[m].output, list(column)) for column in zip(*squares, strict=True)]  # [n+2][m]
     outputs = [_combined(_ALONG[n].output, list(row)) for row in zip(*squares, strict=True)]  # [m][n]
     output = jnp.stack([jnp.stack(row, 3) for row in outputs], 2)  # [n rows m columns n o]

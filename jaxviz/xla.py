@@ -154,7 +154,8 @@ def _convolution(
         out_spec=(0, images.ndim - 1, *range(1, images.ndim - 1)),
     )
     images = lax.transpose(images, [layout.lhs_spec[axis] for axis in channels_last])
-    kernel = lax.transpose(kernel, [layout.rhs_spec[axis] for axis in (*spatial, 1, 0)])
+    raw, (out_axis, in_axis, *taps_axes) = kernel, layout.rhs_spec
+    kernel = lax.transpose(raw, (*taps_axes, in_axis, out_axis))
     params["dimension_numbers"] = canonical
     algorithm, reason = _fastest(images, kernel, params, looped, execution)
     _note(equation, algorithm, reason)
@@ -163,7 +164,11 @@ def _convolution(
     elif algorithm == "taps":
         output = taps.convolution(images, kernel, params)
     else:
-        points = winograd.transform(kernel, winograd.TILES[algorithm])
+        tile = winograd.TILES[algorithm]
+        if in_axis < out_axis:
+            points = winograd.transform(kernel, tile)
+        else:
+            points = winograd.transform_transposed(lax.transpose(raw, (*taps_axes, out_axis, in_axis)), tile)
         output = winograd.convolution(images, points, params["padding"], params["precision"])
     position = {axis: place for place, axis in enumerate(layout.out_spec[axis] for axis in channels_last)}
     return [lax.transpose(output, [position[axis] for axis in range(output.ndim)])]
