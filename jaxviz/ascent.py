@@ -83,7 +83,8 @@ def sweep(
     transform = Partial(transform) if callable(transform) and jax.tree.leaves(transform) == [transform] else transform
     steps = defaults["steps"] if steps is None else steps
     objectives = list(objectives)
-    model = model.replace(execution=replace(model.execution, precision=model.execution.precision or "default"))
+    execution = replace(model.execution, precision=model.execution.precision or "default")
+    model = replace(model, execution=execution)
     _check(model, objectives, canvas, steps)
     key = jax.random.key(0) if key is None else key
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(objectives)))

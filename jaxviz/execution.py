@@ -1,7 +1,7 @@
 """How a network is run: a value that belongs to the model, static under `jit`.
 
-    exact = model.replace(execution=jv.Execution(rewrite=False))
-    on_a_gpu = model.replace(execution=jv.Execution(dtype="bfloat16"))
+exact = model.replace(execution=jv.Execution(rewrite=False))
+on_a_gpu = model.replace(execution=jv.Execution(dtype="bfloat16"))
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Execution:
     """The same numbers by other means.
 
     Attributes:
-        rewrite: whether operations that XLA:CPU runs on a slow path are replaced (`jaxviz.xla`); of no effect elsewhere.
+        rewrite: whether operations that XLA:CPU runs on a slow path are replaced (`jaxviz.xla`); no effect elsewhere.
         winograd: the tiles of Winograd's algorithm in those replacements, where it pays: "2x4" and "2x2" keep float32's
             last digits; "4x4" is faster and loses about one digit more; None: direct convolutions.
         precision: of products on GPU and TPU: "highest" (float32), "high", "default" (TF32 or bfloat16 passes); None:

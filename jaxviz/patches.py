@@ -37,9 +37,7 @@ class Field(NamedTuple):
 
     def then(self, window: int, stride: int, padding: int) -> "Field":
         """The field of a window over this one's outputs."""
-        return Field(
-            self.step * stride, self.length + (window - 1) * self.step, self.before + padding * self.step
-        )
+        return Field(self.step * stride, self.length + (window - 1) * self.step, self.before + padding * self.step)
 
     def union(self, other: "Field") -> "Field":
         """The field of something that reads both."""
@@ -102,15 +100,14 @@ class Patch:
         padded = lax.pad(self.base, fill, [(low, high, 0) for low, high in pads])
         region = lax.dynamic_slice(padded, [at + low for at, (low, _) in zip(starts, pads, strict=True)], sizes)
         # Values that nothing in the box sees may stick out of it: there is room around it for the most that ever does.
-        anywhere = self.anywhere()
-        margins = [
-            (int(max(0, np.max(start - own))), int(max(0, np.max(own + length - start - size))))
-            for own, length, start, size in zip(anywhere.box(self.fields)[0], lengths, box(anywhere)[0], sizes, strict=True)
-        ]
-        room = lax.pad(region, fill, [(low, high, 0) for low, high in margins])
-        places = [own - start + low for own, start, (low, _) in zip(mine, starts, margins, strict=True)]
+        theirs, ours = box(self.anywhere())[0], self.anywhere().box(self.fields)[0]
+        lows = [int(max(0, np.max(there - own))) for own, there in zip(ours, theirs, strict=True)]
+        ends = zip(ours, lengths, theirs, sizes, strict=True)
+        highs = [int(max(0, np.max(own + length - there - size))) for own, length, there, size in ends]
+        room = lax.pad(region, fill, [(low, high, 0) for low, high in zip(lows, highs, strict=True)])
+        places = [own - start + low for own, start, low in zip(mine, starts, lows, strict=True)]
         room = lax.dynamic_update_slice(room, self.values.astype(room.dtype), places)
-        return lax.slice(room, [low for low, _ in margins], [n - high for n, (_, high) in zip(room.shape, margins, strict=True)])
+        return lax.slice(room, lows, [low + size for low, size in zip(lows, sizes, strict=True)])
 
 
 Box = Callable[[Patch], tuple[list[Any], list[int]]]
@@ -182,10 +179,9 @@ def _base(value: Any) -> Any:
 def _aligned(inputs: Sequence[Any]) -> tuple[list[Patch], list[Any]] | None:
     """The patches among the inputs widened to one field, and all inputs with them in place."""
     patches = [value for value in inputs if isinstance(value, Patch)]
-    first = patches[0]
-    if any((each.axes, [f.step for f in each.fields]) != (first.axes, [f.step for f in first.fields]) for each in patches):
+    if len({(patch.axes, *(field.step for field in patch.fields)) for patch in patches}) > 1:
         return None
-    fields = first.fields
+    fields = patches[0].fields
     for each in patches[1:]:
         fields = (fields[0].union(each.fields[0]), fields[1].union(each.fields[1]))
     aligned = [value.widened(fields) if isinstance(value, Patch) else value for value in inputs]
@@ -234,9 +230,8 @@ def _sliding(
     if any(min(slide.padding) < 0 for slide in slides):
         return None
     (base,) = bind(equation, patch.base, *others)
-    height, width = (
-        field.then(slide.size, slide.stride, slide.padding[0]) for field, slide in zip(patch.fields, slides, strict=True)
-    )
+    pairs = zip(patch.fields, slides, strict=True)
+    height, width = (field.then(slide.size, slide.stride, slide.padding[0]) for field, slide in pairs)
     seen = Patch(base, base, (axes[0], axes[1]), (height, width), patch.windows)
     pads = [(0, 0)] * patch.base.ndim
     for axis, slide in zip(patch.axes, slides, strict=True):

@@ -119,5 +119,6 @@ def _combined(matrix: np.ndarray, values: list[jax.Array]) -> list[jax.Array]:
 
 def _combination(factors: np.ndarray, values: list[jax.Array]) -> jax.Array:
     """The sum of the values times their factors, most of which are 0, 1 or -1."""
-    terms = [value if factor == 1 else float(factor) * value for factor, value in zip(factors, values, strict=True) if factor]
+    pairs = [(float(factor), value) for factor, value in zip(factors, values, strict=True) if factor]
+    terms = [value if factor == 1 else factor * value for factor, value in pairs]
     return sum(terms[1:], start=terms[0])

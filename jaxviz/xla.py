@@ -8,8 +8,7 @@ the model's code stays plain. GPU and TPU compilers do this themselves: there th
 
 import functools
 import itertools
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -30,6 +29,7 @@ from jaxviz.jaxprs import CALLS, Rule, bind, body_of, hoist, run, with_rules
 CHANNELS, PIXELS = 64, 128
 ON_CPU = 128 * 128  # pixels at a time: a CPU is busy with one image, and its caches are small
 FEW = 4  # output channels, at most, that are computed tap by tap: the gradient with respect to an image
+AS_USUAL = Execution()
 STEPS = 8  # a loop of fewer steps does not earn back what Winograd's convolution costs to compile
 
 
@@ -75,7 +75,7 @@ def ynnpack_is_wrong() -> bool:
     return bool((norms(np.ones((1024, 1024), np.float32)) != 1024.0**3).any())
 
 
-def rewrite(function: Callable, execution: Execution) -> Callable:
+def rewrite(function: Callable, execution: Execution = AS_USUAL) -> Callable:
     """`function` with the same values and no operation that XLA:CPU runs on a slow path. Not differentiable again."""
     fast = with_rules(function, _rules(execution, looped=False))
 
@@ -93,7 +93,7 @@ def at_once(height: int, width: int) -> int:
     return 32
 
 
-def over(function: Callable, *items: Any, size: int, execution: Execution) -> Any:
+def over(function: Callable, *items: Any, size: int, execution: Execution = AS_USUAL) -> Any:
     """`function` of each of `items [n …]`, `size` at a time, in a loop where there are more."""
     count = len(jax.tree.leaves(items)[0])
     if count <= size:
@@ -127,10 +127,10 @@ def choices() -> Iterator[list[Choice]]:
         _choices.reset(token)
 
 
-def _note(equation: JaxprEqn, algorithm: str, reason: str) -> None:
+def _note(equation: JaxprEqn, inputs: Sequence[jax.Array], algorithm: str, reason: str) -> None:
     found = _choices.get()
     if found is not None:
-        shapes = tuple(atom.aval.shape for atom in equation.invars)
+        shapes = tuple(tuple(value.shape) for value in inputs)
         found.append(Choice(str(equation.source_info.name_stack), equation.primitive.name, shapes, algorithm, reason))
 
 
@@ -158,7 +158,7 @@ def _convolution(
     kernel = lax.transpose(raw, (*taps_axes, in_axis, out_axis))
     params["dimension_numbers"] = canonical
     algorithm, reason = _fastest(images, kernel, params, looped, execution)
-    _note(equation, algorithm, reason)
+    _note(equation, (images, kernel), algorithm, reason)
     if algorithm == "direct":
         output = lax.conv_general_dilated_p.bind(images, kernel, **params)
     elif algorithm == "taps":
@@ -192,7 +192,8 @@ def _fastest(
         return "direct", "outside of a loop Winograd costs more to compile than it saves"
     if few < CHANNELS:
         return "direct", f"fewer than {CHANNELS} channels"
-    pixels = len(images) * math.prod(n + sum(pad) - 2 for n, pad in zip(images.shape[1:3], params["padding"], strict=True))
+    height, width = (n + sum(pad) - 2 for n, pad in zip(images.shape[1:3], params["padding"], strict=True))
+    pixels = len(images) * height * width
     if pixels < PIXELS:
         return "direct", f"{pixels} pixels, fewer than {PIXELS}"
     return execution.winograd, "3 × 3, stride 1"
@@ -234,9 +235,9 @@ def _max_pool_backward(equation: JaxprEqn, cotangent: jax.Array, operand: jax.Ar
     window, strides = equation.params["window_dimensions"], equation.params["window_strides"]
     padding, select = equation.params["padding"], equation.params["select_prim"]
     if tuple(window) != tuple(strides) or select is not lax.ge_p:
-        _note(equation, "select and scatter", "windows that overlap")
+        _note(equation, (operand,), "select and scatter", "windows that overlap")
         return bind(equation, cotangent, operand)
-    _note(equation, "mask", "windows that do not overlap")
+    _note(equation, (operand,), "mask", "windows that do not overlap")
 
     # Bring the operand to whole windows: the padding that the pool saw, and a rest that no window covers cut or added.
     whole = [count * size for count, size in zip(cotangent.shape, window, strict=True)]

@@ -195,7 +195,7 @@ def test_memory_is_that_of_one_chunk(vgg):
     canvas, optimizer = recipe["canvas"], recipe["optimizer"]
     sizes = []
     for count in (64, 512):
-        batch = xla.BATCH["cpu"]
+        batch = xla.at_once(*canvas.size)
         objectives = [jv.Channel("block4_conv1", i) for i in range(count)]
         ((_, stack),) = ascent._alike(objectives)
         keys = jax.random.split(jax.random.key(0), count)

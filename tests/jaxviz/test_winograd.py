@@ -10,6 +10,7 @@ from flax import linen as nn
 from jax import lax
 
 from jaxviz import taps, winograd, xla
+from jaxviz.execution import Execution
 
 PADDINGS = ["SAME", "VALID", [(2, 2), (2, 2)], [(0, 3), (1, 0)], [(-1, 2), (0, -1)]]
 
@@ -26,22 +27,26 @@ def direct(images, kernel, padding, strides=(1, 1)):
 
 @pytest.mark.parametrize("padding", PADDINGS, ids=str)
 @pytest.mark.parametrize("size", [(8, 8), (9, 9), (7, 10), (3, 4)])
-@pytest.mark.parametrize("batch", [1, 3])
-def test_it_is_the_convolution(padding, size, batch, relative):
-    images, kernel = arrays((batch, *size, 5), (3, 3, 5, 6))
+@pytest.mark.parametrize("tile", winograd.TILES.values(), ids=str)
+def test_it_is_the_convolution(padding, size, tile, relative):
+    images, kernel = arrays((2, *size, 5), (3, 3, 5, 6))
     expected = direct(images, kernel, padding)
     pads = lax.padtype_to_pads(size, (3, 3), (1, 1), padding) if isinstance(padding, str) else padding
-    found = winograd.convolution(images, winograd.transform(kernel), pads)
+    found = winograd.convolution(images, winograd.transform(kernel, tile), pads)
+    turned = winograd.convolution(images, winograd.transform_transposed(kernel.swapaxes(2, 3), tile), pads)
     assert found.shape == expected.shape
-    assert relative(found, expected) < 1e-5
+    assert relative(found, expected) < 2e-5
+    np.testing.assert_allclose(turned, found, atol=1e-5)
 
 
+@pytest.mark.parametrize(("tile", "bound"), [("2x2", 2e-6), ("2x4", 5e-6), ("4x4", 1.5e-5)])
 @pytest.mark.parametrize("channels", [64, 512])
-def test_its_error_is_that_of_float32(channels, relative):
+def test_its_error_is_that_of_float32(channels, tile, bound, relative):
     images, kernel = arrays((2, 14, 14, channels), (3, 3, channels, channels))
-    found = winograd.convolution(images, winograd.transform(kernel), [(1, 1), (1, 1)])
-    exact = direct(*(np.asarray(values, np.float32) for values in (images, kernel)), "SAME")
-    assert relative(found, exact) < 5e-6
+    found = winograd.convolution(images, winograd.transform(kernel, winograd.TILES[tile]), [(1, 1), (1, 1)])
+    with jax.enable_x64(True):
+        exact = direct(*(jnp.asarray(values, jnp.float64) for values in (images, kernel)), "SAME")
+    assert relative(found, exact) < bound
 
 
 @pytest.mark.parametrize("settings", [{}, {"window_strides": (2, 1)}, {"padding": "VALID", "rhs_dilation": (2, 1)}])
@@ -69,11 +74,11 @@ def test_gradients_are_the_same_with_and_without_the_pass(relative):
     widths = [3, 64, 128, 64]
     kernels = arrays(*((3, 3, i, o) for i, o in itertools.pairwise(widths)))
     kernels = [kernel / np.sqrt(9 * kernel.shape[2]) for kernel in kernels]
-    (images,) = arrays((4, 49, 51, 3), seed=1)
+    (images,) = arrays((16, 49, 51, 3), seed=1)
     gradient = jax.value_and_grad(network, argnums=1)
 
     def looped(kernels, images):
-        return xla.over(lambda image: gradient(kernels, image), images)
+        return xla.over(lambda image: gradient(kernels, image), images, size=2)
 
     ours, theirs = xla.jit()(looped)(kernels, images), jax.vmap(gradient, (None, 0))(kernels, images)
     text = str(jax.make_jaxpr(looped)(kernels, images))
@@ -90,7 +95,7 @@ DIRECT = {
     "transposed": lambda x, k: lax.conv_general_dilated(x, k, (1, 1), [(1, 1)] * 2, lhs_dilation=(2, 2)),
     "groups": lambda x, k: lax.conv_general_dilated(x, k[:, :32], (1, 1), "SAME", feature_group_count=2),
     "half precision": lambda x, k: lax.conv(x.astype(jnp.bfloat16), k.astype(jnp.bfloat16), (1, 1), "SAME"),
-    "few tiles": lambda x, k: lax.conv(x[:, :, :8, :8], k, (1, 1), "SAME"),
+    "few tiles": lambda x, k: lax.conv(x[:, :, :11, :11], k, (1, 1), "SAME"),
     "few channels": lambda x, k: lax.conv(x, k[:32], (1, 1), "SAME"),
 }
 # fmt: on
@@ -98,7 +103,7 @@ DIRECT = {
 
 @pytest.mark.parametrize("name", list(DIRECT))
 def test_what_does_not_pay_stays_a_direct_convolution(name):
-    x, k = arrays((4, 64, 32, 32), (64, 64, 3, 3))
+    x, k = arrays((8, 64, 32, 32), (64, 64, 3, 3))
 
     assert "conv_general_dilated[" in in_a_loop(DIRECT[name], x, k)
     assert "conv_general_dilated[" not in in_a_loop(plain, x, k)
@@ -108,8 +113,8 @@ def plain(x, k):
     return lax.conv(x, k, (1, 1), "SAME")
 
 
-def in_a_loop(function, x, k):
-    return str(jax.make_jaxpr(lambda x, k: xla.over(lambda each: function(each[None], k), x))(x, k))
+def in_a_loop(function, x, k, **settings):
+    return str(jax.make_jaxpr(lambda x, k: xla.over(lambda each: function(each[None], k), x, size=1, **settings))(x, k))
 
 
 def test_outside_of_loops_it_would_cost_more_to_compile_than_it_saves():
@@ -117,18 +122,30 @@ def test_outside_of_loops_it_would_cost_more_to_compile_than_it_saves():
     assert "conv_general_dilated[" in str(jax.make_jaxpr(xla.rewrite(plain))(x, k))
 
 
-def test_it_can_be_switched_off(monkeypatch):
-    monkeypatch.setattr(xla, "WINOGRAD", False)
-    x, k = arrays((4, 64, 32, 32), (64, 64, 3, 3))
+def test_it_can_be_switched_off_by_argument():
+    x, k = arrays((8, 64, 32, 32), (64, 64, 3, 3))
+    assert "conv_general_dilated[" in in_a_loop(plain, x, k, execution=Execution(winograd=None))
+    assert "dot_general" not in in_a_loop(plain, x, k, execution=Execution(rewrite=False))
+
+
+@pytest.mark.parametrize("tile", winograd.TILES)
+def test_the_tile_is_an_argument(tile):
+    x, k = arrays((8, 64, 32, 32), (64, 64, 3, 3))
+    text = in_a_loop(plain, x, k, execution=Execution(winograd=tile))
+    assert text.count("dot_general") == winograd.TILES[tile][0] + 2
+
+
+def test_a_short_loop_does_not_pay():
+    x, k = arrays((7, 64, 32, 32), (64, 64, 3, 3))
     assert "conv_general_dilated[" in in_a_loop(plain, x, k)
 
 
 def loops(x, kernel):
     step = jax.jit(lambda x: jax.grad(lambda x: jnp.tanh(direct(x, kernel, "SAME")).sum())(x))
     return {
-        "while": lambda: lax.fori_loop(0, x.shape[0] + 1, lambda _, x: step(x), x),
-        "scan": lambda: lax.scan(lambda x, add: (step(x) + add, x.mean()), x, jnp.arange(3.0)),
-        "scan of vmap": lambda: lax.scan(lambda x, _: (jax.vmap(lambda y: step(y[None])[0])(x), None), x, length=2),
+        "while": lambda: lax.fori_loop(0, 2 + x[0, 0, 0, 0].astype(int), lambda _, x: step(x), x),
+        "scan": lambda: lax.scan(lambda x, add: (step(x) + add, x.mean()), x, jnp.arange(8.0)),
+        "scan of vmap": lambda: lax.scan(lambda x, _: (jax.vmap(lambda y: step(y[None])[0])(x), None), x, length=8),
     }
 
 
@@ -145,7 +162,7 @@ def test_kernels_are_transformed_before_the_loop(name, relative):
     body = loop.params.get("body_jaxpr") or loop.params["jaxpr"]
     inside = [equation.primitive.name for equation in body.eqns]
     made = [equation.outvars[0].aval.shape for equation in body.eqns]
-    assert inside.count("dot_general") == 32
+    assert inside.count("dot_general") == 8  # four rows of points, there and back
     assert not any({*shape[-2:]} == {64, 66} for shape in made)  # nothing of a kernel's shape
     for a, b in zip(*(jax.tree.leaves(f(x, kernel)) for f in (xla.rewrite(function), function)), strict=True):
         assert relative(a, b) < 1e-5
