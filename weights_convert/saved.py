@@ -1,5 +1,6 @@
 """What a file holds, whatever its format: weights that are read one by one when asked for, and perhaps their graph."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ class Saved:
     `bias`, `gamma`, `beta`, `moving_mean`, `moving_variance`); layers without weights are listed too, where the file
     does. `config` is the Keras description of the graph, None in a file of weights only; `keras` is the major version
     of its writer. `inputs` is how the network was fed, where the file says so.
+
+    `numbered`: Keras 3's own layout has numbers for names, "0", "1", …, and without a `config` paths for layers.
     """
 
     path: Path
@@ -33,3 +36,10 @@ class Saved:
     config: Mapping[str, Any] | None = None
     keras: int = 3
     inputs: Inputs | None = None
+    numbered: bool = False
+
+    @property
+    def sha256(self) -> str:
+        """What identifies the file, in hexadecimal digits. It is read once more for this."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
