@@ -8,7 +8,7 @@ normalisations are part of them.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,10 +23,10 @@ from jaxviz.explain import BATCH, Array, Attribution, explain
 from jaxviz.forwards import KerasForward
 from jaxviz.model import IMAGE, Model
 from jaxviz.objectives import Objective
-from jaxviz.rules import LINEAR, Gradient, Layer, Rule, ZBox, find_composite, find_rule
+from jaxviz.rules import ADDING, LINEAR, MOVING, Gradient, Layer, Rule, ZBox, find_composite, find_rule
 from jaxviz.targets import Target
 from weights_convert import KerasNet, Node
-from weights_convert.layers import KINDS, activation
+from weights_convert.layers import KINDS, OVER, activation
 
 
 def lrp(
@@ -131,8 +131,7 @@ def _never_negative(node: Node) -> bool:
     return config.get("activation") in ("relu", "relu6", "sigmoid")
 
 
-POOLINGS = {"MaxPooling2D", "GlobalMaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D"}
-SIGN_KEEPING = POOLINGS | {"ZeroPadding2D", "Flatten", "Dropout", "Add"}
+SIGN_KEEPING = {*MOVING, *ADDING, *OVER} - {"UpSampling2D"}  # which may interpolate with negative weights
 
 
 @xla.jit(static=("plan",))
@@ -197,7 +196,7 @@ def _shifts(net: KerasNet, plan: Sequence[Step], values: Mapping[str, jax.Array]
             shifts[node.name] = net.layers[node.name](*tangents)
         elif any(name in shifts for name in node.inputs):
             # As the layer treats these inputs: a max-pooling hands on the shift of the winners.
-            shifts[node.name] = jax.jvp(partial(KINDS[node.kind].function, dict(node.config)), inputs, tangents)[1]
+            shifts[node.name] = jax.jvp(_function(net, node), inputs, tangents)[1]
     return shifts
 
 
@@ -205,13 +204,13 @@ def _layer(
     net: KerasNet, step: Step, values: Mapping[str, jax.Array], shifts: Mapping[str, jax.Array]
 ) -> tuple[Layer, Any]:
     """A layer and its input, the batch normalisations around it in its weights."""
-    node, config = step.node, dict(step.node.config)
+    node = step.node
     x = _arguments(values[name] - shifts.get(name, 0.0) for name in node.inputs)
     if node.kind not in LINEAR:
-        function = KINDS[node.kind].function
-        return Layer(lambda _, x: function(config, *(x if isinstance(x, tuple) else (x,)))), x
+        function = _function(net, node)
+        return Layer(lambda _, x: function(*(x if isinstance(x, tuple) else (x,)))), x
 
-    apply = _dense if node.kind == "Dense" else partial(_convolution, config)
+    apply = _dense if node.kind == "Dense" else partial(_convolution, dict(node.config))
     module: Any = net.layers[node.name]
     kernel, bias = module.kernel[...], 0.0 if module.bias is None else module.bias[...]
     if node.inputs[0] in shifts:
@@ -221,6 +220,12 @@ def _layer(
         shift, scale = jax.jvp(net.layers[step.norm], (jnp.zeros(shape),), (jnp.ones(shape),))
         kernel, bias = kernel * scale.ravel(), bias * scale + shift
     return Layer(apply, kernel, bias, step.unsigned), x
+
+
+def _function(net: KerasNet, node: Node) -> Callable[..., jax.Array]:
+    """What a layer computes before its activation function."""
+    kind = KINDS[node.kind]
+    return partial(kind.function, dict(node.config)) if kind.module is None else net.layers[node.name]
 
 
 def _dense(kernel: jax.Array, x: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ from typing import Any
 from .errors import NotReadable, UnsupportedLayer
 from .graph import IMAGE, Graph, Node
 from .layers import KINDS, node
-from .spelling import modern
+from .spelling import modern, of_version
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ def parse(model: Mapping[str, Any], keras: int = 3) -> Graph:
         if entry in images:
             continue
         inputs = tuple(IMAGE if name in [image.name for image in images] else name for name in entry.inputs)
-        complaints += _about_layer(entry, inputs, known, keras)
+        complaints += _about_layer(entry, inputs, known)
         try:
-            nodes.append(node(entry.name, entry.kind, entry.config, inputs))
+            nodes.append(node(entry.name, entry.kind, of_version(keras, entry.config), inputs))
         except UnsupportedLayer as error:
             complaints += error.complaints
         known.add(entry.name)
@@ -171,7 +171,7 @@ def _about_outputs(model: Mapping[str, Any], layers: list[Entry]) -> Iterator[st
             yield f"the model's outputs are {', '.join(names)}; supported is one, the last layer"
 
 
-def _about_layer(entry: Entry, inputs: tuple[str, ...], known: set[str], keras: int) -> Iterator[str]:
+def _about_layer(entry: Entry, inputs: tuple[str, ...], known: set[str]) -> Iterator[str]:
     yield from entry.complaints
     if not inputs:
         yield f"{entry.name}: reads nothing"
@@ -181,5 +181,3 @@ def _about_layer(entry: Entry, inputs: tuple[str, ...], known: set[str], keras: 
     # "x/pre" would be the handle of another layer's input; nnx keeps names with a leading underscore for itself.
     if entry.name in known or entry.name.endswith("/pre") or entry.name.startswith("_"):
         yield f"{entry.name}: this name is taken; rename the layer in Keras"
-    if keras < 3 and entry.config.get("activation") == "hard_sigmoid":
-        yield f"{entry.name}: hard_sigmoid of Keras {keras}, which is not the hard_sigmoid of Keras 3"

@@ -23,9 +23,11 @@ TODAY = {
     "b": "bias",
     "running_mean": "moving_mean",
     "running_std": "moving_variance",
+    "alphas": "alpha",
 }
 WEIGHT = re.compile(
-    r"(?:^|[/_])(kernel|W|bias|b|gamma|beta|moving_mean|running_mean|moving_variance|running_std)(?:_\d+)?(?::\d+)?$"
+    r"(?:^|[/_])(depthwise_kernel|pointwise_kernel|kernel|W|bias|b|gamma|beta|scale|alpha|alphas"
+    r"|moving_mean|running_mean|mean|moving_variance|running_std|variance|count)(?:_\d+)?(?::\d+)?$"
 )
 
 
@@ -77,6 +79,8 @@ def _weights(group: Group, layer: str, source: Source) -> dict[str, Weight]:
     members = member(group, layer, source)
     names = _names(members, "weight_names", source)
     meanings = [_meaning(name) for name in names]
+    if "pointwise_kernel" not in meanings:  # until Keras 2 the kernel of a DepthwiseConv2D was called so too
+        meanings = ["kernel" if meaning == "depthwise_kernel" else meaning for meaning in meanings]
     # Two kernels in one layer are a nested model: its weights keep their full names, and match nothing by accident.
     keys = meanings if len(set(meanings)) == len(names) else names
     return {key: weight(member(members, name, source), source) for key, name in zip(keys, names, strict=True)}

@@ -6,6 +6,7 @@ of layers agree; in Keras 3's own layout, which has no names, by class and numbe
 """
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from itertools import zip_longest
 from os import PathLike
@@ -27,7 +28,7 @@ from .layers import KINDS
 from .net import KerasNet
 from .onnx import read_onnx
 from .safetensors import read_safetensors
-from .saved import Saved
+from .saved import Saved, Weight
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -151,6 +152,12 @@ def _found(saved: Saved, layer: str) -> Shapes:
     return {name: weight.shape for name, weight in saved.weights.get(layer, {}).items()}
 
 
+def _matched(saved: Saved, layer: str, needed: Collection[str]) -> Mapping[str, Weight]:
+    """The weights of a layer of the file. One alone needs no name: Keras 3 calls that of a LayerScale `variable_7`."""
+    found = saved.weights.get(layer, {})
+    return dict(zip(needed, found.values(), strict=True)) if len(found) == len(needed) == 1 else found
+
+
 def _pairs(net: KerasNet, saved: Saved) -> list[tuple[str, str]]:
     """Which layer of the network takes its weights from which layer of the file; "" where a side has no partner."""
     mine, theirs = list(net.weights()), [layer for layer, weights in saved.weights.items() if weights]
@@ -183,15 +190,16 @@ def _fill(net: KerasNet, saved: Saved) -> None:
     differences = []
     for mine, theirs in pairs:
         needed = {name: variable.shape for name, variable in weights.get(mine, {}).items()}
-        found = _found(saved, theirs)
+        found = {name: weight.shape for name, weight in _matched(saved, theirs, needed).items()}
         differences += [f"- {mine} {name} {shape}" for name, shape in needed.items() if found.get(name) != shape]
         differences += [f"+ {theirs} {name} {shape}" for name, shape in found.items() if needed.get(name) != shape]
     if differences:
         head = f"{saved.path} does not fit the network (- what the network needs, + what the file has):"
         raise WeightMismatch("\n".join([head, *differences]))
     for mine, theirs in pairs:
+        matched = _matched(saved, theirs, weights[mine])
         for name, variable in weights[mine].items():
-            array = saved.weights[theirs][name].read()
+            array = matched[name].read()
             if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):
                 raise WeightMismatch(f"{saved.path}: weight {name!r} of layer {theirs!r} holds NaN or infinity")
             variable.set_value(jax.device_put(array))  # takes an aligned array over, where jnp.asarray copies it

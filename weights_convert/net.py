@@ -51,7 +51,7 @@ class KerasNet(nnx.Module):
             try:
                 if kind.module is not None:
                     modules[node.name] = kind.module(dict(node.config), sources[0], rngs)
-                shapes[node.name] = _output_shape(_function(node, modules), sources)
+                shapes[node.name] = _output_shape(_whole(node, modules), sources)
             except (TypeError, ValueError, IndexError, ArithmeticError) as error:
                 raise UnsupportedLayer([f"{node.name}: does not fit its input {sources}: {error}"]) from error
         self.shapes = tuple(shapes.items())
@@ -146,6 +146,12 @@ def _function(node: Node, modules: Mapping[str, nnx.Module]) -> Callable[..., Ar
     """What a node computes before its non-linearity."""
     kind = KINDS[node.kind]
     return modules[node.name] if kind.module is not None else partial(kind.function, dict(node.config))
+
+
+def _whole(node: Node, modules: Mapping[str, nnx.Module]) -> Callable[..., Array]:
+    """What a node computes with its non-linearity, which may change the shape (`glu`)."""
+    function, ending = _function(node, modules), activation(node)
+    return function if ending is None else lambda *inputs: ending(function(*inputs))
 
 
 def _ancestors(steps: dict[str, Step], names: Iterable[str]) -> set[str]:
