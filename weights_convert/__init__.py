@@ -17,9 +17,9 @@ from .inputs import TORCH as TORCH
 from .inputs import UNIT as UNIT
 from .inputs import Inputs as Inputs
 from .load import load as load
-from .load import read as read
 from .net import KerasNet as KerasNet
 from .onnx import demo_file as demo_file
+from .read import read as read
 from .safetensors import save as save
 from .saved import Saved as Saved
 from .saved import Weight as Weight

