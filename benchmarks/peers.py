@@ -2,8 +2,8 @@
 
 `weights {layer: arrays}` are in the order of the layers, a layer's arrays in that of Keras (kernel [h w i o], bias
 [o]); what comes after the base is for the caller. `last` is the layer whose activation comes back. Images are
-`[n h w c]` and go in as they are: Chollet's ascent feeds raw pixels. Every framework is imported where it is used, since
-each runs in a process of its own.
+`[n h w c]` and go in as they are: Chollet's ascent feeds raw pixels. Every framework is imported where it is used: each
+runs in a process of its own.
 """
 
 import os
