@@ -8,6 +8,7 @@ could need. Running a script on another device adds that device beside the first
 """
 
 import argparse
+import atexit
 import datetime
 import importlib.metadata
 import json
@@ -54,6 +55,7 @@ class Contender:
         self._process = context.Process(target=_serve, args=(theirs, self._log.name, build, arguments), daemon=True)
         self._process.start()
         theirs.close()
+        atexit.register(self.end)  # or else multiprocessing would kill it before it has cleaned up
         self.gpu: bool = self._receive()
 
     def __call__(self, *work: Any) -> Answer:
