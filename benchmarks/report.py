@@ -37,8 +37,10 @@ def write_page() -> Path:
 
 
 def section(name: str, devices: Mapping[str, Any]) -> str:
-    """One benchmark: for each device its table and its plot."""
+    """One benchmark: for each device its table and its plot; where there are several, ours on all of them first."""
     lines = [f"## {name}\n"]
+    if len(devices) > 1:
+        lines += [*across({device: found["results"]["rows"] for device, found in devices.items()}), ""]
     for number, (device, found) in enumerate(devices.items()):
         results, environment = found["results"], found["environment"]
         plot = RESULTS / f"{name}{f'_{number}' if number else ''}.png"
@@ -67,6 +69,16 @@ def table(rows: list[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
+def across(devices: Mapping[str, list[Mapping[str, Any]]]) -> list[str]:
+    """The lines of a Markdown table: our time of each piece of work, a column for each device."""
+    lines = [f"| jaxviz on | {' | '.join(devices)} |", f"|{'---|' * (1 + len(devices))}"]
+    times = {device: {f"{row['work']}, {row['unit']}": row["time"] for row in rows} for device, rows in devices.items()}
+    for work in dict.fromkeys(work for found in times.values() for work in found):
+        ours = (found.get(work, {}).get(OURS) for found in times.values())
+        lines.append(f"| {work} | {' | '.join('–' if each is None else f'{each:g}' for each in ours)} |")
+    return lines
+
+
 def cell(row: Mapping[str, Any], name: str) -> str:
     if name not in row["time"]:
         return "–"
@@ -91,7 +103,7 @@ def draw(rows: list[Mapping[str, Any]], path: Path) -> None:
     """Bars: how many times as long as the reference, jaxviz unless a row says otherwise, everybody took."""
     names = dict.fromkeys(name for row in rows for name in row["ratio"])
     colors = {name: f"C{i}" for i, name in enumerate(names)}
-    height = 0.8 + 0.22 * sum(len(row["ratio"]) + 1 for row in rows)
+    height = 1.2 + 0.22 * sum(len(row["ratio"]) + 1 for row in rows)
     figure = Figure(figsize=(9, height), layout="constrained")
     axes, place = figure.subplots(), 0
     ticks = {}
@@ -107,7 +119,8 @@ def draw(rows: list[Mapping[str, Any]], path: Path) -> None:
     axes.invert_yaxis()
     axes.margins(x=0.08, y=0.02)
     axes.set_xlabel("times as long as jaxviz" if any(row["against"] == OURS for row in rows) else "times as long")
-    axes.legend(handles=[Patch(color=color, label=name) for name, color in colors.items()], fontsize=8)
+    labels = [Patch(color=color, label=name) for name, color in colors.items()]
+    figure.legend(handles=labels, loc="outside upper center", ncols=4, fontsize=8)
     figure.savefig(path, dpi=80)
 
 

@@ -92,6 +92,7 @@ def test_results_of_several_devices_lie_side_by_side(common, report, tmp_path, m
     (tmp_path / "other.json").write_text(json.dumps({"a GPU": {"results": {"cases": 3}}}))
     page = report.write_page().read_text(encoding="utf-8")
     assert page.count("| sweep, 64², ms | 10 | 12 (**1.20 ×**, aim 1.5) | 5 |") == 2
+    assert page.count("| jaxviz on | CPU, 2 cores | a GPU |\n|---|---|---|\n| sweep, 64², ms | 10 | 10 |") == 1
     assert "Ms of it. a GPU (" in page
     assert "Peak memory, MB: 8 filters: 700" in page
     assert "other" not in page
