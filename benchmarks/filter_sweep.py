@@ -9,6 +9,7 @@ the scores of the first two steps are compared before any time is printed. Peers
     Keras 3/JAX loop        Deep Learning with Python, 3rd edition: one jitted step, filter by filter, in a Python loop
     keras.io loop           the same on Keras' TensorFlow backend, the step a `tf.function`, the filter a tensor
     hand-batched            plain TensorFlow operations, all filters in a batch, the loop inside one `tf.function`
+    few channels            the same with the kernels of these 8 filters alone in the last layer
     tf-keras-vis            ActivationMaximization of the batch, without regularizers, modifiers and clipping
     eager notebook          TensorFlow without `tf.function`, filter by filter, as notebooks do it
     PyTorch, batch 1 · 8    eager, channels last, gradients of the image alone
@@ -121,19 +122,34 @@ def _climb(step, image, filter_index, steps) -> list[float]:
 
 
 def hand_batched(weights: peers.Weights):
+    return _hand_batched(weights, lambda layer, filters: weights)
+
+
+def few_channels(weights: peers.Weights):
+    import tensorflow as tf
+
+    def chosen(layer, filters):
+        """The weights with those of the filters alone in the last layer: 8 channels, of which each image wants one."""
+        return weights | {layer: [tf.gather(array, filters, axis=-1) for array in weights[layer]]}
+
+    return _hand_batched(weights, chosen)
+
+
+def _hand_batched(weights: peers.Weights, chosen):
     import tensorflow as tf
 
     @functools.cache
     def climb_of(layer):
-        network = peers.in_tensorflow(weights, layer)
-
         @tf.function
         def climb(images, filters, steps):
+            ours = chosen(layer, filters)
+            network = peers.in_tensorflow(ours, layer)
+            columns = filters if ours is weights else tf.range(len(filters))
             scores = tf.TensorArray(tf.float32, steps)
             for i in tf.range(steps):
                 with tf.GradientTape() as tape:
                     tape.watch(images)
-                    score = tf.gather(tf.reduce_mean(network(images), (1, 2)), filters, batch_dims=1)
+                    score = tf.gather(tf.reduce_mean(network(images), (1, 2)), columns, batch_dims=1)
                 gradient = tape.gradient(score, images)
                 images += gradient / (tf.sqrt(tf.reduce_mean(gradient**2, (1, 2, 3), keepdims=True)) + 1e-5)
                 scores = scores.write(i, score)
@@ -214,6 +230,7 @@ WAYS = {
     "Keras 3/JAX loop": keras_jax,
     "keras.io loop": keras_io,
     "hand-batched": hand_batched,
+    "hand-batched, few channels": few_channels,
     "tf-keras-vis": tf_keras_vis,
     "eager notebook": eager,
     "PyTorch, batch 1": torch_1,

@@ -50,7 +50,7 @@ def in_tensorflow(weights: Weights, last: str) -> Callable[[Any], Any]:
     """A function in TensorFlow's own operations, without Keras."""
     import tensorflow as tf
 
-    constants = {name: [tf.constant(array) for array in arrays] for name, arrays in weights.items()}
+    constants = {name: [tf.convert_to_tensor(array) for array in arrays] for name, arrays in weights.items()}
 
     def forward(x: Any) -> Any:
         for name in order(weights, last):
