@@ -139,9 +139,7 @@ def show_demo(out: Path) -> None:
 @click.argument("photo")
 @click.option("--layer", "layers", multiple=True, help="Repeatable. Default: every layer that has maps.")
 @click.option("--channel", type=int, help="Show this channel alone, larger.")
-def activations(
-    file: str, photo: str, layers: tuple[str, ...], channel: int | None, out: Path, **loading: str | None
-) -> None:
+def activations(file: str, photo: str, layers: tuple[str, ...], channel: int | None, out: Path, **loading: Any) -> None:
     """Draw what each layer makes of PHOTO.
 
     One picture a layer, with all its channels; a channel that is constant is black.
@@ -190,7 +188,7 @@ def filters(
     margin: int,
     seed: int,
     out: Path,
-    **loading: str | None,
+    **loading: Any,
 ) -> None:
     """Draw what each filter looks for.
 

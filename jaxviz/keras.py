@@ -1,9 +1,10 @@
 """Keras models by file or by name."""
 
 import json
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,8 +14,8 @@ import weights_convert
 from jaxviz.errors import InputError
 from jaxviz.fetch import cached, fetch
 from jaxviz.forwards import KerasForward
-from jaxviz.model import Layer, Model, find_inputs
-from weights_convert import Inputs, KerasNet
+from jaxviz.model import IMAGE, Layer, Model, find_inputs
+from weights_convert import Inputs, KerasNet, fix
 
 DEMO, TUMOR = "vgg16_demo", "vgg16_tumor"  # both read from the file that the extra `demo` installs
 NETWORKS = ("vgg16", "vgg16_notop")
@@ -29,7 +30,14 @@ class Prediction(NamedTuple):
     score: float
 
 
-def load(source: str | PathLike[str], *, architecture: str | None = None, inputs: str | Inputs | None = None) -> Model:
+def load(
+    source: str | PathLike[str],
+    *,
+    architecture: str | None = None,
+    inputs: str | Inputs | None = None,
+    others: Mapping[str, Any] | None = None,
+    custom: Mapping[str, Callable] | None = None,
+) -> Model:
     """A Model of a Keras file or a known network.
 
     Args:
@@ -39,9 +47,12 @@ def load(source: str | PathLike[str], *, architecture: str | None = None, inputs
         architecture: the graph of a file that holds weights only, such as "vgg16_notop".
         inputs: what the network was fed with: "unit" (it takes [0, 1]), "raw255", "caffe", "torch" or "tf". Default:
             the architecture's own; for a full model "unit", or "raw255" if its first layer is a Rescaling.
+        others: of a network of several inputs, all but the image that is to be explained: {name: array without a batch
+            axis, in the network's own units}, or {name: "image"} for one that takes the same image.
+        custom: {layer: function of arrays [n …]} for Lambda layers and others that no file can be trusted with.
 
     Raises:
-        InputError: an unknown name, or no network to download from.
+        InputError: an unknown name, no network to download from, or inputs that are missing from `others`.
         FileNotFoundError, weights_convert.KerasFileError: the file cannot be read, or is not supported; it says why.
     """
     name, path = str(source), Path(source)
@@ -54,20 +65,50 @@ def load(source: str | PathLike[str], *, architecture: str | None = None, inputs
     elif not path.exists() and not path.suffix:
         known = ", ".join((*NETWORKS, DEMO, TUMOR))
         raise InputError(f"no file and no known network {name!r}: known are {known}")
-    net = weights_convert.load(path, architecture=architecture)
-    return from_net(net, inputs=inputs, source=name if name in (DEMO, TUMOR, *NETWORKS) else path.name, labels=labels)
+    net = weights_convert.load(path, architecture=architecture, custom=custom)
+    source = name if name in (DEMO, TUMOR, *NETWORKS) else path.name
+    return from_net(net, inputs=inputs, others=others, source=source, labels=labels)
 
 
 def from_net(
-    net: KerasNet, *, inputs: str | Inputs | None = None, source: str = "", labels: tuple[str, ...] | None = None
+    net: KerasNet,
+    *,
+    inputs: str | Inputs | None = None,
+    others: Mapping[str, Any] | None = None,
+    source: str = "",
+    labels: tuple[str, ...] | None = None,
 ) -> Model:
-    """A Model of a `KerasNet`."""
+    """A Model of a `KerasNet`, whose inputs but the image are given by `others`, as for `load`."""
+    try:
+        net = fix(net, others) if others else net
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    shape = net.open_inputs.get(IMAGE, ())
+    if len(net.open_inputs) != 1 or len(shape) != 3 or shape[2] is None:
+        takes = ", ".join(f"{name} {list(shape)}" for name, shape in net.open_inputs.items())
+        raise InputError(
+            f"this network takes {takes}, and what is explained is one image [h w c]: give all other inputs, "
+            'load(…, others={name: array}), or {name: "image"} for one that takes the same image'
+        )
+    height, width, channels = shape
+    height, width, channels = shape
+    assert channels is not None  # `parse` refuses that
     graphdef, params = nnx.split(net)
     counts = {name: sum(leaf.size for leaf in jax.tree.leaves(nnx.state(part))) for name, part in net.layers.items()}
+    # the weights of a shared layer count once, at its first call
     table = tuple(Layer(node.name, node.kind, counts.get(node.name, 0)) for node in net.graph.nodes)
-    shape = net.graph.input_shape
-    fed = find_inputs(net.inputs if inputs is None else inputs, shape[2])
-    return Model(params, KerasForward(graphdef), fed, shape, table, net.names, labels, source)
+    fed = find_inputs(net.inputs if inputs is None else inputs, channels)
+    return Model(
+        params,
+        KerasForward(graphdef),
+        fed,
+        (height, width, channels),
+        table,
+        net.names,
+        net.graph.outputs,
+        labels,
+        source,
+    )
 
 
 def decode_predictions(scores: np.ndarray, top: int = 5) -> list[Prediction] | list[list[Prediction]]:

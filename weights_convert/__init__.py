@@ -7,6 +7,7 @@ from .errors import NotReadable as NotReadable
 from .errors import UnsafeFile as UnsafeFile
 from .errors import UnsupportedLayer as UnsupportedLayer
 from .errors import WeightMismatch as WeightMismatch
+from .fix import fix as fix
 from .graph import Graph as Graph
 from .graph import Node as Node
 from .inputs import CAFFE as CAFFE

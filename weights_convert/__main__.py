@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from .architectures import ARCHITECTURES
-from .config import entries
 from .errors import KerasFileError, UnsupportedLayer
+from .listing import entries
 from .load import load
 from .net import KerasNet
 from .read import read
@@ -67,6 +67,7 @@ def _layers(net: KerasNet) -> Iterable[Row]:
     shapes, weights = dict(net.shapes), net.weights()
     for node in net.graph.nodes:
         _, *shape = shapes[node.name]
+        # those of a layer count at its first call
         parameters = sum(math.prod(variable.shape) for variable in weights.get(node.name, {}).values())
         yield node.name, node.kind, f"({', '.join(map(str, shape))})", parameters
 
@@ -74,9 +75,9 @@ def _layers(net: KerasNet) -> Iterable[Row]:
 def _listed(file: Path) -> Iterable[Row]:
     """The same of a file whose network cannot be built, and so has no shapes."""
     saved = read(file)
-    for entry in entries(saved.config or {})[1:]:  # all but the input
-        weights = saved.weights.get(entry.name, {})
-        yield entry.name, entry.kind, "?", sum(math.prod(weight.shape) for weight in weights.values())
+    for name, kind, _ in entries(saved.config or {}):
+        weights = saved.weights.get(name, {})
+        yield name, kind, "?", sum(math.prod(weight.shape) for weight in weights.values())
 
 
 def _table(rows: Iterable[Row]) -> str:

@@ -23,7 +23,7 @@ def _chain(input_shape: tuple[int | None, int | None, int], layers: Iterable[Lay
     for name, kind, config in layers:
         nodes.append(node(name, kind, config, (previous,)))
         previous = name
-    return Graph(input_shape, tuple(nodes))
+    return Graph.of_image(input_shape, tuple(nodes))
 
 
 def _convolution(name: str, filters: int, padding: str = "valid") -> Layer:

@@ -7,6 +7,8 @@ model keeps these groups under `model_weights`, next to its JSON `model_config`.
 
 import itertools
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,17 +80,20 @@ def _weights(group: Group, layer: str, source: Source) -> dict[str, Weight]:
     """{weight: Weight} of one layer, in saved order."""
     members = member(group, layer, source)
     names = _names(members, "weight_names", source)
-    meanings = [_meaning(name) for name in names]
-    if "pointwise_kernel" not in meanings:  # until Keras 2 the kernel of a DepthwiseConv2D was called so too
-        meanings = ["kernel" if meaning == "depthwise_kernel" else meaning for meaning in meanings]
     # Two kernels in one layer are a nested model: its weights keep their full names, and match nothing by accident.
-    keys = meanings if len(set(meanings)) == len(names) else names
-    return {key: weight(member(members, name, source), source) for key, name in zip(keys, names, strict=True)}
+    keys = meanings(names)
+    keys = keys if len(set(keys)) == len(names) else names
+    found = [replace(weight(member(members, name, source), source), name=name) for name in names]
+    return dict(zip(keys, found, strict=True))
 
 
-def _meaning(name: str) -> str:
-    found = WEIGHT.search(name)
-    return TODAY.get(found.group(1), found.group(1)) if found else name
+def meanings(names: Sequence[str]) -> list[str]:
+    """Which weights of one layer these are, by today's names; one that is not known keeps its own."""
+    found = [WEIGHT.search(name) for name in names]
+    today = [TODAY.get(each[1], each[1]) if each else name for each, name in zip(found, names, strict=True)]
+    if "pointwise_kernel" not in today:  # until Keras 2 the kernel of a DepthwiseConv2D was called so too
+        today = ["kernel" if each == "depthwise_kernel" else each for each in today]
+    return today
 
 
 def _names(owner: Group | Dataset, key: str, source: Source) -> list[str]:

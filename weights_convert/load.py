@@ -17,14 +17,16 @@ import numpy as np
 from flax import nnx
 
 from .architectures import ARCHITECTURES
-from .config import describe, parse
+from .config import Custom, parse
 from .containers import named
+from .describe import describe
 from .description import decode
-from .errors import KerasFileError, WeightMismatch
+from .errors import KerasFileError, UnsupportedLayer, WeightMismatch
 from .graph import Graph
 from .inputs import RAW255, UNIT, Inputs
 from .isolated import read_isolated
 from .layers import KINDS
+from .nested import unnest
 from .net import KerasNet
 from .read import MAX_BYTES, existing, read
 from .saved import Saved, Weight
@@ -36,6 +38,7 @@ def load(
     path: str | PathLike[str],
     architecture: str | None = None,
     *,
+    custom: Custom | None = None,
     max_bytes: int = MAX_BYTES,
     isolated: bool = False,
 ) -> KerasNet:
@@ -46,6 +49,9 @@ def load(
     what `model.to_json()` gave in Keras. With a full model it asserts that the file holds that network, whatever its
     layers are called, and takes how that network is fed.
 
+    `custom` is {layer: function of arrays [n ...]}, for layers without weights that no file can be trusted with: a
+    Lambda, or a class of the caller's own.
+
     Nothing in the file is executed, imported or followed to another file, and a file that claims more than `max_bytes`
     of weights is refused before they are read. `isolated` reads it in a process of its own, with limits on memory and
     time: libhdf5, which is not made for hostile files, then cannot take this one down.
@@ -53,7 +59,7 @@ def load(
     Raises:
         FileNotFoundError: no file at `path`.
         KerasFileError: the file cannot be used; its subclasses say why.
-        ValueError: an unknown architecture.
+        ValueError: an unknown architecture, or a custom function for a layer that there is not.
     """
     description = existing(architecture) if architecture and architecture.endswith(".json") else None
     if description is not None:
@@ -63,7 +69,7 @@ def load(
     with (read_isolated if isolated else _reading)(path, architecture, max_bytes) as saved:
         if description is not None:
             saved = _described(saved, description)
-        graph, inputs = _identify(saved, architecture)
+        graph, inputs = _identify(saved, architecture, custom or {})
         net = nnx.eval_shape(lambda: KerasNet(graph, inputs, rngs=nnx.Rngs(0)))
         _fill(net, _named(saved, net))
     return net
@@ -84,17 +90,21 @@ def _described(saved: Saved, path: Path) -> Saved:
     return replace(saved, weights=weights, config=model, keras=major)
 
 
-def _identify(saved: Saved, architecture: str | None) -> tuple[Graph, Inputs]:
+def _identify(saved: Saved, architecture: str | None, custom: Custom) -> tuple[Graph, Inputs]:
     """The graph of a file under the file's names, and how the network is fed."""
     if saved.config is None:
         if architecture is None and saved.path.suffix == ".onnx":
             architecture = "vgg16_tumor"
         if architecture is None:
             raise KerasFileError(_nameless(saved))
+        if custom:
+            raise ValueError(f"{saved.path} holds weights only; custom functions are for the layers of a full model")
         known = ARCHITECTURES[architecture]
         return _under_the_files_names(known.graph, saved), known.inputs
 
-    graph = parse(saved.config, saved.keras)
+    graph = parse(saved.config, saved.keras, custom)
+    if heavy := [layer for layer, weights in saved.weights.items() if layer in custom and weights]:
+        raise UnsupportedLayer([f"{name}: has weights in the file, which a function cannot take" for name in heavy])
     if architecture is not None:
         known = ARCHITECTURES[architecture]
         if not graph.same_network(known.graph):
@@ -165,10 +175,10 @@ def _pairs(net: KerasNet, saved: Saved) -> list[tuple[str, str]]:
 
 
 def _named(saved: Saved, net: KerasNet) -> Saved:
-    """The same under the network's names, where the file has numbers for them."""
-    if not saved.numbered:
-        return saved
+    """The same under the network's names, where the file has numbers for them, or one group for a nested model."""
     needed = net.weights()
+    if not saved.numbered:
+        return replace(saved, weights=unnest(saved.weights, needed, saved.config))
     layers = named(saved.weights, describe(net.graph)) if saved.config is None else saved.weights
     names = {layer: needed.get(layer, {}) for layer in layers}
     return replace(

@@ -6,7 +6,7 @@ Functional config, so that one parser judges both kinds of file.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from .config import describe
+from .describe import describe
 from .description import decode
 from .errors import KerasFileError, NotReadable
 from .inputs import Inputs
@@ -32,7 +32,10 @@ def save(net: KerasNet, path: str | PathLike[str]) -> None:
 
     Raises:
         OSError: `path` cannot be written.
+        ValueError: some of its inputs are fixed, which a Keras network cannot have.
     """
+    if net.fixed:
+        raise ValueError(f"the inputs {', '.join(net.fixed)} are fixed; save the network as it was before `fix`")
     write(in_memory(net, Path(path)), Path(path))
 
 
@@ -58,7 +61,9 @@ def write(saved: Saved, path: Path) -> None:
     }
     metadata = {
         "saved": {
-            "layers": {layer: list(group) for layer, group in saved.weights.items()},
+            "layers": {
+                layer: {key: weight.name for key, weight in group.items()} for layer, group in saved.weights.items()
+            },
             "keras": saved.keras,
             "numbered": saved.numbered,
         },
@@ -85,7 +90,8 @@ def read_safetensors(path: Path) -> Saved:
         described = {key: decode(text, f"{path}: {key}") for key, text in metadata.items()}
         saved = described["saved"]
         weights = {
-            layer: {name: found.pop(f"{layer}/{name}") for name in names} for layer, names in saved["layers"].items()
+            layer: {key: replace(found.pop(f"{layer}/{key}"), name=str(name)) for key, name in names.items()}
+            for layer, names in saved["layers"].items()
         }
         if found:
             raise NotReadable(f"{path}: holds {', '.join(found)[:200]}, which its description does not list")

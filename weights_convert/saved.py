@@ -13,10 +13,14 @@ from .inputs import Inputs
 
 @dataclass(frozen=True)
 class Weight:
-    """One array that is still in its file: `read()` fetches it as float32, `shape` is known before."""
+    """One array that is still in its file: `read()` fetches it as float32, `shape` is known before.
+
+    `name` is the file's own, where it has one.
+    """
 
     shape: tuple[int, ...]
     read: Callable[[], np.ndarray]
+    name: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from .functions import Activation as Activation
 from .kind import Config as Config
 from .kind import Kind as Kind
 from .kind import Shape as Shape
+from .operations import CUSTOM as CUSTOM
 from .options import Option as Option
 from .table import KINDS as KINDS
 from .table import OVER as OVER

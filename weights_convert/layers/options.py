@@ -131,6 +131,41 @@ def numbers(value: object) -> Numbers:
     return tuple(numbers(item) for item in value) if isinstance(value, list | tuple) else number(value)
 
 
+def arguments(value: object) -> tuple[Hashable, ...]:
+    """The two arguments of an operation: None for a tensor, else a number or nested lists of numbers."""
+
+    def constant(item: object) -> Hashable:
+        return tuple(map(constant, item)) if isinstance(item, list | tuple) else number(item)
+
+    if not isinstance(value, list | tuple) or len(value) != 2 or value.count(None) == 0:
+        raise ValueError("a tensor and a number, or two tensors")
+    return tuple(None if item is None else constant(item) for item in value)
+
+
+def key(value: object) -> tuple[Hashable, ...]:
+    """The index in `x[…]`: whole numbers, slices, "..."; a slice is (start, stop, step)."""
+
+    def item(each: object) -> Hashable:
+        if each is ... or each == "...":
+            return "..."
+        if isinstance(each, slice):
+            each = (each.start, each.stop, each.step)
+        if isinstance(each, list | tuple) and len(each) == 3:
+            return tuple(None if bound is None else integer(bound) for bound in each)
+        return integer(each)
+
+    if not isinstance(value, list | tuple) or not value or [*map(item, value)].count("...") > 1:
+        raise ValueError("whole numbers, slices and one ellipsis")
+    return tuple(map(item, value))
+
+
+def function(value: object) -> Callable[..., Any]:
+    """A Python function; no file can hold one."""
+    if not callable(value):
+        raise ValueError("a Python function")
+    return value
+
+
 def one_of(*allowed: str) -> Reader:
     """A reader that takes these words only."""
 

@@ -6,7 +6,7 @@ inference. `node` refuses the rest by name, so a file can never mean something t
 
 from ..errors import UnsupportedLayer
 from ..graph import Node
-from . import identity, images, linear, merging, nonlinear, normalization, pooling, shaping
+from . import identity, images, linear, merging, nonlinear, normalization, operations, pooling, shaping
 from . import options as o
 from .functions import Activation
 from .kind import Config, Kind
@@ -14,7 +14,7 @@ from .kind import Config, Kind
 # Keys that any layer may carry, and that change nothing at inference. (`dtype`: everything here is float32.)
 HARMLESS = {"name", "trainable", "dtype", "input_dtype", "batch_input_shape", "batch_shape", "activity_regularizer"}
 
-FAMILIES = (linear, normalization, nonlinear, pooling, merging, shaping, images, identity)
+FAMILIES = (linear, normalization, nonlinear, pooling, merging, shaping, images, identity, operations)
 KINDS: dict[str, Kind] = {name: kind for family in FAMILIES for name, kind in family.KINDS.items()}
 
 # The kinds that leave their input as it is, once training is over.
