@@ -88,7 +88,12 @@ def network(command: Callable) -> Callable:
     for decorate in (
         click.option("--out", type=click.Path(path_type=Path), default="pictures", show_default=True, help="A folder."),
         click.option("--inputs", type=click.Choice(list(INPUTS)), help="What it was fed with. Default: its own."),
-        click.option("--architecture", type=click.Choice(list(ARCHITECTURES)), help="The graph of a file of weights."),
+        click.option(
+            "--architecture",
+            type=click.Choice(list(ARCHITECTURES)),
+            metavar="NAME",
+            help="The graph of a file of weights, such as vgg16_notop.",
+        ),
         click.argument("file"),
     ):
         command = decorate(command)

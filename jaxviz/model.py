@@ -48,6 +48,7 @@ class Model:
     outputs: tuple[str, ...] = struct.field(pytree_node=False)
     labels: tuple[str, ...] | None = struct.field(pytree_node=False, default=None)
     source: str = struct.field(pytree_node=False, default="")
+    sha256: str = struct.field(pytree_node=False, default="")
 
     def __call__(
         self, images: jax.Array, names: Iterable[str] | None = None, edits: Edits | None = None
@@ -159,7 +160,8 @@ class Model:
         source = f"{self.source}: " if self.source else ""
         parameters = sum(layer.parameters for layer in self.table)
         facts = f"{len(self.table)} layers, {parameters:,} parameters, image {size}, inputs {self.inputs.name}"
-        return f"<Model {source}{facts}>"
+        which = f", sha256 {self.sha256[:12]}…" if self.sha256 else ""
+        return f"<Model {source}{facts}{which}>"
 
     def __str__(self) -> str:
         shapes = self.shapes()

@@ -32,7 +32,7 @@ Examples:
 def _architecture(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
     if name is None or name in ARCHITECTURES or name.endswith(".json"):
         return name
-    raise click.BadParameter(f"{name!r} is none of {', '.join(ARCHITECTURES)}, and no .json file")
+    raise click.BadParameter(f"{name!r} is none of {ARCHITECTURES}, and no .json file")
 
 
 @click.command(help=HELP)

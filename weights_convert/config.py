@@ -170,7 +170,9 @@ class _Flattened:
 
     def _refuse_keywords(self, name: str, keywords: Mapping[str, Any]) -> None:
         for key, value in keywords.items():
-            if any(leaf is not None for leaf in leaves(value)) and (key, value) != ("training", False):
+            if key == "training" and (self.keras >= 3 or value is False):
+                continue  # whatever a layer was called with, Keras 3 calls it as the model is called
+            if any(leaf is not None for leaf in leaves(value)):
                 shown = "a tensor" if any(isinstance(leaf, Tensor) for leaf in leaves(value)) else repr(value)
                 self._complain(name, f"is called with {key}={shown}, which is not supported")
 

@@ -5,12 +5,14 @@ architecture. Its layers are matched in order, as Keras does, and their names be
 of layers agree; in Keras 3's own layout, which has no names, by class and number.
 """
 
+import difflib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import zip_longest
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -65,7 +67,9 @@ def load(
     if description is not None:
         architecture = None
     elif architecture is not None and architecture not in ARCHITECTURES:
-        raise ValueError(f"unknown architecture {architecture!r}; known are {', '.join(ARCHITECTURES)}")
+        near = difflib.get_close_matches(architecture, ARCHITECTURES)
+        meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise ValueError(f"unknown architecture {architecture!r}{meant}; known are {ARCHITECTURES}")
     with (read_isolated if isolated else _reading)(path, architecture, max_bytes) as saved:
         if description is not None:
             saved = _described(saved, description)
@@ -129,31 +133,13 @@ def _under_the_files_names(graph: Graph, saved: Saved) -> Graph:
 
 def _nameless(saved: Saved) -> str:
     """What to say of a file of weights that comes without a graph."""
-    fitting = [name for name, known in ARCHITECTURES.items() if _fits(known.graph, saved)]
-    advice = f"fit {fitting[0]!r}: pass architecture={fitting[0]!r}" if fitting else "fit none of them"
+    shapes = [weight.shape for weights in saved.weights.values() for weight in weights.values()]
+    fitting = " or ".join(map(repr, ARCHITECTURES.fitting(shapes)))
+    advice = f"fit {fitting}: pass architecture={fitting}" if fitting else "fit none of them"
     return (
-        f"{saved.path} holds weights only, so the architecture must be named; known are {', '.join(ARCHITECTURES)}, "
+        f"{saved.path} holds weights only, so the architecture must be named; known are {ARCHITECTURES}, "
         f"and its shapes {advice}"
     )
-
-
-def _fits(graph: Graph, saved: Saved) -> bool:
-    """Whether the weights of a file without a graph have the shapes that `graph` needs."""
-    needed = _shapes(graph)
-    if not saved.numbered:
-        return list(needed.values()) == [_found(saved, layer) for layer, weights in saved.weights.items() if weights]
-    found = {layer: weights for layer, weights in named(saved.weights, describe(graph)).items() if weights}
-    return {layer: list(shapes.values()) for layer, shapes in needed.items()} == {
-        layer: [weight.shape for weight in weights.values()] for layer, weights in found.items()
-    }
-
-
-def _shapes(graph: Graph) -> dict[str, Shapes]:
-    """{layer: {weight: shape}} that a graph needs, in saved order."""
-    net = nnx.eval_shape(lambda: KerasNet(graph, rngs=nnx.Rngs(0)))
-    return {
-        layer: {name: variable.shape for name, variable in weights.items()} for layer, weights in net.weights().items()
-    }
 
 
 def _found(saved: Saved, layer: str) -> Shapes:
@@ -179,7 +165,7 @@ def _named(saved: Saved, net: KerasNet) -> Saved:
     needed = net.weights()
     if not saved.numbered:
         return replace(saved, weights=unnest(saved.weights, needed, saved.config))
-    layers = named(saved.weights, describe(net.graph)) if saved.config is None else saved.weights
+    layers = named(saved.weights, _unflattened(net.graph)) if saved.config is None else saved.weights
     names = {layer: needed.get(layer, {}) for layer in layers}
     return replace(
         saved,
@@ -190,6 +176,22 @@ def _named(saved: Saved, net: KerasNet) -> Saved:
             for layer, weights in layers.items()
         },
     )
+
+
+def _unflattened(graph: Graph) -> dict[str, Any]:
+    """The description of a known architecture with nested models, where names say that there were some.
+
+    All of them are Sequential (in ConvNeXt, the only one that has any), so they are counted as such.
+    """
+    folded: dict[str, Any] = {}
+    for layer in describe(graph)["config"]["layers"]:
+        outer, slash, inner = layer["name"].partition("/")
+        if slash:
+            nested = {"class_name": "Sequential", "name": outer, "config": {"layers": []}}
+            folded.setdefault(outer, nested)["config"]["layers"].append({**layer, "name": inner})
+        else:
+            folded[outer] = layer
+    return {"config": {"layers": list(folded.values())}}
 
 
 def _fill(net: KerasNet, saved: Saved) -> None:

@@ -3,12 +3,14 @@
 import json
 
 import keras
+import numpy as np
 import pytest
 import tf_keras
+from flax import nnx
 from keras import layers as L  # noqa: N812
 from keras_oracle import described
 
-from weights_convert import ARCHITECTURES, NotReadable, UnsupportedLayer
+from weights_convert import ARCHITECTURES, KerasNet, NotReadable, UnsupportedLayer
 from weights_convert.config import parse
 from weights_convert.describe import describe
 
@@ -313,9 +315,17 @@ def test_custom_models():
 
 
 def test_calls_in_training_mode():
+    """Keras 3 notes `training=True` of every call of an augmentation, and goes by how the model is called."""
     image = keras.Input((8, 8, 3))
+    model = keras.Model(image, L.Resizing(4, 4)(L.RandomFlip()(image)))
+    assert '"training": true' in json.dumps(described(model))
+    images = np.random.default_rng(0).random((5, 8, 8, 3), np.float32)
+    net = KerasNet(parse(described(model)), rngs=nnx.Rngs(0))
+    np.testing.assert_allclose(net(images), model.predict(images, verbose=0), rtol=1e-5)
+
     config = described(keras.Model(image, L.BatchNormalization(name="norm")(image, training=True)))
-    assert complaints(config) == ("norm: is called with training=True, which is not supported",)
+    assert parse(config).nodes[0].name == "norm"
+    assert complaints(config, keras=2) == ("norm: is called with training=True, which is not supported",)
 
 
 def test_names_that_are_taken():

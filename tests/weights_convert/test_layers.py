@@ -7,7 +7,7 @@ import keras
 import pytest
 from flax import nnx
 from keras import layers as L  # noqa: N812
-from keras.src.applications import convnext
+from keras.src.applications import convnext, inception_resnet_v2
 from keras_oracle import assert_same, images_for, save, sequential
 
 import weights_convert
@@ -268,6 +268,7 @@ MERGING = [
     (L.Minimum(), 2),
     (L.Concatenate(), 3),
     (L.Concatenate(axis=1), 2),
+    (inception_resnet_v2.CustomScaleLayer(scale=0.17), 2),
     (L.Dot(axes=3), 2),
     (L.Dot(axes=(1, 2)), 2),
     (L.Dot(axes=-1, normalize=True), 2),
@@ -327,7 +328,7 @@ REQUIRED = [
     ({"height": 3, "width": 4}, r"Resizing|CenterCrop"),
     ({"units": 4}, r"Dense"),
     ({"stddev": 0.5}, r"GaussianNoise"),
-    ({"scale": 1.0}, r"Rescaling"),
+    ({"scale": 1.0}, r"Rescaling|CustomScaleLayer"),
     ({"activation": "relu"}, r"Activation"),
     ({"init_values": 0.1, "projection_dim": 3}, r"LayerScale"),
     ({"drop_path_rate": 0.5}, r"StochasticDepth"),
@@ -342,7 +343,7 @@ REQUIRED = [
 def test_defaults_are_those_of_keras(kind):
     """What a row assumes for a key that a file leaves out is what Keras writes for a layer with nothing set."""
     given = next((given for given, kinds in REQUIRED if re.fullmatch(kinds, kind)), {})
-    layer = getattr(L, kind, None) or getattr(convnext, kind)
+    layer = getattr(L, kind, None) or getattr(convnext, kind, None) or getattr(inception_resnet_v2, kind)
     written = json.loads(json.dumps(keras.saving.serialize_keras_object(layer(**given))["config"]))
     if "pool_size" in written:
         written["strides"] = None  # Keras writes out that strides are as wide as the window

@@ -9,7 +9,7 @@ from keras_dags import randomize
 from keras_oracle import TOLERANCE, error, save_weights
 
 import weights_convert
-from weights_convert import ARCHITECTURES, Architecture, WeightMismatch
+from weights_convert import Architecture, WeightMismatch, architectures
 from weights_convert.inputs import UNIT
 
 SHAPE = (8, 8, 3)
@@ -148,7 +148,7 @@ def test_a_file_of_weights_only(tmp_path, monkeypatch):
     model = around(keras, block(keras, "base"))
     model.save(tmp_path / "full.h5")
     graph = weights_convert.load(tmp_path / "full.h5").graph
-    monkeypatch.setitem(ARCHITECTURES, "nested", Architecture(graph, UNIT))
+    monkeypatch.setitem(architectures.OTHERS, "nested", lambda: Architecture(graph, UNIT))
     bare = weights_convert.load(save_weights(model, tmp_path / "w.h5"), architecture="nested")
     images = np.random.default_rng(0).standard_normal((2, *SHAPE)).astype(np.float32)
     assert error(bare(images), model(images)) <= TOLERANCE

@@ -6,6 +6,7 @@ from .kind import Config as Config
 from .kind import Kind as Kind
 from .kind import Shape as Shape
 from .operations import CUSTOM as CUSTOM
+from .options import REQUIRED as REQUIRED
 from .options import Option as Option
 from .table import KINDS as KINDS
 from .table import OVER as OVER

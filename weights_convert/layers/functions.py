@@ -34,6 +34,11 @@ def _gelu(x: Array) -> Array:
     return jax.nn.gelu(x, approximate=False)
 
 
+def _glu(x: Array) -> Array:
+    value, gate = jnp.split(x, 2, -1)
+    return value * jax.nn.sigmoid(gate)
+
+
 def _hard_sigmoid_of_keras_2(x: Array) -> Array:
     return jnp.clip(0.2 * x + 0.5, 0.0, 1.0)
 
@@ -73,7 +78,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "selu": jax.nn.selu,
     "celu": jax.nn.celu,
     "gelu": _gelu,
-    "glu": jax.nn.glu,
+    "glu": _glu,
     "silu": jax.nn.silu,
     "swish": jax.nn.silu,
     "mish": jax.nn.mish,

@@ -30,6 +30,11 @@ def _average(config: Config, *xs: Array) -> Array:
     return reduce(jnp.add, _same_rank(xs)) / len(xs)
 
 
+def _scaled_sum(config: Config, *xs: Array) -> Array:
+    x, residual = xs
+    return x + residual * config["scale"]
+
+
 def _concatenate(config: Config, *xs: Array) -> Array:
     return jnp.concatenate(xs, config["axis"])
 
@@ -55,6 +60,7 @@ KINDS = {
     "Average": Kind({}, _average),
     "Maximum": Kind({}, _folded(jnp.maximum)),
     "Minimum": Kind({}, _folded(jnp.minimum)),
+    "CustomScaleLayer": Kind({"scale": Option(o.number)}, _scaled_sum),  # of the application InceptionResNetV2
     "Concatenate": Kind({"axis": Option(o.axis, -1)}, _concatenate),
     "Dot": Kind({"axes": Option(o.axes), "normalize": Option(o.flag, False)}, _dot),
 }
