@@ -1,70 +1,98 @@
-"""How long attributions and activations take here, with tf-explain and with tf-keras-vis.
+"""Claim: attributions and activations take less time than in tf-explain, tf-keras-vis and captum.
 
-    pip install tf-explain==0.3.1 tf-keras-vis==0.8.7 opencv-python-headless
     python benchmarks/attribution.py
 
-One process, one device, the same real weights (a classifier on VGG16 at 240 × 240, built in Keras, TensorFlow backend),
-the same photograph and the same work, in turn. Times are of the numbers, in milliseconds, the peers at their best: each
-called as it documents, in one batch where it takes one, with its own `tf.function` or `predict`. Left out is what is
-done once (building a model, compiling) and what comes after the numbers (normalising, pictures), but for one row: what
-a user of tf-explain waits for. A dash: it has no such method. Before any time is printed, the answers are compared:
+The same real weights (a classifier on VGG16 at 240 × 240), the same photograph and the same work; everybody in a
+process of their own, in turn. tf-explain and tf-keras-vis explain a Keras model on TensorFlow, captum a network in
+PyTorch, channels last. Times are of the numbers, the peers at their best: each called as it documents, in one batch or
+image by image, whichever is faster, with its own `tf.function` or `predict`. Left out is what is done once (building a
+model, compiling) and what comes after the numbers (normalising, pictures), but for one row: what a user of tf-explain
+waits for. Before any time is printed, the answers are compared:
 
     SmoothGrad    the mean of 20 gradients: our gradient on *their* noisy copies; tf-explain's is of the cross-entropy
-    integrated    `get_integrated_gradients` on our path, times the way; its own path has as many points
-    occlusion     1 - score of each of 25 windows, filled with its 127.5, enlarged; ours runs the whole image, too
-    Grad-CAM      the maps of 8 images: against tf-explain's without ReLU, tf-keras-vis' before it enlarges them
+    integrated    at the same points as captum's right-hand rule; tf-explain takes our path and leaves out the way,
+                  which is multiplied in; its own path has as many points
+    occlusion     what the score loses in each of 25 windows, filled with tf-explain's 127.5; it returns 1 - score of
+                  each, enlarged. The whole image runs, too
+    Grad-CAM      the maps of 8 images: against tf-explain's without ReLU, the others' before they enlarge them
     activations   block3_conv1 of 8 images; as pictures: by `explain()`, which builds its model anew
     Score-CAM     at block1_conv2, one pass for each of its 64 channels (at block5_conv3 there are 512); explaining
                   log p, both are Σ activation · p but for a factor: each is divided by its sum
 
 The difference is the norm of the difference over the norm: where a ReLU or a pool is within rounding of a tie, it falls
 one way here and the other there, and a few pixels of a gradient with it.
-
-The last column is the least time that the multiplications of these passes take at the speed of a large matrix product
-here, counted as direct convolution.
 """
 
 import os
-
-os.environ["KERAS_BACKEND"] = "tensorflow"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import importlib.metadata
-import statistics
 import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
-import jax
-import keras
 import numpy as np
-import skimage.data
-from common import alternate, matrix_speed, median_ratio, multiplications, write
-from tf_explain import core as tf_explain
-from tf_keras_vis.gradcam import Gradcam
-from tf_keras_vis.saliency import Saliency
-from tf_keras_vis.scorecam import Scorecam
-from tf_keras_vis.utils.scores import CategoricalScore
+import peers
+from common import OURS, Limits, contenders, difference, options, race, row, write
 
-import jaxviz as jv
-from jaxviz.model import out_of_range
-from jaxviz.tf_explain import CrossEntropy, extract_activations
-
-SIZE, SAMPLES, NOISE, WINDOW, IMAGES, ROUNDS = 240, 20, 0.15, 48, 8, 3
+SIZE, SAMPLES, NOISE, WINDOW, FILL, IMAGES = 240, 20, 0.15, 48, 127.5, 8
 LAST, MIDDLE, EARLY = "block5_conv3", "block3_conv1", "block1_conv2"
-PEERS = ("tf-explain", "tf-keras-vis")
+CHANNELS = 64  # of EARLY
+
+# What is timed, and by how much it should beat whom.
+ROWS = {
+    f"SmoothGrad, {SAMPLES} samples": {"tf-explain": 1.1, "tf-keras-vis": 2.2},
+    f"integrated gradients, {SAMPLES} steps": {"tf-explain": 1.1},
+    f"occlusion, {WINDOW} × {WINDOW}": {"tf-explain": 2},
+    f"Grad-CAM, {IMAGES} images": {"tf-explain": 3},
+    f"activations, {IMAGES} images": {"tf-explain": 1.3},
+    "the same, as pictures": {},
+    f"Score-CAM, {CHANNELS} channels": {},
+}
+SMOOTH, INTEGRATED, OCCLUSION, GRAD_CAM, ACTIVATIONS, PICTURES, SCORE_CAM = ROWS
 
 
-class Row(NamedTuple):
-    """Who does it, how far their numbers are from ours, and the least multiplications."""
-
-    ways: dict[str, Callable[[], Any]]
-    differences: dict[str, float]
-    multiplications: float
+# Each returns `run(method, *arguments)`; `run("methods")` says which rows it has. Methods with a `check` in front of
+# their name return what is compared where that is not what is timed.
 
 
-def in_keras(model: jv.Model) -> tuple[keras.Model, keras.Model]:
-    """The same classifier in Keras, with its softmax and without."""
+def jaxviz(weights, images, target):
+    import jaxviz as jv
+    from jaxviz.model import out_of_range
+    from jaxviz.tf_explain import CrossEntropy, extract_activations
+
+    model, image = jv.load("vgg16_tumor"), images[0]
+    cross_entropy = CrossEntropy(1.0, jv.Unit(model.scores, target))
+
+    def gradient(x):
+        return jv.gradient(model, x, target)
+
+    def mean_gradient(copies, of_cross_entropy):
+        with out_of_range():
+            return jv.gradient(model, copies, cross_entropy if of_cross_entropy else target).values.mean(0)
+
+    def occlusion():
+        found = jv.occlusion(model, image, target, window=WINDOW, fill=FILL)
+        return found.values, found.score
+
+    return peers.named(
+        {
+            SMOOTH: lambda: jv.smooth(gradient, image, samples=SAMPLES, noise=NOISE).values,
+            f"check {SMOOTH}": mean_gradient,
+            INTEGRATED: lambda: jv.integrated_gradients(model, image, target, steps=SAMPLES, rule="right").values,
+            OCCLUSION: occlusion,
+            GRAD_CAM: lambda: jv.grad_cam(model, images, target, layer=LAST).values,
+            f"check {GRAD_CAM}": lambda: jv.grad_cam(model, images, target, layer=LAST, relu=False).values,
+            ACTIVATIONS: lambda: jv.activations(model, images, MIDDLE)[MIDDLE],
+            PICTURES: lambda: extract_activations(model, images, MIDDLE),
+            f"check {PICTURES}": lambda: extract_activations(model, image, MIDDLE),
+            SCORE_CAM: lambda: jv.score_cam(model, image, -cross_entropy, layer=EARLY).values,
+        }
+    )
+
+
+def in_keras(weights):
+    """The classifier in Keras, with its softmax and without."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    import keras
+
+    keras.config.disable_interactive_logging()  # predict's progress bars
+    warnings.filterwarnings("ignore", message="(.|\n)*The structure of `inputs`", category=UserWarning)  # Keras 3's
     layers = keras.layers
     base = keras.applications.VGG16(weights=None, include_top=False, input_shape=(SIZE, SIZE, 3))
     x = layers.Flatten()(base.output)
@@ -73,213 +101,216 @@ def in_keras(model: jv.Model) -> tuple[keras.Model, keras.Model]:
     logits = layers.Dense(4)(layers.Dense(256, "relu")(x))
     network = keras.Model(base.inputs, layers.Softmax()(logits))
     theirs = [layer for layer in network.layers if layer.weights]
-    ours = [layer.name for layer in model.table if layer.parameters]
-    for layer, name in zip(theirs, ours, strict=True):
-        normalized = isinstance(layer, layers.BatchNormalization)
-        names = ("scale", "bias", "mean", "var") if normalized else ("kernel", "bias")
-        layer.set_weights([np.asarray(model.params["layers"][name][weight][...]) for weight in names])
+    for layer, arrays in zip(theirs, weights.values(), strict=True):
+        layer.set_weights(arrays)
     return network, keras.Model(network.inputs, logits)
 
 
-def difference(theirs: Any, ours: Any) -> float:
-    """The norm of the difference, relative to the norm."""
-    theirs, ours = np.asarray(theirs, np.float64), np.asarray(ours, np.float64)
-    assert theirs.shape == ours.shape, f"{theirs.shape} is not {ours.shape}"
-    return float(np.linalg.norm(theirs - ours) / np.linalg.norm(ours))
+def tf_explain(weights, images, target):
+    network, logits = in_keras(weights)
+    from tf_explain import core
+
+    image = images[:1]
+    smooth, integrated, occlusion, gradcam = (
+        core.SmoothGrad(),
+        core.IntegratedGradients(),
+        core.OcclusionSensitivity(),
+        core.GradCAM(),
+    )
+    activations = core.ExtractActivations(batch_size=IMAGES)
+    extractor = core.ExtractActivations.generate_activations_graph(network, [MIDDLE])
+
+    def smoothgrad():
+        copies = smooth.generate_noisy_images(image, SAMPLES, NOISE)
+        return smooth.get_averaged_gradients(copies, network, target, SAMPLES).numpy()
+
+    def gradients_on(path):
+        return integrated.get_integrated_gradients(path, logits, target, SAMPLES).numpy()
+
+    def grad_cam():
+        found = gradcam.get_gradients_and_filters(logits, images, LAST, target, use_guided_grads=False)
+        return np.stack(gradcam.generate_ponderated_output(*found))
+
+    return peers.named(
+        {
+            SMOOTH: smoothgrad,
+            f"check {SMOOTH}": lambda: _on_numpys_copies(image, smoothgrad),
+            INTEGRATED: lambda: gradients_on(integrated.generate_interpolations(image, SAMPLES)),
+            f"check {INTEGRATED}": gradients_on,
+            OCCLUSION: lambda: occlusion.get_sensitivity_map(logits, image[0], target, WINDOW),
+            GRAD_CAM: grad_cam,
+            ACTIVATIONS: lambda: extractor.predict(images, batch_size=IMAGES),
+            PICTURES: lambda: activations.explain((images, None), network, [MIDDLE]),
+            f"check {PICTURES}": lambda: activations.explain((image, None), network, [MIDDLE]),  # of many, one grid
+        }
+    )
 
 
-def enlarged(maps: Any) -> np.ndarray:
+def tf_keras_vis(weights, images, target):
+    _, logits = in_keras(weights)
+    from tf_keras_vis.gradcam import Gradcam
+    from tf_keras_vis.saliency import Saliency
+    from tf_keras_vis.scorecam import Scorecam
+    from tf_keras_vis.utils.scores import CategoricalScore
+
+    image, score = images[:1], CategoricalScore(target)
+    saliency, gradcam, scorecam = Saliency(logits), Gradcam(logits), Scorecam(logits)
+    raw = {"keepdims": True, "gradient_modifier": None, "normalize_map": False}
+    noise = NOISE / (image.max() - image.min())
+
+    def smoothgrad():
+        return np.asarray(saliency(score, image, smooth_samples=SAMPLES, smooth_noise=noise, **raw))[0]
+
+    def grad_cam(expand):
+        return np.asarray(gradcam(score, images, penultimate_layer=LAST, expand_cam=expand, normalize_cam=False))
+
+    return peers.named(
+        {
+            SMOOTH: smoothgrad,
+            f"check {SMOOTH}": lambda: _on_numpys_copies(image, smoothgrad),
+            GRAD_CAM: lambda: grad_cam(True),
+            f"check {GRAD_CAM}": lambda: grad_cam(False),
+            SCORE_CAM: lambda: np.asarray(scorecam(score, image, penultimate_layer=EARLY, normalize_cam=False))[0],
+        }
+    )
+
+
+def _on_numpys_copies(image, smoothgrad):
+    """The noisy copies that it will draw, and what it makes of them."""
+    np.random.seed(0)
+    copies = np.float32(image + np.random.normal(0, NOISE, (SAMPLES, *image.shape[1:])))
+    np.random.seed(0)
+    return copies, smoothgrad().reshape(image.shape[1:])
+
+
+def captum(weights, images, target):
+    import torch
+    from captum import attr
+
+    base = peers.in_torch(weights, "block5_pool")
+    head = [torch.nn.Flatten()]
+    for name, arrays in weights.items():
+        if name.startswith("block"):
+            continue
+        tensors = [torch.tensor(array) for array in arrays]
+        if len(tensors) == 4:
+            layer = torch.nn.BatchNorm1d(len(tensors[0]), eps=0)
+            values = dict(zip(("weight", "bias", "running_mean", "running_var"), tensors, strict=True))
+        else:
+            layer, values = torch.nn.Linear(*tensors[0].shape), {"weight": tensors[0].T, "bias": tensors[1]}
+        layer.load_state_dict(values, strict=False)
+        head += [layer] if len(tensors) == 4 else [layer, torch.nn.ReLU()]
+    head = torch.nn.Sequential(*head[:-1]).eval().requires_grad_(False)  # the last ReLU is a softmax, which is left out
+
+    def network(x):
+        return head(base(x).permute(0, 2, 3, 1))  # Keras flattens with the channels last
+
+    image, several, back = peers.to_torch(images[:1]), peers.to_torch(images), peers.from_torch
+    layer_of = dict(zip(peers.order(weights, "block5_pool"), peers.stages(base), strict=True))
+    tunnel, path = attr.NoiseTunnel(attr.Saliency(network)), attr.IntegratedGradients(network)
+    occlusion = attr.Occlusion(network)
+    gradcam, activation = attr.LayerGradCam(network, layer_of[LAST]), attr.LayerActivation(network, layer_of[MIDDLE])
+    window = (3, WINDOW, WINDOW)
+
+    def smoothgrad():
+        some = tunnel.attribute(
+            image, nt_samples=SAMPLES, nt_samples_batch_size=1, stdevs=NOISE, target=target, abs=False
+        )
+        return back(some)[0]
+
+    def check():
+        torch.manual_seed(0)
+        copies = [image + torch.normal(0, torch.full_like(image, NOISE)) for _ in range(SAMPLES)]
+        torch.manual_seed(0)
+        return back(torch.cat(copies)), smoothgrad()
+
+    def occluded():
+        how = {"strides": window, "baselines": FILL, "perturbations_per_eval": 1}
+        return back(occlusion.attribute(image, window, target=target, **how))[0, ..., 0]
+
+    return peers.named(
+        {
+            SMOOTH: smoothgrad,
+            f"check {SMOOTH}": check,
+            INTEGRATED: lambda: back(
+                path.attribute(image, target=target, n_steps=SAMPLES, method="riemann_right", internal_batch_size=1)
+            )[0],
+            OCCLUSION: occluded,
+            GRAD_CAM: lambda: back(gradcam.attribute(several, target=target))[..., 0],
+            ACTIVATIONS: lambda: back(activation.attribute(several)),
+        }
+    )
+
+
+def enlarged(maps):
+    import jax
+
     return np.asarray(jax.image.resize(np.asarray(maps), (*maps.shape[:-2], SIZE, SIZE), "bilinear"))
 
 
-def smoothgrad(model, network, logits, images, target, forward) -> Row:
-    image, peer = images[:1], tf_explain.SmoothGrad()
-    saliency = Saliency(logits)
-    spread = image.max() - image.min()
-    loss = CrossEntropy(1.0, jv.Unit(model.scores, target))
-
-    def mean_gradient(of):
-        np.random.seed(0)
-        copies = np.float32(image + np.random.normal(0, NOISE, (SAMPLES, *image.shape[1:])))
-        with out_of_range():
-            return jv.gradient(model, copies, of).values.mean(0)
-
-    def in_tf_explain():
-        copies = peer.generate_noisy_images(image, SAMPLES, NOISE)
-        return peer.get_averaged_gradients(copies, network, target, SAMPLES).numpy()
-
-    def in_tf_keras_vis():
-        return saliency(
-            CategoricalScore(target),
-            image,
-            smooth_samples=SAMPLES,
-            smooth_noise=NOISE / spread,
-            keepdims=True,
-            gradient_modifier=None,
-            normalize_map=False,
-        )
-
-    differences = {}
-    for name, run, of in (("tf-explain", in_tf_explain, loss), ("tf-keras-vis", in_tf_keras_vis, target)):
-        np.random.seed(0)
-        differences[name] = difference(run()[0], mean_gradient(of))
-    ways = {
-        "jaxviz": lambda: jv.smooth(lambda x: jv.gradient(model, x, target), image[0], samples=SAMPLES, noise=NOISE),
-        "tf-explain": in_tf_explain,
-        "tf-keras-vis": in_tf_keras_vis,
-    }
-    return Row(ways, differences, 2 * SAMPLES * forward)
+def compare(method, name, ours, peer, images):
+    """How far the answer of a peer is from ours."""
+    check = f"check {method}"
+    if method == SMOOTH:
+        copies, theirs = peer(check).value
+        return difference(theirs, ours(check, copies, name == "tf-explain").value)
+    if method == INTEGRATED and name == "tf-explain":
+        path = np.arange(1, SAMPLES + 1, dtype=np.float32)[:, None, None, None] / SAMPLES * images[:1]
+        return difference(peer(check, path).value.reshape(images[0].shape) * images[0], ours(method).value)
+    if method == OCCLUSION:
+        (lost, score), theirs = ours(method).value, peer(method).value
+        whole = name == "tf-explain"
+        return difference(theirs, enlarged(1 - (score - lost[::WINDOW, ::WINDOW])) if whole else lost)
+    if method == GRAD_CAM:
+        theirs = peer(check if name == "tf-keras-vis" else method).value
+        return difference(enlarged(theirs), ours(method if name == "tf-keras-vis" else check).value)
+    if method == SCORE_CAM:
+        first, second = ours(method).value, peer(method).value
+        return difference(second / second.sum(), first / first.sum())
+    method = check if method == PICTURES else method
+    return difference(peer(method).value, ours(method).value)
 
 
-def integrated(model, network, logits, images, target, forward) -> Row:
-    image, peer = images[:1], tf_explain.IntegratedGradients()
-
-    def in_tf_explain(path=None):
-        path = peer.generate_interpolations(image, SAMPLES) if path is None else path
-        return peer.get_integrated_gradients(path, logits, target, SAMPLES).numpy()
-
-    def ours():
-        return jv.integrated_gradients(model, image[0], target, steps=SAMPLES, rule="right")
-
-    path = np.arange(1, SAMPLES + 1)[:, None, None, None] / SAMPLES * image
-    differences = {"tf-explain": difference(in_tf_explain(path) * image, ours().values[None])}
-    return Row({"jaxviz": ours, "tf-explain": in_tf_explain}, differences, 2 * SAMPLES * forward)
-
-
-def occlusion(model, network, logits, images, target, forward) -> Row:
-    image, peer = images[0], tf_explain.OcclusionSensitivity()
-
-    def in_tf_explain():
-        return peer.get_sensitivity_map(logits, image, target, WINDOW)
-
-    def ours():
-        return jv.occlusion(model, image, target, window=WINDOW, fill=127.5)
-
-    found = ours()
-    missing = 1 - (found.score - found.values[::WINDOW, ::WINDOW])
-    differences = {"tf-explain": difference(in_tf_explain(), enlarged(missing))}
-    return Row({"jaxviz": ours, "tf-explain": in_tf_explain}, differences, missing.size * forward)
-
-
-def grad_cam(model, network, logits, images, target, forward) -> Row:
-    peer, gradcam = tf_explain.GradCAM(), Gradcam(logits)
-
-    def in_tf_explain():
-        found = peer.get_gradients_and_filters(logits, images, LAST, target, use_guided_grads=False)
-        return np.stack(peer.generate_ponderated_output(*found))
-
-    def in_tf_keras_vis(expand=True):
-        score = CategoricalScore(target)
-        return gradcam(score, images, penultimate_layer=LAST, expand_cam=expand, normalize_cam=False)
-
-    signed = jv.grad_cam(model, images, target, layer=LAST, relu=False).values
-    positive = jv.grad_cam(model, images, target, layer=LAST).values
-    differences = {
-        "tf-explain": difference(enlarged(in_tf_explain()), signed),
-        "tf-keras-vis": difference(enlarged(in_tf_keras_vis(expand=False)), positive),
-    }
-    ways = {
-        "jaxviz": lambda: jv.grad_cam(model, images, target, layer=LAST),
-        "tf-explain": in_tf_explain,
-        "tf-keras-vis": in_tf_keras_vis,
-    }
-    return Row(ways, differences, IMAGES * forward)
-
-
-def activations(model, network, logits, images, target, forward) -> Row:
-    extractor = tf_explain.ExtractActivations.generate_activations_graph(network, [MIDDLE])
-
-    def in_tf_explain():
-        return extractor.predict(images, batch_size=IMAGES)
-
-    def ours():
-        return jv.activations(model, images, MIDDLE)[MIDDLE]
-
-    differences = {"tf-explain": difference(in_tf_explain(), ours())}
-    return Row({"jaxviz": ours, "tf-explain": in_tf_explain}, differences, up_to_middle(model))
-
-
-def pictures(model, network, logits, images, target, forward) -> Row:
-    peer = tf_explain.ExtractActivations(batch_size=IMAGES)
-
-    def in_tf_explain(images=images):
-        return peer.explain((images, None), network, [MIDDLE])
-
-    def ours(images=images):
-        return extract_activations(model, images, MIDDLE)
-
-    differences = {"tf-explain": difference(in_tf_explain(images[:1]), ours(images[0]))}
-    return Row({"jaxviz": ours, "tf-explain": in_tf_explain}, differences, up_to_middle(model))
-
-
-def up_to_middle(model: jv.Model) -> float:
-    following = model.layers[model.layers.index(MIDDLE) + 1]
-    return IMAGES * multiplications(model, following, SIZE)
-
-
-def score_cam(model, network, logits, images, target, forward) -> Row:
-    image, scorecam = images[:1], Scorecam(logits)
-    log_probability = -CrossEntropy(1.0, jv.Unit(model.scores, target))
-
-    def in_tf_keras_vis():
-        return scorecam(CategoricalScore(target), image, penultimate_layer=EARLY, normalize_cam=False)
-
-    def ours():
-        return jv.score_cam(model, image[0], log_probability, layer=EARLY)
-
-    first, second = ours().values, in_tf_keras_vis()[0]
-    ways = {"jaxviz": ours, "tf-keras-vis": in_tf_keras_vis}
-    channels = model.shapes(names=[EARLY])[EARLY][-1]
-    return Row(ways, {"tf-keras-vis": difference(second / second.sum(), first / first.sum())}, channels * forward)
-
-
-METHODS = {
-    f"SmoothGrad, {SAMPLES} samples": smoothgrad,
-    f"integrated gradients, {SAMPLES} steps": integrated,
-    f"occlusion, {WINDOW} × {WINDOW}": occlusion,
-    f"Grad-CAM, {IMAGES} images": grad_cam,
-    f"activations, {IMAGES} images": activations,
-    "the same, as pictures": pictures,
-    "Score-CAM, 64 channels": score_cam,
-}
+WAYS = {OURS: jaxviz, "tf-explain": tf_explain, "tf-keras-vis": tf_keras_vis, "captum": captum}
 
 
 def main():
-    keras.config.disable_interactive_logging()  # predict's progress bars
-    warnings.filterwarnings("ignore", message="(.|\n)*The structure of `inputs`", category=UserWarning)  # Keras 3's
+    args = options(__doc__)
+    import skimage.data
+
+    import jaxviz as jv
+
     model = jv.load("vgg16_tumor")
-    network, logits = in_keras(model)
     photograph = np.float32(skimage.data.chelsea()) / 255
     shifts = np.linspace(0, photograph.shape[1] - SIZE, IMAGES).astype(int)
     images = np.stack([photograph[:SIZE, left : left + SIZE] for left in shifts])
     target = int(jv.predict(model, images[0]).argmax())
-    forward = multiplications(model, "block5_pool", SIZE)  # what comes after it is a thousandth
-    rows = []
-    print(f"{'ms':<33}{'jaxviz':>8}" + "".join(f"{peer:>14}{'ratio':>7}" for peer in PEERS) + f"{'floor':>8}")
-    for name, method in METHODS.items():
-        row = method(model, network, logits, images, target, forward)
-        for peer, value in row.differences.items():
-            assert value < 1e-3, f"{name}: {peer} and jaxviz differ by {value:.1e}"
-        for run in row.ways.values():
-            run()
-        speeds = []
-        seconds = alternate({**row.ways, "floor": lambda found=speeds: found.append(matrix_speed())}, ROUNDS)
-        each = {way: 1e3 * statistics.median(seconds[way]) for way in row.ways}
-        ratios = {peer: median_ratio(seconds[peer], seconds["jaxviz"]) for peer in PEERS if peer in seconds}
-        floor = 1e3 * row.multiplications / max(speeds)
+    found, limits, rows = contenders(WAYS, peers.weights_of(model), images, target), Limits(), []
+    limits.measure()
+    whole = limits.floor(model, "block5_pool", SIZE)  # what comes after it is a thousandth
+    part = limits.floor(model, model.layers[model.layers.index(MIDDLE) + 1], SIZE)
+    floors = dict(zip(ROWS, (2 * SAMPLES, 2 * SAMPLES, (SIZE // WINDOW) ** 2, IMAGES, 0, 0, CHANNELS), strict=True))
+    methods = {name: contender("methods").value for name, contender in found.items()}
+    for method, wanted in list(ROWS.items())[4:5] if args.quick else ROWS.items():
+        able = {name: contender for name, contender in found.items() if method in methods[name]}
+        differences = {
+            name: compare(method, name, found[OURS], peer, images) for name, peer in able.items() if name != OURS
+        }
+        for name, contender in able.items():
+            if name == OURS or (f"check {method}" in methods[name] and method != SMOOTH):  # the others just did it
+                contender(method)
         rows.append(
-            {
-                "method": name,
-                "ms": {way: round(value, 1) for way, value in each.items()},
-                "ratio": {peer: round(value, 2) for peer, value in ratios.items()},
-                "difference": {peer: float(f"{value:.1e}") for peer, value in row.differences.items()},
-                "floor ms": round(floor, 1),
-            }
+            row(
+                method,
+                race(able, method, rounds=1 if args.quick else args.rounds),
+                differences=differences,
+                floor=floors[method] * whole or IMAGES * part,
+                wanted=wanted,
+            )
         )
-        columns = (f"{each[peer]:14.0f}{ratios[peer]:7.2f}" if peer in each else f"{'–':>14}{'–':>7}" for peer in PEERS)
-        print(f"{name:<33}{each['jaxviz']:8.0f}{''.join(columns)}{floor:8.0f}", flush=True)
-    tensorflow = importlib.metadata.packages_distributions()["tensorflow"][0]  # tensorflow or tensorflow-cpu
-    print(write("attribution", {"rows": rows}, ("keras", tensorflow, "tf-explain", "tf-keras-vis")))
+    if not args.quick:
+        packages = ("keras", "tensorflow", "tf-explain", "tf-keras-vis", "torch", "captum")
+        print(write("attribution", {"claim": "ms of a method on VGG16 at 240²", "rows": rows}, packages))
 
 
 if __name__ == "__main__":

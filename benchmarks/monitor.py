@@ -3,33 +3,29 @@
     python benchmarks/monitor.py
 
 The network and the five views of `examples/watch_training.py`, trained on 16 × 16 digits with a batch of 50, three ways
-in turn: without pictures, with a Monitor, and with the same views and writer called in the loop. Medians, in
-milliseconds. The pictures are computed on the same device in any case: on a CPU that the training keeps busy they slow
-the steps beside them down, and `processor, a step` says what they cost there in the end.
+in turn: without pictures, with a Monitor, and with the same views and writer called in the loop. Medians. The pictures
+are computed on the same device in any case: on a CPU that the training keeps busy they slow the steps beside them down,
+and `processor` says what they cost there in the end.
 """
 
-import importlib.metadata
-import json
-import os
-import platform
 import runpy
 import tempfile
 import time
-from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from flax import nnx
+from common import HERE, OURS, options, row, write
 
-import jaxviz as jv
-
-HERE = Path(__file__).parent
-EVERY, STEPS, ROUNDS = 20, 40, 7
+EVERY, STEPS = 20, 40
 
 
 def main():
+    args = options(__doc__)
+    import jax.numpy as jnp
+    import optax
+    from flax import nnx
+
+    import jaxviz as jv
+
     example = runpy.run_path(str(HERE.parent / "examples" / "watch_training.py"))
     images, labels = example["digits"]()
     batch = jnp.asarray(images[:50]), jnp.asarray(labels[:50])
@@ -67,42 +63,28 @@ def main():
 
         return train(draw)
 
-    ways = (without, monitor, in_the_loop)
-    found = {way: [] for way in ways}
-    for _ in range(1 + ROUNDS):  # the first compiles
-        for way in ways:
+    ways = {OURS: monitor, "no pictures": without, "views in the loop": in_the_loop}
+    found = {name: [] for name in ways}
+    for _ in range(1 + (1 if args.quick else 2 * args.rounds)):  # the first compiles
+        for name, way in ways.items():
             with tempfile.TemporaryDirectory() as logdir:
                 begin = time.process_time()
                 calls, steps = way(jv.tensorboard(logdir))
-                found[way].append((calls, steps, time.process_time() - begin))
+                found[name].append((calls, steps, time.process_time() - begin))
 
     on = np.arange(STEPS) % EVERY == 0
-    figures = {}
-    for way in ways:
-        calls, steps, processor = (1e3 * np.array(each) for each in zip(*found[way][1:], strict=True))
-        figures[way.__name__] = {
-            "call, step with pictures": np.median(calls[:, on]),
-            "call, other steps": np.median(calls[:, ~on]),
-            "step after pictures": np.median(steps[:, on]),
-            "step": np.median(steps),
-            "processor, a step": np.median(processor) / STEPS,
-        }
-    result = {
-        "unit": "ms",
-        "every": EVERY,
-        "figures": {name: {what: round(float(ms), 4) for what, ms in row.items()} for name, row in figures.items()},
-        "environment": {
-            "device": jax.devices()[0].device_kind,
-            "cores": os.cpu_count(),
-            "load": os.getloadavg()[0],
-            "machine": platform.platform(),
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in ("jax", "flax", "tensorboardX")},
-        },
+    seconds = {name: [np.array(each) for each in zip(*rounds[1:], strict=True)] for name, rounds in found.items()}
+    of = {
+        "call, step with pictures": lambda calls, steps, processor: calls[:, on],
+        "call, other steps": lambda calls, steps, processor: calls[:, ~on],
+        "step after pictures": lambda calls, steps, processor: steps[:, on],
+        "step": lambda calls, steps, processor: steps,
+        "processor, a step": lambda calls, steps, processor: processor / STEPS,
     }
-    (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / "monitor.json").write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    rows = [row(what, {name: each(*seconds[name]).ravel().tolist() for name in ways}) for what, each in of.items()]
+    if not args.quick:
+        claim = f"ms of a training step with and without pictures every {EVERY} steps"
+        print(write("monitor", {"claim": claim, "rows": rows}, ("tensorboardX",)))
 
 
 if __name__ == "__main__":

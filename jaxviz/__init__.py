@@ -50,3 +50,4 @@ from jaxviz.objectives import Unit as Unit
 from jaxviz.objectives import channels as channels
 from jaxviz.perturbation import occlusion as occlusion
 from jaxviz.perturbation import rise as rise
+from jaxviz.plan import plan as plan

@@ -88,7 +88,12 @@ def network(command: Callable) -> Callable:
     for decorate in (
         click.option("--out", type=click.Path(path_type=Path), default="pictures", show_default=True, help="A folder."),
         click.option("--inputs", type=click.Choice(list(INPUTS)), help="What it was fed with. Default: its own."),
-        click.option("--architecture", type=click.Choice(list(ARCHITECTURES)), help="The graph of a file of weights."),
+        click.option(
+            "--architecture",
+            type=click.Choice(list(ARCHITECTURES)),
+            metavar="NAME",
+            help="The graph of a file of weights, such as vgg16_notop.",
+        ),
         click.argument("file"),
     ):
         command = decorate(command)
@@ -139,9 +144,7 @@ def show_demo(out: Path) -> None:
 @click.argument("photo")
 @click.option("--layer", "layers", multiple=True, help="Repeatable. Default: every layer that has maps.")
 @click.option("--channel", type=int, help="Show this channel alone, larger.")
-def activations(
-    file: str, photo: str, layers: tuple[str, ...], channel: int | None, out: Path, **loading: str | None
-) -> None:
+def activations(file: str, photo: str, layers: tuple[str, ...], channel: int | None, out: Path, **loading: Any) -> None:
     """Draw what each layer makes of PHOTO.
 
     One picture a layer, with all its channels; a channel that is constant is black.
@@ -190,7 +193,7 @@ def filters(
     margin: int,
     seed: int,
     out: Path,
-    **loading: str | None,
+    **loading: Any,
 ) -> None:
     """Draw what each filter looks for.
 

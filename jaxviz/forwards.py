@@ -106,14 +106,23 @@ class NnxForward(_Tapped):
             if hasattr(type(part), "__call__"):  # noqa: B004  (containers of layers are modules that nobody calls)
                 seen[id(part)] = "/".join(map(str, path)) or OUTPUT, type(part).__name__
                 part.__class__ = _tapped(type(part))
-        token = _observer.set(lambda part, value: tape.see(*seen[id(part)], value) if id(part) in seen else value)
+
+        def observe(part: nnx.Module, call: Callable[[], Any]) -> Any:
+            if id(part) not in seen:
+                return call()
+            path, kind = seen[id(part)]
+            with jax.named_scope(path):
+                value = call()
+            return tape.see(path, kind, value)
+
+        token = _observer.set(observe)
         try:
             module(images)
         finally:
             _observer.reset(token)
 
 
-_observer: ContextVar[Callable[[nnx.Module, Any], Any]] = ContextVar("observer")
+_observer: ContextVar[Callable[[nnx.Module, Callable[[], Any]], Any]] = ContextVar("observer")
 
 
 @functools.cache
@@ -125,7 +134,7 @@ def _tapped(kind: Any) -> Any:
     """
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return _observer.get()(self, kind.__call__(self, *args, **kwargs))
+        return _observer.get()(self, functools.partial(kind.__call__, self, *args, **kwargs))
 
     return type(kind)(kind.__name__, (kind,), {"__call__": call})
 

@@ -4,6 +4,7 @@ A *rule* takes an equation and its inputs and returns its outputs. An equation w
 functions that it carries (the bodies of jit, scan, while, cond, remat) under the same rules.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -95,7 +96,9 @@ def bind(equation: JaxprEqn, *inputs: Any, rules: Mapping[str, Rule] | None = No
         params = {name: _inner(value, rules) for name, value in params.items()}
     params = equation.primitive.get_bind_params(params)
     functions, params = params if isinstance(params, tuple) else ((), params)  # a pair before jax 0.10
-    output = equation.primitive.bind(*functions, *inputs, **params)
+    scope = str(equation.source_info.name_stack)  # the layer
+    with jax.named_scope(scope) if scope else contextlib.nullcontext():
+        output = equation.primitive.bind(*functions, *inputs, **params)
     return list(output) if equation.primitive.multiple_results else [output]
 
 

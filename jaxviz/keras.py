@@ -1,9 +1,12 @@
 """Keras models by file or by name."""
 
+import difflib
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,13 +14,13 @@ from flax import nnx
 
 import weights_convert
 from jaxviz.errors import InputError
-from jaxviz.fetch import cached, fetch
+from jaxviz.fetch import FILES, cached, fetch
 from jaxviz.forwards import KerasForward
-from jaxviz.model import Layer, Model, find_inputs
-from weights_convert import Inputs, KerasNet
+from jaxviz.model import IMAGE, Layer, Model, find_inputs
+from weights_convert import ARCHITECTURES, Inputs, KerasNet, fix
+from weights_convert.saved import sha256
 
 DEMO, TUMOR = "vgg16_demo", "vgg16_tumor"  # both read from the file that the extra `demo` installs
-NETWORKS = ("vgg16", "vgg16_notop")
 WITHOUT_NETWORK = f'without a network: pip install "jaxviz-engine[demo]", then load("{DEMO}")'
 
 
@@ -29,45 +32,88 @@ class Prediction(NamedTuple):
     score: float
 
 
-def load(source: str | PathLike[str], *, architecture: str | None = None, inputs: str | Inputs | None = None) -> Model:
+def load(
+    source: str | PathLike[str],
+    *,
+    architecture: str | None = None,
+    inputs: str | Inputs | None = None,
+    others: Mapping[str, Any] | None = None,
+    custom: Mapping[str, Callable] | None = None,
+) -> Model:
     """A Model of a Keras file or a known network.
 
     Args:
-        source: a file (`.h5`, or `.safetensors` from `weights_convert`), or a name: "vgg16" and "vgg16_notop" are
-            looked for in Keras' cache and downloaded otherwise; "vgg16_demo" is the same convolution base and
+        source: a file (`.keras`, `.h5`, `.weights.h5`, or `.safetensors` from `weights_convert`), or a name. Those of
+            Keras' applications in small letters, such as "resnet50", or "resnet50_notop" without its top, are looked
+            for in Keras' cache and downloaded otherwise; "vgg16_demo" is the convolution base of VGG16 and
             "vgg16_tumor" a classifier built on it, both from the package that the extra `demo` installs.
         architecture: the graph of a file that holds weights only, such as "vgg16_notop".
         inputs: what the network was fed with: "unit" (it takes [0, 1]), "raw255", "caffe", "torch" or "tf". Default:
             the architecture's own; for a full model "unit", or "raw255" if its first layer is a Rescaling.
+        others: of a network of several inputs, all but the image that is to be explained: {name: array without a batch
+            axis, in the network's own units}, or {name: "image"} for one that takes the same image.
+        custom: {layer: function of arrays [n …]} for Lambda layers and others that no file can be trusted with.
 
     Raises:
-        InputError: an unknown name, or no network to download from.
+        InputError: an unknown name, no network to download from, or inputs that are missing from `others`.
         FileNotFoundError, weights_convert.KerasFileError: the file cannot be read, or is not supported; it says why.
     """
     name, path = str(source), Path(source)
     labels = None
     if name in (DEMO, TUMOR):
         path, architecture = weights_convert.demo_file(), "vgg16_notop" if name == DEMO else name
-    elif name in NETWORKS:
+    elif name in ARCHITECTURES and name in FILES:
         path, architecture = fetch(name, instead=WITHOUT_NETWORK), name
-        labels = _imagenet_names() if name == "vgg16" else None
+        labels = None if name.endswith("_notop") else _imagenet_names()
     elif not path.exists() and not path.suffix:
-        known = ", ".join((*NETWORKS, DEMO, TUMOR))
-        raise InputError(f"no file and no known network {name!r}: known are {known}")
-    net = weights_convert.load(path, architecture=architecture)
-    return from_net(net, inputs=inputs, source=name if name in (DEMO, TUMOR, *NETWORKS) else path.name, labels=labels)
+        near = difflib.get_close_matches(name, [*ARCHITECTURES, DEMO])
+        meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise InputError(f"no file and no known network {name!r}{meant}: known are {DEMO}, {ARCHITECTURES}")
+    net = weights_convert.load(path, architecture=architecture, custom=custom)
+    called = path.name if Path(source) == path else name
+    model = from_net(net, inputs=inputs, others=others, source=called, labels=labels)
+    return replace(model, sha256=sha256(path))
 
 
 def from_net(
-    net: KerasNet, *, inputs: str | Inputs | None = None, source: str = "", labels: tuple[str, ...] | None = None
+    net: KerasNet,
+    *,
+    inputs: str | Inputs | None = None,
+    others: Mapping[str, Any] | None = None,
+    source: str = "",
+    labels: tuple[str, ...] | None = None,
 ) -> Model:
-    """A Model of a `KerasNet`."""
+    """A Model of a `KerasNet`, whose inputs but the image are given by `others`, as for `load`."""
+    try:
+        net = fix(net, others) if others else net
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    shape = net.open_inputs.get(IMAGE, ())
+    if len(net.open_inputs) != 1 or len(shape) != 3 or shape[2] is None:
+        takes = ", ".join(f"{name} {list(shape)}" for name, shape in net.open_inputs.items())
+        raise InputError(
+            f"this network takes {takes}, and what is explained is one image [h w c]: give all other inputs, "
+            'load(…, others={name: array}), or {name: "image"} for one that takes the same image'
+        )
+    height, width, channels = shape
+    height, width, channels = shape
+    assert channels is not None  # `parse` refuses that
     graphdef, params = nnx.split(net)
     counts = {name: sum(leaf.size for leaf in jax.tree.leaves(nnx.state(part))) for name, part in net.layers.items()}
+    # the weights of a shared layer count once, at its first call
     table = tuple(Layer(node.name, node.kind, counts.get(node.name, 0)) for node in net.graph.nodes)
-    shape = net.graph.input_shape
-    fed = find_inputs(net.inputs if inputs is None else inputs, shape[2])
-    return Model(params, KerasForward(graphdef), fed, shape, table, net.names, labels, source)
+    fed = find_inputs(net.inputs if inputs is None else inputs, channels)
+    return Model(
+        params,
+        KerasForward(graphdef),
+        fed,
+        (height, width, channels),
+        table,
+        net.names,
+        net.graph.outputs,
+        labels,
+        source,
+    )
 
 
 def decode_predictions(scores: np.ndarray, top: int = 5) -> list[Prediction] | list[list[Prediction]]:

@@ -8,7 +8,7 @@ normalisations are part of them.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,10 +23,10 @@ from jaxviz.explain import BATCH, Array, Attribution, explain
 from jaxviz.forwards import KerasForward
 from jaxviz.model import IMAGE, Model
 from jaxviz.objectives import Objective
-from jaxviz.rules import LINEAR, Gradient, Layer, Rule, ZBox, find_composite, find_rule
+from jaxviz.rules import ADDING, LINEAR, MOVING, Gradient, Layer, Rule, ZBox, find_composite, find_rule
 from jaxviz.targets import Target
 from weights_convert import KerasNet, Node
-from weights_convert.layers import KINDS, activation
+from weights_convert.layers import KINDS, OVER, activation
 
 
 def lrp(
@@ -78,7 +78,7 @@ class Step(NamedTuple):
 
     node: Node
     rule: Rule
-    norm: str | None  # the batch normalisation right after it, which is part of it
+    norm: Node | None  # the batch normalisation right after it, which is part of it
     unsigned: bool  # its input is nowhere negative
 
 
@@ -92,13 +92,13 @@ def _plan(net: KerasNet, targets: Sequence[str], composite: Mapping[str, Rule]) 
             handles += node.inputs
 
     readers = Counter(handles)
-    merged: dict[str, str] = {}  # {linear layer: its batch normalisation}
+    merged: dict[str, Node] = {}  # {linear layer: its batch normalisation}
     unsigned: set[str] = set()
     shapes = dict(net.shapes)
     for node in reversed(nodes.values()):
         source = nodes.get(node.inputs[0])
         if source is not None and _merges(source, node, len(shapes[node.name])) and readers[source.name] == 1:
-            merged[source.name] = node.name
+            merged[source.name] = node
         if _never_negative(node) or (node.kind in SIGN_KEEPING and unsigned.issuperset(node.inputs)):
             unsigned.add(node.name)
         if node.name in readers and _mixes(node):
@@ -107,7 +107,7 @@ def _plan(net: KerasNet, targets: Sequence[str], composite: Mapping[str, Rule]) 
     first = next((name for name in reversed(nodes) if nodes[name].kind == "Conv2D"), None)
     steps = []
     for name, node in nodes.items():
-        if name not in merged.values():
+        if node not in merged.values():
             rule = find_rule(composite, name, node.kind, first=name == first)
             steps.append(Step(node, rule, merged.get(name), unsigned.issuperset(node.inputs)))
     return tuple(steps)
@@ -131,8 +131,7 @@ def _never_negative(node: Node) -> bool:
     return config.get("activation") in ("relu", "relu6", "sigmoid")
 
 
-POOLINGS = {"MaxPooling2D", "GlobalMaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D"}
-SIGN_KEEPING = POOLINGS | {"ZeroPadding2D", "Flatten", "Dropout", "Add"}
+SIGN_KEEPING = {*MOVING, *ADDING, *OVER} - {"UpSampling2D"}  # which may interpolate with negative weights
 
 
 @xla.jit(static=("plan",))
@@ -150,7 +149,8 @@ def _relevance(
     for step in plan:
         # An activation function passes on what arrives at its output.
         name, sources = step.node.name, step.node.inputs
-        arrived: Any = sum(relevance.pop(end, 0.0) for end in ([step.norm] if step.norm else [name, f"{name}/pre"]))
+        ends = [step.norm.name] if step.norm else [name, f"{name}/pre"]
+        arrived: Any = sum(relevance.pop(end, 0.0) for end in ends)
         layer, x = _layer(net, step, values, shifts)
         if isinstance(step.rule, ZBox):
             layer = layer._replace(box=_box(model, net, images, sources[0], shifts))
@@ -194,10 +194,10 @@ def _shifts(net: KerasNet, plan: Sequence[Step], values: Mapping[str, jax.Array]
         inputs = [values[name] for name in node.inputs]
         tangents = [shifts.get(name, jnp.zeros_like(values[name])) for name in node.inputs]
         if node.kind == "BatchNormalization":
-            shifts[node.name] = net.layers[node.name](*tangents)
+            shifts[node.name] = net.layers[node.layer](*tangents)
         elif any(name in shifts for name in node.inputs):
             # As the layer treats these inputs: a max-pooling hands on the shift of the winners.
-            shifts[node.name] = jax.jvp(partial(KINDS[node.kind].function, dict(node.config)), inputs, tangents)[1]
+            shifts[node.name] = jax.jvp(_function(net, node), inputs, tangents)[1]
     return shifts
 
 
@@ -205,22 +205,28 @@ def _layer(
     net: KerasNet, step: Step, values: Mapping[str, jax.Array], shifts: Mapping[str, jax.Array]
 ) -> tuple[Layer, Any]:
     """A layer and its input, the batch normalisations around it in its weights."""
-    node, config = step.node, dict(step.node.config)
+    node = step.node
     x = _arguments(values[name] - shifts.get(name, 0.0) for name in node.inputs)
     if node.kind not in LINEAR:
-        function = KINDS[node.kind].function
-        return Layer(lambda _, x: function(config, *(x if isinstance(x, tuple) else (x,)))), x
+        function = _function(net, node)
+        return Layer(lambda _, x: function(*(x if isinstance(x, tuple) else (x,)))), x
 
-    apply = _dense if node.kind == "Dense" else partial(_convolution, config)
-    module: Any = net.layers[node.name]
+    apply = _dense if node.kind == "Dense" else partial(_convolution, dict(node.config))
+    module: Any = net.layers[node.layer]
     kernel, bias = module.kernel[...], 0.0 if module.bias is None else module.bias[...]
     if node.inputs[0] in shifts:
         bias = bias + apply(kernel, shifts[node.inputs[0]])
     if step.norm is not None:
         shape = (1,) * (x.ndim - 1) + kernel.shape[-1:]
-        shift, scale = jax.jvp(net.layers[step.norm], (jnp.zeros(shape),), (jnp.ones(shape),))
+        shift, scale = jax.jvp(net.layers[step.norm.layer], (jnp.zeros(shape),), (jnp.ones(shape),))
         kernel, bias = kernel * scale.ravel(), bias * scale + shift
     return Layer(apply, kernel, bias, step.unsigned), x
+
+
+def _function(net: KerasNet, node: Node) -> Callable[..., jax.Array]:
+    """What a layer computes before its activation function."""
+    kind = KINDS[node.kind]
+    return partial(kind.function, dict(node.config)) if kind.module is None else net.layers[node.layer]
 
 
 def _dense(kernel: jax.Array, x: jax.Array) -> jax.Array:

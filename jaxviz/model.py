@@ -47,8 +47,10 @@ class Model:
     image_shape: tuple[int | None, int | None, int] = struct.field(pytree_node=False)
     table: tuple[Layer, ...] = struct.field(pytree_node=False)
     handles: tuple[str, ...] = struct.field(pytree_node=False)
+    outputs: tuple[str, ...] = struct.field(pytree_node=False)
     labels: tuple[str, ...] | None = struct.field(pytree_node=False, default=None)
     source: str = struct.field(pytree_node=False, default="")
+    sha256: str = struct.field(pytree_node=False, default="")
     execution: Execution = struct.field(pytree_node=False, default=Execution())
 
     def __call__(
@@ -90,8 +92,8 @@ class Model:
 
     @property
     def output(self) -> str:
-        """The name of what the network returns."""
-        return self.table[-1].name
+        """The name of what the network returns; of several `outputs` the first, each of which is a handle like any."""
+        return self.outputs[0]
 
     @property
     def scores(self) -> str:
@@ -178,7 +180,8 @@ class Model:
         source = f"{self.source}: " if self.source else ""
         parameters = sum(layer.parameters for layer in self.table)
         facts = f"{len(self.table)} layers, {parameters:,} parameters, image {size}, inputs {self.inputs.name}"
-        return f"<Model {source}{facts}>"
+        which = f", sha256 {self.sha256[:12]}…" if self.sha256 else ""
+        return f"<Model {source}{facts}{which}>"
 
     def __str__(self) -> str:
         shapes = self.shapes()
@@ -263,7 +266,9 @@ def wrap(
         raise InputError(f"wrap takes an nnx or linen module or a function; given: {type(module).__name__}")
     kinds = forward.kinds(params, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
     table = tuple(Layer(name, kind, _count(owned, name)) for name, kind in kinds.items())
-    return Model(params, forward, find_inputs(inputs, image_shape[2]), image_shape, table, tuple(kinds))
+    return Model(
+        params, forward, find_inputs(inputs, image_shape[2]), image_shape, table, tuple(kinds), (table[-1].name,)
+    )
 
 
 def _count(owned: Mapping, name: str) -> int:

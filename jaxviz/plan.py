@@ -14,7 +14,7 @@ from jaxviz.objectives import Channel, Objective, Unit
 
 
 class Row(NamedTuple):
-    """One convolution, or the way back through one pool; `output` of a layer without a name of its own."""
+    """One convolution, or the way back through one max-pool."""
 
     layer: str
     back: bool
@@ -33,9 +33,7 @@ class Plan(tuple[Row, ...]):
         cells = [("layer", "way", "operation", "input", "algorithm", "because of")]
         for row in self:
             shape = " × ".join(map(str, row.shape))
-            cells.append(
-                (row.layer, "back" if row.back else "there", row.operation, shape, row.algorithm, row.reason)
-            )
+            cells.append((row.layer, "back" if row.back else "there", row.operation, shape, row.algorithm, row.reason))
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in cells)
 
@@ -70,7 +68,7 @@ def plan(model: Model, layer: str, *, size: int | tuple[int, int] | None = None,
         jax.eval_shape(run, jax.ShapeDtypeStruct((count, *shape), jnp.float32))
     return Plan(
         Row(
-            _layer(choice.where),
+            _layer(choice.where, model.handles),
             "transpose(" in choice.where,
             {"conv_general_dilated": "convolution"}.get(choice.operation, "max-pool"),
             choice.shapes[0],
@@ -81,7 +79,8 @@ def plan(model: Model, layer: str, *, size: int | tuple[int, int] | None = None,
     )
 
 
-def _layer(where: str) -> str:
-    """The layer of JAX's name stack: "transpose(jvp(block1_conv1))" is on the way back through block1_conv1."""
-    names = [name for name in re.findall(r"[^()]+", where) if name not in ("transpose", "jvp", "vmap") and name != "/"]
-    return "/".join(name.strip("/") for name in names) or "output"
+def _layer(where: str, handles: tuple[str, ...]) -> str:
+    """The layer of JAX's name stack: "transpose(jvp(block1_conv1/pre))" is on the way back through block1_conv1."""
+    names = re.sub(r"transpose|jvp|vmap|[()]", "", where).split("/")
+    found = ("/".join(names[first:]) for first in range(len(names)))
+    return next((name for name in found if name in handles), where or "image").removesuffix("/pre")

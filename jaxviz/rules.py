@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxviz.errors import InputError
+from weights_convert.layers import OVER
 
 
 class Layer(NamedTuple):
@@ -169,10 +170,22 @@ LINEAR = ("Conv2D", "Dense")
 FIRST = "first"
 """A composite's key for the first convolution."""
 
+# Layers that select or move numbers, and those that add them up.
+MOVING = (
+    *(f"{kind}{rank}D" for kind in ("MaxPooling", "GlobalMaxPooling", "ZeroPadding", "Cropping") for rank in (1, 2, 3)),
+    *("Flatten", "Reshape", "Permute", "RepeatVector", "Concatenate", "CenterCrop"),
+    *("UpSampling1D", "UpSampling2D", "UpSampling3D"),
+)
+ADDING = (
+    *(f"{kind}{rank}D" for kind in ("AveragePooling", "GlobalAveragePooling") for rank in (1, 2, 3)),
+    *("Add", "Average"),
+)
+ELEMENTWISE = ("Activation", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "PReLU", "Rescaling", "LayerScale")
+
 _COMMON: Mapping[str, Rule] = {
-    **dict.fromkeys(("Activation", "ReLU", "LeakyReLU", "BatchNormalization", "Dropout", "Rescaling"), Pass()),
-    **dict.fromkeys(("Add", "AveragePooling2D", "GlobalAveragePooling2D"), Epsilon()),
-    **dict.fromkeys(("MaxPooling2D", "GlobalMaxPooling2D", "ZeroPadding2D", "Flatten"), Gradient()),
+    **dict.fromkeys((*ELEMENTWISE, "BatchNormalization", *OVER), Pass()),
+    **dict.fromkeys(ADDING, Epsilon()),
+    **dict.fromkeys(MOVING, Gradient()),
     "Dense": Epsilon(),
 }
 COMPOSITES: Mapping[str, Mapping[str, Rule]] = {

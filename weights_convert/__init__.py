@@ -7,6 +7,7 @@ from .errors import NotReadable as NotReadable
 from .errors import UnsafeFile as UnsafeFile
 from .errors import UnsupportedLayer as UnsupportedLayer
 from .errors import WeightMismatch as WeightMismatch
+from .fix import fix as fix
 from .graph import Graph as Graph
 from .graph import Node as Node
 from .inputs import CAFFE as CAFFE
@@ -17,9 +18,9 @@ from .inputs import TORCH as TORCH
 from .inputs import UNIT as UNIT
 from .inputs import Inputs as Inputs
 from .load import load as load
-from .load import read as read
 from .net import KerasNet as KerasNet
 from .onnx import demo_file as demo_file
+from .read import read as read
 from .safetensors import save as save
 from .saved import Saved as Saved
 from .saved import Weight as Weight

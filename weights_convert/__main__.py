@@ -8,11 +8,13 @@ from pathlib import Path
 import click
 
 from .architectures import ARCHITECTURES
-from .config import entries
 from .errors import KerasFileError, UnsupportedLayer
-from .load import load, read
+from .listing import entries
+from .load import load
 from .net import KerasNet
+from .read import read
 from .safetensors import save
+from .saved import sha256
 
 Row = tuple[str, str, str, int]
 
@@ -22,23 +24,36 @@ HELP = """List the layers of a Keras file, and say all that keeps it from loadin
 Examples:
   python -m weights_convert cats_and_dogs_small_2.h5
   python -m weights_convert vgg16_weights.h5 --architecture vgg16
-  python -m weights_convert model.h5 --to model.safetensors
+  python -m weights_convert model.keras --to model.safetensors
+  python -m weights_convert stranger.h5 --isolated --to model.safetensors
 """
+
+
+def _architecture(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
+    if name is None or name in ARCHITECTURES or name.endswith(".json"):
+        return name
+    raise click.BadParameter(f"{name!r} is none of {ARCHITECTURES}, and no .json file")
 
 
 @click.command(help=HELP)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--architecture", type=click.Choice(list(ARCHITECTURES)), help="The graph of a file of weights only.")
+@click.option(
+    "--architecture",
+    callback=_architecture,
+    help="The graph of a file of weights only: a known name, or a .json file of what model.to_json() gave.",
+)
 @click.option("--to", type=click.Path(path_type=Path), help="Write the network to this .safetensors file.")
-def main(file: Path, architecture: str | None, to: Path | None) -> None:
+@click.option("--isolated", is_flag=True, help="Read the file in a process of its own, with limits on memory and time.")
+def main(file: Path, architecture: str | None, to: Path | None, isolated: bool) -> None:
     """Exit status 0 if the file loads, 2 if not: then one line on stderr says why, and stdout holds the details."""
     try:
-        net = load(file, architecture)
+        net = load(file, architecture, isolated=isolated)
         click.echo(_table(_layers(net)))
+        click.echo(f"\n{file.stat().st_size:,} bytes, sha256 {sha256(file)}")
         if to is not None:
             save(net, to)
     except (KerasFileError, OSError, ImportError) as error:
-        if isinstance(error, UnsupportedLayer):
+        if isinstance(error, UnsupportedLayer) and not isolated:
             click.echo(_table(_listed(file)) + "\n")
         reason, *details = str(error).splitlines()
         for line in details:
@@ -52,6 +67,7 @@ def _layers(net: KerasNet) -> Iterable[Row]:
     shapes, weights = dict(net.shapes), net.weights()
     for node in net.graph.nodes:
         _, *shape = shapes[node.name]
+        # those of a layer count at its first call
         parameters = sum(math.prod(variable.shape) for variable in weights.get(node.name, {}).values())
         yield node.name, node.kind, f"({', '.join(map(str, shape))})", parameters
 
@@ -59,9 +75,9 @@ def _layers(net: KerasNet) -> Iterable[Row]:
 def _listed(file: Path) -> Iterable[Row]:
     """The same of a file whose network cannot be built, and so has no shapes."""
     saved = read(file)
-    for entry in entries(saved.config or {})[1:]:  # all but the input
-        weights = saved.weights.get(entry.name, {})
-        yield entry.name, entry.kind, "?", sum(math.prod(weight.shape) for weight in weights.values())
+    for name, kind, _ in entries(saved.config or {}):
+        weights = saved.weights.get(name, {})
+        yield name, kind, "?", sum(math.prod(weight.shape) for weight in weights.values())
 
 
 def _table(rows: Iterable[Row]) -> str:

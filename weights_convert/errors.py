@@ -12,7 +12,8 @@ class NotReadable(KerasFileError):  # noqa: N818 (each is named after what is wr
 
 
 class UnsafeFile(KerasFileError):  # noqa: N818
-    """The file would make the reader follow a link, open another file or build an object: none of that is done."""
+    """Reading the file would mean to follow a link, open another file, build an object, or unpack far more than it
+    stores: none of that is done. Or the process that it was read in did not come back."""
 
 
 class WeightMismatch(KerasFileError):  # noqa: N818

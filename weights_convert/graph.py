@@ -1,49 +1,74 @@
-"""A network as pure data: nodes in execution order, each naming the nodes that it reads. No arrays, no functions.
+"""A network as pure data: nodes in execution order, each naming the nodes that it reads. No arrays.
 
 The law: equal graphs compute the same function of equal weights.
 """
 
+import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 
 IMAGE = "image"
-"""The reserved name of the network's input."""
+"""The reserved name of a network's only input."""
+
+Shape = tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
 class Node:
-    """One layer. `kind` is Keras' class name; `config` has every option of that kind, Keras' defaults filled in."""
+    """One call of a layer. `kind` is Keras' class name; `config` has every option of it, Keras' defaults filled in.
+
+    A layer that is called more than once is several nodes, `conv`, `conv#2`, …, with the same weights.
+    """
 
     name: str
     kind: str
     config: tuple[tuple[str, Hashable], ...]
     inputs: tuple[str, ...]
 
+    @property
+    def layer(self) -> str:
+        """The layer that is called: `conv` for the node `conv#2`."""
+        return split_call(self.name)[0]
+
+
+def call_name(layer: str, number: int) -> str:
+    """The name of a call of a layer, the `number`-th in Keras' list of them, counted from 0."""
+    return f"{layer}#{number + 1}" if number else layer
+
+
+def split_call(name: str) -> tuple[str, int]:
+    """(layer, number) that `call_name` makes the name of."""
+    found = re.fullmatch(r"(.+)#(\d+)", name)
+    return (found[1], int(found[2]) - 1) if found else (name, 0)
+
 
 @dataclass(frozen=True)
 class Graph:
-    """`nodes` in execution order, fed with images of `input_shape` (h, w, c); h and w are None where any will do."""
+    """`nodes` in execution order, fed with `inputs` ((name, shape without the batch axis), …), ending in `outputs`.
 
-    input_shape: tuple[int | None, int | None, int]
+    Where any length will do, a shape has None. A network's only input is called `image`; of several, each keeps
+    Keras' name. `outputs` are nodes or inputs, in Keras' order.
+    """
+
+    inputs: tuple[tuple[str, Shape], ...]
     nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
 
-    @property
-    def output(self) -> str:
-        """The name of the last node."""
-        return self.nodes[-1].name
+    @classmethod
+    def of_image(cls, shape: tuple[int | None, int | None, int], nodes: tuple[Node, ...]) -> "Graph":
+        """The graph of a network from one image [h w c] to what the last node gives."""
+        return cls(((IMAGE, shape),), nodes, (nodes[-1].name,))
 
     def renamed(self, names: Mapping[str, str]) -> "Graph":
-        """The same graph under other names; a node that is not in `names` keeps its own."""
-        return replace(
-            self,
-            nodes=tuple(
-                replace(
-                    node,
-                    name=names.get(node.name, node.name),
-                    inputs=tuple(names.get(source, source) for source in node.inputs),
-                )
-                for node in self.nodes
-            ),
+        """The same graph under other names; what is not in `names` keeps its own. Inputs of one name become one."""
+
+        def new(name: str) -> str:
+            return names.get(name, name)
+
+        return Graph(
+            inputs=tuple(dict.fromkeys((new(name), shape) for name, shape in self.inputs)),
+            nodes=tuple(replace(node, name=new(node.name), inputs=tuple(map(new, node.inputs))) for node in self.nodes),
+            outputs=tuple(map(new, self.outputs)),
         )
 
     def same_network(self, other: "Graph") -> bool:

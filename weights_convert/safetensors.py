@@ -5,20 +5,26 @@ Functional config, so that one parser judges both kinds of file.
 """
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from .config import describe
-from .errors import NotReadable
+from .describe import describe
+from .description import decode
+from .errors import KerasFileError, NotReadable
 from .inputs import Inputs
+from .layers.options import flag, number
 from .net import KerasNet
 from .saved import Saved, Weight
+
+NUMBERS = ("F16", "F32", "F64")
 
 
 def save(net: KerasNet, path: str | PathLike[str]) -> None:
@@ -26,41 +32,92 @@ def save(net: KerasNet, path: str | PathLike[str]) -> None:
 
     Raises:
         OSError: `path` cannot be written.
+        ValueError: some of its inputs are fixed, which a Keras network cannot have.
+    """
+    if net.fixed:
+        raise ValueError(f"the inputs {', '.join(net.fixed)} are fixed; save the network as it was before `fix`")
+    write(in_memory(net, Path(path)), Path(path))
+
+
+def in_memory(net: KerasNet, path: Path) -> Saved:
+    """What a file of `net` at `path` will hold."""
+    weights = {
+        layer: {
+            name: Weight(variable.shape, partial(np.asarray, variable.get_value())) for name, variable in group.items()
+        }
+        for layer, group in net.weights().items()
+    }
+    return Saved(path, weights, describe(net.graph), inputs=net.inputs)
+
+
+def write(saved: Saved, path: Path) -> None:
+    """Write all that a file holds to another one.
+
+    Raises:
+        OSError: `path` cannot be written.
     """
     arrays = {
-        f"{layer}/{name}": np.asarray(variable.get_value())
-        for layer, weights in net.weights().items()
-        for name, variable in weights.items()
+        f"{layer}/{name}": weight.read() for layer, group in saved.weights.items() for name, weight in group.items()
     }
-    metadata = {"model_config": json.dumps(describe(net.graph)), "inputs": json.dumps(asdict(net.inputs))}
+    metadata = {
+        "saved": {
+            "layers": {
+                layer: {key: weight.name for key, weight in group.items()} for layer, group in saved.weights.items()
+            },
+            "keras": saved.keras,
+            "numbered": saved.numbered,
+        },
+        "model_config": saved.config,
+        "inputs": None if saved.inputs is None else asdict(saved.inputs),
+    }
     try:
-        save_file(arrays, path, metadata)
+        save_file(arrays, path, {key: json.dumps(value) for key, value in metadata.items() if value is not None})
     except SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}") from error
 
 
 def read_safetensors(path: Path) -> Saved:
-    """The contents of a file written by `save`.
+    """The contents of a file written by `save` or `write`.
 
     Raises:
         NotReadable: damaged, or not written by `save`.
+        UnsafeFile: its description is too long, or nests too deep.
     """
-    weights: dict[str, dict[str, Weight]] = {}
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
-            for key in file.keys():  # noqa: SIM118 (no mapping)
-                layer, _, name = key.rpartition("/")
-                weights.setdefault(layer, {})[name] = Weight(
-                    tuple(file.get_slice(key).get_shape()), partial(_read, path, key)
-                )
-        config, inputs = json.loads(metadata["model_config"]), json.loads(metadata["inputs"])
-        inputs = Inputs(**inputs | {"mean": tuple(inputs["mean"]), "std": tuple(inputs["std"])})
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            found = {key: _weight(path, key, file.get_slice(key)) for key in file.keys()}  # noqa: SIM118 (no mapping)
+        described = {key: decode(text, f"{path}: {key}") for key, text in metadata.items()}
+        saved = described["saved"]
+        weights = {
+            layer: {key: replace(found.pop(f"{layer}/{key}"), name=str(name)) for key, name in names.items()}
+            for layer, names in saved["layers"].items()
+        }
+        if found:
+            raise NotReadable(f"{path}: holds {', '.join(found)[:200]}, which its description does not list")
+        inputs = _inputs(described["inputs"]) if "inputs" in described else None
+        keras, numbered = int(saved["keras"]), bool(saved["numbered"])
+    except KerasFileError:
+        raise
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise NotReadable(f"{path} was not written by weights_convert.save, or is damaged: {error}") from error
-    return Saved(path, weights, config, inputs=inputs)
+    return Saved(path, weights, described.get("model_config"), keras, inputs, numbered)
+
+
+def _weight(path: Path, key: str, tensor: Any) -> Weight:
+    if tensor.get_dtype() not in NUMBERS:
+        raise NotReadable(f"{path}: {key} holds {tensor.get_dtype()}; supported are {', '.join(NUMBERS)}")
+    return Weight(tuple(tensor.get_shape()), partial(_read, path, key))
 
 
 def _read(path: Path, key: str) -> np.ndarray:
     with safe_open(path, "numpy") as file:
         return file.get_tensor(key).astype(np.float32, copy=False)
+
+
+def _inputs(saved: Mapping[str, Any]) -> Inputs:
+    """How the network was fed; the numbers as they were, and numbers they must be."""
+    mean, std = (tuple(map(number, saved[key])) for key in ("mean", "std"))
+    if not isinstance(saved["name"], str) or not mean or not std or 0 in std:
+        raise ValueError(f"{dict(saved)} does not say how the network is fed")
+    return Inputs(saved["name"], number(saved["scale"]), mean, std, flag(saved["reverse"]))

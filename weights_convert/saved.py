@@ -1,5 +1,6 @@
 """What a file holds, whatever its format: weights that are read one by one when asked for, and perhaps their graph."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,14 @@ from .inputs import Inputs
 
 @dataclass(frozen=True)
 class Weight:
-    """One array that is still in its file: `read()` fetches it as float32, `shape` is known before."""
+    """One array that is still in its file: `read()` fetches it as float32, `shape` is known before.
+
+    `name` is the file's own, where it has one.
+    """
 
     shape: tuple[int, ...]
     read: Callable[[], np.ndarray]
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class Saved:
     `bias`, `gamma`, `beta`, `moving_mean`, `moving_variance`); layers without weights are listed too, where the file
     does. `config` is the Keras description of the graph, None in a file of weights only; `keras` is the major version
     of its writer. `inputs` is how the network was fed, where the file says so.
+
+    `numbered`: Keras 3's own layout has numbers for names, "0", "1", …, and without a `config` paths for layers.
     """
 
     path: Path
@@ -33,3 +40,15 @@ class Saved:
     config: Mapping[str, Any] | None = None
     keras: int = 3
     inputs: Inputs | None = None
+    numbered: bool = False
+
+    @property
+    def sha256(self) -> str:
+        """What identifies the file; it is read once more for this."""
+        return sha256(self.path)
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,7 +20,6 @@ KEYS = {
     "gamma_init": "gamma_initializer",
     "beta_init": "beta_initializer",
     "p": "rate",
-    "alpha": "negative_slope",  # LeakyReLU until Keras 2
 }
 
 DATA_FORMATS = {"tf": "channels_last", "th": "channels_first"}
@@ -33,8 +32,17 @@ def modern(kind: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         today["kernel_size"] = [today.pop("nb_row"), today.pop("nb_col")]
     if today.get("data_format") in DATA_FORMATS:
         today["data_format"] = DATA_FORMATS[today["data_format"]]
+    if kind == "LeakyReLU" and "alpha" in today:
+        today["negative_slope"] = today.pop("alpha")
     if kind == "BatchNormalization" and today.get("mode") == 0:
         del today["mode"]  # Keras 1: 0 is normalisation per feature, the only one there is today
     if kind in ("Conv2D", "Convolution2D", "Dense"):
         today.pop("input_dim", None)  # repeats what the layer before says
     return KINDS.get(kind, kind), today
+
+
+def of_version(keras: int, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config of a layer that Keras of this major version wrote, under names that mean one thing only."""
+    if keras < 3 and config.get("activation") == "hard_sigmoid":
+        return {**config, "activation": "hard_sigmoid_of_keras_2"}  # another slope than Keras 3's
+    return config

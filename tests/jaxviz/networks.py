@@ -29,7 +29,7 @@ def keras_graph(head: str = "softmax", units: int = CLASSES) -> Graph:
     nodes = tuple(
         node(name, kind, config, (source,)) for (name, kind, config), source in zip(rows, sources, strict=False)
     )
-    return Graph(SHAPE, nodes)
+    return Graph.of_image(SHAPE, nodes)
 
 
 def keras_model(head: str = "softmax", units: int = CLASSES, seed: int = 0) -> jv.Model:

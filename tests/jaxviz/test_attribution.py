@@ -1,6 +1,4 @@
 import gc
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -91,48 +89,75 @@ def test_against_tensorflow_on_the_real_file(cats_and_dogs, cats_and_dogs_file, 
     assert relative(jv.gradient(cats_and_dogs, pets, 0).values, -wanted) < 1e-4
 
 
-def test_against_tensorflow_on_a_vgg16_classifier(tumor, tumor_in_keras, photograph, relative, tmp_path):
-    """In float64, where no ReLU flips between the two: to 1e-6. In float32 both are as far from that as it lets them.
+def in_float64(model):
+    """A Keras model that computes in float64, with the same weights."""
+    import keras
 
-    Some activations of VGG16 lie within rounding of zero, and whether their ReLU is on changes the gradient of a whole
-    patch: TensorFlow's own float32 gradient is 3e-3 from its float64 one.
-    """
+    def clone(layer):
+        return type(layer).from_config({**layer.get_config(), "dtype": "float64"})
+
+    double = keras.models.clone_model(model, clone_function=clone)
+    double.set_weights(model.get_weights())
+    return double
+
+
+def in_tensorflow(model, score, image):
+    """The gradient of `score(model(image))` by TensorFlow, for one image `[h w c]`, in the precision of the image."""
     import tensorflow as tf
 
-    photo = jv.read_image(photograph, 240)
-    double = tf.keras.models.clone_model(
-        tumor_in_keras, clone_function=lambda layer: type(layer).from_config({**layer.get_config(), "dtype": "float64"})
-    )
-    double.set_weights(tumor_in_keras.get_weights())
+    with tf.GradientTape() as tape:
+        x = tf.constant(image[None])
+        tape.watch(x)
+        value = score(model(x))
+    return np.asarray(tape.gradient(value, x)[0])
 
-    def theirs(model, x):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            score = model(x)[0, 1]
-        return np.asarray(tape.gradient(score, x)[0])
 
-    exact = theirs(double, tf.constant(photo[None], tf.float64))
-    np.save(tmp_path / "photo.npy", photo)
-    subprocess.run([sys.executable, "-c", IN_FLOAT64, tmp_path], check=True)
-    assert relative(np.load(tmp_path / "gradient.npy"), exact) < 1e-6
+def test_against_tensorflow_in_float64(vgg, vgg_in_keras, photograph, relative):
+    """All of VGG16, where no ReLU flips between the two. A small crop: XLA has no fast convolution in float64."""
+    import keras
+
+    photo = jv.read_image(photograph, 240)[80:144, 80:144]
+    end = keras.Model(vgg_in_keras.inputs, vgg_in_keras.get_layer("block5_conv3").output)
+    channel = int(jv.activations(vgg, photo, "block5_conv3")["block5_conv3"].mean((0, 1)).argmax())
+    wanted = in_tensorflow(in_float64(end), lambda x: keras.ops.mean(x[..., channel]), (photo * 255).astype(np.float64))
+    with jax.enable_x64(True):
+        double = vgg.replace(params=jax.tree.map(lambda leaf: leaf.astype(jnp.float64), vgg.params))
+        found = jv.gradient(double, photo, jv.Channel("block5_conv3", channel)).values
+    assert relative(found, 255 * wanted) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["chelsea", "coffee", "rocket"])
+def test_against_tensorflow_on_a_vgg16_classifier(name, tumor, tumor_in_keras):
+    """In float32, on photographs: 98 % of the values within 1e-4, of TensorFlow's and of the exact ones alike.
+
+    The rest: some activations of VGG16 lie within rounding of zero, and whether their ReLU is on, or which of two a
+    pool takes, changes the gradient of a whole patch. TensorFlow's own gradient is up to 2e-3 from its float64 one;
+    ours is no farther.
+    """
+    import skimage.data
+
+    photo = np.float32(getattr(skimage.data, name)()) / 255
+    y, x = ((length - 240) // 2 for length in photo.shape[:2])
+    photo = photo[y : y + 240, x : x + 240]
+    target = int(jv.predict(tumor, photo).argmax())
+
+    def score(logits):
+        return logits[0, target]
+
+    theirs = in_tensorflow(tumor_in_keras, score, photo)
+    exact = in_tensorflow(in_float64(tumor_in_keras), score, photo.astype(np.float64))
+    ours = jv.gradient(tumor, photo, target).values
+
+    def within(a, b):
+        return (np.abs(a - b) <= 1e-4 * np.abs(b).max()).mean()
 
     def distance(gradient):
         return np.linalg.norm(gradient - exact) / np.linalg.norm(exact)
 
-    ours = distance(jv.gradient(tumor, photo, 1).values)
-    assert ours < 1e-3
-    assert ours < 2 * distance(theirs(tumor_in_keras, tf.constant(photo[None])))
-
-
-IN_FLOAT64 = """
-import sys, pathlib, jax, jax.numpy as jnp, numpy as np
-jax.config.update("jax_enable_x64", True)
-import jaxviz as jv
-folder = pathlib.Path(sys.argv[1])
-model = jv.load("vgg16_tumor")
-model = model.replace(params=jax.tree.map(lambda leaf: leaf.astype(jnp.float64), model.params))
-np.save(folder / "gradient.npy", jv.gradient(model, np.load(folder / "photo.npy"), 1).values)
-"""
+    assert within(ours, theirs) > 0.98
+    assert within(ours, exact) > 0.98
+    assert distance(ours) < 3e-3
+    assert distance(ours) < 2 * distance(theirs)
 
 
 @pytest.mark.parametrize("name", METHODS)

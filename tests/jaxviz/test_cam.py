@@ -226,7 +226,7 @@ def test_grad_cam_is_cam_where_the_head_is_an_average():
     ]
     names = ["image", "maps", "mean"]
     nodes = tuple(node(name, kind, config, (source,)) for (name, kind, config), source in zip(rows, names, strict=True))
-    model = from_net(KerasNet(Graph((12, 12, 3), nodes), rngs=nnx.Rngs(0)))
+    model = from_net(KerasNet(Graph.of_image((12, 12, 3), nodes), rngs=nnx.Rngs(0)))
     maps = jv.activations(model, image(), ["maps"])["maps"]
     kernel = np.asarray(model.params["layers"]["head"]["kernel"][...])
     for target in range(3):

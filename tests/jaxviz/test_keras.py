@@ -49,8 +49,12 @@ def test_every_layer_of_the_real_cats_and_dogs_file_against_keras(cats_and_dogs,
         assert relative(ours, x) < 1e-5
 
 
-def test_repr_says_where_it_comes_from(cats_and_dogs):
-    assert repr(cats_and_dogs) == "<Model model.h5: 9 layers, 3,696,337 parameters, image 256 × 256 × 1, inputs unit>"
+def test_repr_says_where_it_comes_from(cats_and_dogs, cats_and_dogs_file):
+    digits = hashlib.sha256(cats_and_dogs_file.read_bytes()).hexdigest()
+    assert cats_and_dogs.sha256 == digits
+    assert repr(cats_and_dogs) == (
+        f"<Model model.h5: 9 layers, 3,696,337 parameters, image 256 × 256 × 1, inputs unit, sha256 {digits[:12]}…>"
+    )
 
 
 def test_predictions_on_the_real_photographs(cats_and_dogs, pets):
@@ -61,7 +65,9 @@ def test_predictions_on_the_real_photographs(cats_and_dogs, pets):
 
 
 def test_an_unknown_name_says_what_there_is():
-    with pytest.raises(jv.InputError, match=r"no file and no known network 'vgg61': known are vgg16, vgg16_notop, vgg"):
+    with pytest.raises(
+        jv.InputError, match=r"no known network 'vgg61'; did you mean .*'vgg16'.*: known are vgg16_demo, vgg16, v"
+    ):
         jv.load("vgg61")
     with pytest.raises(FileNotFoundError, match=r"gone.h5"):
         jv.load("gone.h5")
@@ -87,7 +93,7 @@ def class_index(tmp_path, monkeypatch):
     file = tmp_path / "models" / "imagenet_class_index.json"
     file.parent.mkdir()
     file.write_text(json.dumps(index))
-    known = fetch.FILES["imagenet_class_index"]._replace(md5=hashlib.md5(file.read_bytes()).hexdigest())
+    known = fetch.FILES["imagenet_class_index"]._replace(hash=hashlib.md5(file.read_bytes()).hexdigest())
     monkeypatch.setitem(fetch.FILES, "imagenet_class_index", known)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     return file
@@ -118,3 +124,37 @@ def test_a_class_index_of_another_hash_is_not_believed(class_index, monkeypatch,
 def test_graphs_of_equal_networks_are_equal():
     assert keras_graph() == keras_graph()
     assert hash(keras_graph()) == hash(keras_graph())
+
+
+def test_gradients_through_every_kind_of_convolution(tmp_path, relative):
+    """What gradient methods are made of, through the rewriting of XLA's slow paths, against TensorFlow's."""
+    import keras
+    import tensorflow as tf
+
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((16, 14, 3)),
+            layers.Conv2D(8, 3, strides=2, padding="same", activation="swish"),
+            layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2, activation="tanh"),
+            layers.SeparableConv2D(8, 3, dilation_rate=2, padding="same"),
+            layers.GroupNormalization(groups=4),
+            layers.Conv2DTranspose(8, 3, strides=2, activation="elu"),
+            layers.Conv2D(8, 3, groups=4, activation="gelu"),
+            layers.UpSampling2D(2, interpolation="bilinear"),
+            layers.Resizing(9, 9),
+            layers.LayerNormalization(),
+            layers.PReLU(),
+            layers.AveragePooling2D(2),
+            layers.Flatten(),
+            layers.Dense(4, name="scores"),
+        ]
+    )
+    model.save(tmp_path / "m.h5")
+    images = np.random.default_rng(0).random((2, 16, 14, 3), np.float32)
+    with tf.GradientTape() as tape:
+        fed = tf.constant(images)
+        tape.watch(fed)
+        score = tf.reduce_sum(model(fed, training=False)[:, 2])
+    found = jv.gradient(jv.load(tmp_path / "m.h5"), images, 2).values
+    assert relative(found, tape.gradient(score, fed)) < 1e-5

@@ -27,7 +27,7 @@ def network(*rows, inputs: Inputs = UNIT, seed: int = 0) -> KerasNet:
     for name, kind, config, *sources in rows:
         nodes.append(node(name, kind, config, tuple(sources) or (previous,)))
         previous = name
-    return KerasNet(Graph(SHAPE, tuple(nodes)), inputs, rngs=nnx.Rngs(seed))
+    return KerasNet(Graph.of_image(SHAPE, tuple(nodes)), inputs, rngs=nnx.Rngs(seed))
 
 
 def pixels(count: int = 2, seed: int = 0) -> np.ndarray:
@@ -379,9 +379,22 @@ def test_a_probability_is_refused():
         lrp(keras_model(), image(), jv.Unit("head", 1))
 
 
-def test_every_kind_of_layer_but_softmax_has_a_rule():
+def test_rules_are_for_kinds_that_there_are():
     for composite in COMPOSITES.values():
-        assert set(KINDS) - set(composite) == {"Softmax"}
+        assert set(composite) - {"first"} <= set(KINDS)
+
+
+def test_a_layer_with_other_weights_than_a_kernel_takes_a_rule_of_the_caller():
+    """Of a linear layer without bias, Epsilon shares out the whole score."""
+    head = node("head", "Dense", {"units": 2, "use_bias": False}, ("flat",))
+    depth = node("depth", "DepthwiseConv2D", {"kernel_size": 3, "use_bias": False}, ("image",))
+    graph = Graph.of_image((6, 6, 3), (depth, node("flat", "Flatten", {}, ("depth",)), head))
+    model = from_net(KerasNet(graph, rngs=nnx.Rngs(0)))
+    picture = np.random.default_rng(0).random((6, 6, 3), np.float32)
+    with pytest.raises(jv.InputError, match="no rule for the layer depth, a DepthwiseConv2D"):
+        lrp(model, picture, 1)
+    found = lrp(model, picture, 1, composite={**COMPOSITES["epsilon_plus"], "DepthwiseConv2D": Epsilon(0.0)})
+    np.testing.assert_allclose(found.values, jv.input_x_gradient(model, picture, 1).values, rtol=1e-4, atol=1e-6)
 
 
 def test_pass_is_what_arrives():

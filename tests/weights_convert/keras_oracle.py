@@ -21,6 +21,8 @@ def randomize(model, seed=0):
                 weight.assign(rng.uniform(0.5, 2, weight.shape))
             else:
                 weight.assign(scale * rng.standard_normal(weight.shape, np.float32))
+        if hasattr(layer, "finalize_state"):  # Normalization
+            layer.finalize_state()  # it computes with copies of its weights
     return model
 
 

@@ -3,12 +3,16 @@
 import json
 
 import keras
+import numpy as np
 import pytest
+import tf_keras
+from flax import nnx
 from keras import layers as L  # noqa: N812
 from keras_oracle import described
 
-from weights_convert import ARCHITECTURES, NotReadable, UnsupportedLayer
-from weights_convert.config import describe, parse
+from weights_convert import ARCHITECTURES, KerasNet, NotReadable, UnsupportedLayer
+from weights_convert.config import parse
+from weights_convert.describe import describe
 
 
 def small(*layers):
@@ -115,37 +119,187 @@ def complaints(config, keras=3):
     return error.value.complaints
 
 
-def test_shared_layers():
+def names(graph):
+    return [(node.name, node.inputs) for node in graph.nodes]
+
+
+def test_shared_layers_are_a_node_for_each_call():
     image, conv = keras.Input((8, 8, 3)), L.Conv2D(3, 3, padding="same", name="twin")
-    model = keras.Model(image, conv(conv(image)))
-    assert "twin: is shared, 2 calls; only layers that are called once are supported" in complaints(described(model))
+    graph = parse(described(keras.Model(image, conv(conv(image)))))
+    assert names(graph) == [("twin", ("image",)), ("twin#2", ("twin",))]
+    assert graph.outputs == ("twin#2",)
 
 
-def test_nested_models():
-    base = keras.Sequential([keras.Input((8, 8, 3)), L.ReLU()], name="base")
-    assert complaints(described(small(base))) == ("base: layers of kind Sequential are not supported",)
+def test_a_layer_that_is_called_later_by_its_first_call():
+    """Keras lists the layers by their distance from the output, the calls of a layer as they were made."""
+    image, conv = keras.Input((8, 8, 3)), L.Conv2D(3, 3, padding="same", name="twin")
+    late, early = conv(L.ReLU(name="relu")(image)), conv(image)
+    graph = parse(described(keras.Model(image, L.Add(name="sum")([late, L.ReLU(name="after")(early)]))))
+    assert dict(names(graph)) == {
+        "relu": ("image",), "twin": ("relu",), "twin#2": ("image",), "after": ("twin#2",), "sum": ("twin", "after"),
+    }  # fmt: skip
+
+
+def base(name="base", **inner):
+    image = keras.Input((8, 8, 3))
+    conv = L.Conv2D(3, 3, padding="same", name="conv")(image)
+    return keras.Model(image, L.ReLU(name="relu")(conv), name=name)
+
+
+def test_nested_models_are_opened():
+    sequential = keras.Sequential([keras.Input((8, 8, 3)), base("inner"), L.Flatten(name="flat")], name="outer")
+    image = keras.Input((8, 8, 3))
+    graph = parse(described(keras.Model(image, L.Dense(2, name="head")(sequential(L.ReLU(name="relu")(image))))))
+    assert names(graph) == [
+        ("relu", ("image",)),
+        ("outer/inner/conv", ("relu",)),
+        ("outer/inner/relu", ("outer/inner/conv",)),
+        ("outer/flat", ("outer/inner/relu",)),
+        ("head", ("outer/flat",)),
+    ]
+
+
+def test_nested_models_that_are_called_repeatedly():
+    left, right, twin = keras.Input((8, 8, 3), name="left"), keras.Input((8, 8, 3), name="right"), base()
+    graph = parse(described(keras.Model([left, right], L.Add(name="sum")([twin(left), twin(twin(right))]))))
+    assert dict(names(graph)) == {
+        "base/conv": ("left",), "base/relu": ("base/conv",),
+        "base/conv#2": ("right",), "base/relu#2": ("base/conv#2",),
+        "base/conv#3": ("base/relu#2",), "base/relu#3": ("base/conv#3",),
+        "sum": ("base/relu", "base/relu#3"),
+    }  # fmt: skip
+
+
+def test_nested_models_with_several_inputs_and_outputs():
+    a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
+    swap = keras.Model({"b": b, "a": a}, {"y": a, "x": L.ReLU(name="relu")(b)}, name="swap")
+    left, right = keras.Input((4,), name="left"), keras.Input((4,), name="right")
+    found = swap({"a": left, "b": right})
+    graph = parse(described(keras.Model([right, left], [found["y"], found["x"], left])))
+    assert names(graph) == [("swap/relu", ("right",))]
+    assert graph.inputs == (("right", (4,)), ("left", (4,)))
+    assert graph.outputs == ("left", "swap/relu", "left")
+
+
+def test_layers_in_any_order():
+    config = described(residual())
+    config["config"]["layers"].reverse()
+    assert [node.name for node in parse(config).nodes] == ["conv", "add", "flatten"]
+
+
+def test_several_inputs_keep_their_names():
+    a, b = keras.Input((8, 8, 3), name="a"), keras.Input((5,), name="b")
+    graph = parse(described(keras.Model([b, a], [L.ReLU(name="relu")(a), b])))
+    assert graph.inputs == (("b", (5,)), ("a", (8, 8, 3)))
+    assert graph.outputs == ("relu", "b")
+
+
+def test_calls_of_nested_models_in_keras_2():
+    """The making of a model is its call 0, but for a Sequential model that was made without an input."""
+    for inner in (
+        tf_keras.Sequential([tf_keras.Input((8, 8, 3)), tf_keras.layers.ReLU(name="relu")], name="inner"),
+        tf_keras.Sequential([tf_keras.layers.ReLU(name="relu")], name="inner"),
+    ):
+        image = tf_keras.Input((8, 8, 3))
+        model = tf_keras.Model(image, tf_keras.layers.Add(name="sum")([inner(image), inner(inner(image))]))
+        config = json.loads(model.to_json())
+        assert names(parse(config, keras=2))[-1] == ("sum", ("inner/relu", "inner/relu#3"))
+    config["config"]["output_layers"] = [["inner", 4, 0]]
+    with pytest.raises(UnsupportedLayer, match="inner: its calls are not numbered as Keras does"):
+        parse(config, keras=2)
+
+
+def test_sequential_models_of_keras_2_0():
+    """A bare list, without a name and without a layer for the input, whose shape the first layer knows."""
+    inner = {"class_name": "Sequential", "name": "inner", "config": KERAS_1}
+    graph = parse({"class_name": "Sequential", "config": [inner]}, keras=2)
+    assert graph.inputs == (("image", (8, 8, 3)),)
+    assert [node.name for node in graph.nodes][:2] == ["inner/conv", "inner/norm"]
+
+
+def test_a_billion_layers_in_a_few_lines():
+    model = base("bomb")
+    for _ in range(20):
+        image = keras.Input((8, 8, 3))
+        model = keras.Model(image, model(model(image)), name="bomb")
+    assert complaints(described(model)) == ("the model has more than 5,000 layers",)
+
+
+def test_a_circle():
+    config = described(residual())
+    conv = config["config"]["layers"][1]
+    conv["inbound_nodes"][0]["args"][0]["config"]["keras_history"] = ["add", 0, 0]
+    [complaint] = complaints(config)
+    assert complaint in ("add, conv: read each other in a circle", "conv, add: read each other in a circle")
+
+
+def test_what_no_layer_gives():
+    config = described(residual())
+    config["config"]["layers"][2]["inbound_nodes"][0]["args"][0][0]["config"]["keras_history"] = ["conv", 0, 1]
+    config["config"]["output_layers"] = [["gone", 0, 0], ["flatten", 0, 0]]
+    config["config"]["layers"].append({"class_name": "ReLU", "name": "idle", "config": {}, "inbound_nodes": []})
+    assert complaints(config) == (
+        "idle: reads nothing",
+        "add: reads output 1 of call 0 of 'conv', which no layer above it gives",
+        "the model: ends in 'gone', which no layer gives",
+    )
 
 
 def test_lambda_layers_are_not_run():
     model = small(L.Lambda(lambda x: 1 / 0 if x is None else x, name="trick"))
-    [complaint] = complaints(described(model))
-    assert complaint == "trick: layers of kind Lambda are not supported"
+    with pytest.raises(UnsupportedLayer, match=r'a Python function: custom=\{"trick": function\}') as error:
+        parse(described(model))
+    assert error.value.complaints == ("trick: layers of kind Lambda are not supported",)
 
 
-def test_several_inputs():
-    a, b = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
-    assert "the model has 2 inputs; one is supported" in complaints(described(keras.Model([a, b], L.Add()([a, b]))))
+def double(x):
+    return 2 * x
 
 
-def test_several_outputs():
-    image = keras.Input((8, 8, 3))
-    model = keras.Model(image, [L.ReLU(name="a")(image), L.ReLU(name="b")(image)])
-    assert complaints(described(model)) == ("the model's outputs are a, b; supported is one, the last layer",)
+def test_functions_of_the_callers():
+    config = described(small(L.Lambda(lambda x: x, name="trick"), L.ReLU(name="relu")))
+    graph = parse(config, custom={"trick": double})
+    assert dict(graph.nodes[0].config)["function"] is double
+    assert graph != parse(config, custom={"trick": abs})
+    assert parse(json.loads(json.dumps(describe(graph))), custom={"trick": double}) == graph
+    with pytest.raises(UnsupportedLayer, match="trick: Custom without 'function'"):
+        parse(describe(graph))
+    with pytest.raises(ValueError, match="custom functions for trik: there is no such layer"):
+        parse(config, custom={"trick": double, "trik": double})
 
 
-def test_inputs_that_are_no_images():
-    model = keras.Sequential([keras.Input((784,), name="pixels"), L.Dense(2)])
-    assert complaints(described(model)) == ("pixels: takes (None, 784), which is not a batch of images (n, h, w, c)",)
+def test_a_file_cannot_name_a_function():
+    config = described(small(L.ReLU(name="relu")))
+    config["config"]["layers"][1] |= {"class_name": "Custom", "config": {"name": "relu", "function": "os.abort"}}
+    assert complaints(config) == ("relu: Custom with function='os.abort'; supported is a Python function",)
+
+
+def test_ways_of_calling_that_are_refused():
+    config = described(residual())
+    conv = config["config"]["layers"][1]["inbound_nodes"][0]
+    conv["args"].append(3)
+    conv["kwargs"] = {"mask": None, "scale": 2, "other": conv["args"][0]}
+    assert complaints(config) == (
+        "conv: is called with 3, which is not supported",
+        "conv: is called with scale=2, which is not supported",
+        "conv: is called with other=a tensor, which is not supported",
+    )
+
+
+def test_inputs_of_no_shape():
+    config = described(small(L.ReLU()))
+    config["config"]["layers"][0]["config"] |= {"batch_shape": [None, 8, None], "sparse": True}
+    assert complaints(config) == (
+        "in: takes (None, 8, None), which is not a batch of arrays (n, …, features)",
+        "in: takes sparse or ragged tensors, which are not supported",
+    )
+
+
+@pytest.mark.parametrize("order", [["conv", "flatten", "add"], ["conv", "add"], ["conv"] * 3, ["image"], 3])
+def test_a_wrong_order(order):
+    config = describe(parse(described(residual())))
+    with pytest.raises(NotReadable):
+        parse({**config, "order": order})
 
 
 def test_models_without_an_input_shape():
@@ -161,9 +315,17 @@ def test_custom_models():
 
 
 def test_calls_in_training_mode():
+    """Keras 3 notes `training=True` of every call of an augmentation, and goes by how the model is called."""
     image = keras.Input((8, 8, 3))
+    model = keras.Model(image, L.Resizing(4, 4)(L.RandomFlip()(image)))
+    assert '"training": true' in json.dumps(described(model))
+    images = np.random.default_rng(0).random((5, 8, 8, 3), np.float32)
+    net = KerasNet(parse(described(model)), rngs=nnx.Rngs(0))
+    np.testing.assert_allclose(net(images), model.predict(images, verbose=0), rtol=1e-5)
+
     config = described(keras.Model(image, L.BatchNormalization(name="norm")(image, training=True)))
-    assert complaints(config) == ("norm: is called with training=True, which is not supported",)
+    assert parse(config).nodes[0].name == "norm"
+    assert complaints(config, keras=2) == ("norm: is called with training=True, which is not supported",)
 
 
 def test_names_that_are_taken():
@@ -182,25 +344,25 @@ def test_channels_first_of_keras_1():
 
 def test_hard_sigmoid_changed_its_meaning():
     config = described(small(L.Activation("hard_sigmoid", name="gate")))
-    assert parse(config, keras=3).output == "gate"
-    assert complaints(config, keras=2) == ("gate: hard_sigmoid of Keras 2, which is not the hard_sigmoid of Keras 3",)
+    for version, name in ((3, "hard_sigmoid"), (2, "hard_sigmoid_of_keras_2")):
+        assert dict(parse(config, keras=version).nodes[0].config) == {"activation": name}
 
 
 def test_everything_that_is_wrong_is_said_at_once():
-    model = small(
-        L.UpSampling2D(name="up"), L.Conv2D(2, 3, data_format="channels_last", name="conv"), L.ELU(name="elu")
-    )
+    model = small(L.Equalization(name="even"), L.Conv2D(2, 3, name="conv"), L.AutoContrast(name="auto"))
     config = described(model)
     config["config"]["layers"][2]["config"]["data_format"] = "channels_first"
     with pytest.raises(UnsupportedLayer) as error:
         parse(config)
-    assert str(error.value).splitlines()[:-1] == [
+    *lines, supported, hint = str(error.value).splitlines()
+    assert lines == [
         "3 things in this network cannot be reproduced:",
-        "- up: layers of kind UpSampling2D are not supported",
+        "- even: layers of kind Equalization are not supported",
         "- conv: Conv2D with data_format='channels_first'; supported is 'channels_last'",
-        "- elu: layers of kind ELU are not supported",
+        "- auto: layers of kind AutoContrast are not supported",
     ]
-    assert str(error.value).splitlines()[-1].startswith("Supported kinds of layer: Conv2D, Dense, ")
+    assert supported.startswith("Supported kinds of layer: Conv1D, Conv2D, ")
+    assert hint == 'A layer without weights may be given as a Python function: custom={"even": function}'
 
 
 @pytest.mark.parametrize(

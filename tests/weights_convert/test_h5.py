@@ -117,18 +117,11 @@ def test_files_cut_short(path):
         read(path)
 
 
-def test_keras_archives(tmp_path):
-    model().save(tmp_path / "m.keras")
-    with pytest.raises(
-        NotReadable, match=r'is a \.keras archive; load it in Keras and write .* model\.save\("model\.h5"\)'
-    ):
-        read(tmp_path / "m.keras")
-
-
-def test_weights_in_the_layout_of_keras_3(tmp_path):
-    model().save_weights(tmp_path / "m.weights.h5")
-    with pytest.raises(NotReadable, match=r"not a legacy Keras file\. Keras 3's own `\.weights\.h5` is not read"):
-        read(tmp_path / "m.weights.h5")
+def test_hdf5_of_others(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["x"] = np.zeros(3)
+    with pytest.raises(NotReadable, match="neither an attribute `layer_names` nor a group `layers`: no file of Keras"):
+        read(tmp_path / "x.h5")
 
 
 @pytest.mark.parametrize(("config", "reason"), [("{", "is not JSON"), ("[]", "is not a JSON object")])

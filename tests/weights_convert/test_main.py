@@ -1,5 +1,6 @@
 """The command line: a table and exit status 0, or one line on stderr and 2."""
 
+import hashlib
 import subprocess
 import sys
 
@@ -22,7 +23,8 @@ def model():
 
 
 def test_lists_the_layers(model, tmp_path):
-    result = run(save(model, tmp_path / "m.h5"))
+    path = save(model, tmp_path / "m.h5")
+    result = run(path)
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         "layer  kind     output     parameters",
@@ -30,6 +32,8 @@ def test_lists_the_layers(model, tmp_path):
         "flat   Flatten  (144)               0",
         "dense  Dense    (2)               290",
         "total                             402",
+        "",
+        f"{path.stat().st_size:,} bytes, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}",
     ]
 
 
@@ -39,19 +43,39 @@ def test_converts(model, tmp_path):
     assert weights_convert.load(tmp_path / "m.safetensors").names == ("conv", "flat", "dense")
 
 
+def test_reads_a_strangers_file_in_a_process_of_its_own(model, tmp_path):
+    path = save(model, tmp_path / "m.h5")
+    assert run(path, "--isolated", "--to", tmp_path / "m.safetensors").stdout == run(path).stdout
+    assert weights_convert.load(tmp_path / "m.safetensors").names == ("conv", "flat", "dense")
+
+
+def test_takes_the_graph_from_a_description(model, tmp_path):
+    (tmp_path / "m.json").write_text(model.to_json())
+    path = save_weights(model, tmp_path / "w.h5")
+    result = run(path, "--architecture", tmp_path / "m.json")
+    assert result.exit_code == 0
+    assert "conv   Conv2D   (6, 6, 4)         112" in result.stdout
+
+
+def test_unknown_architectures(tmp_path):
+    result = run(tmp_path / "w.h5", "--architecture", "vgg")
+    assert result.exit_code == 2
+    assert "'vgg' is none of vgg16, " in result.stderr
+
+
 def test_lists_what_is_not_supported(tmp_path):
-    model = sequential((8, 8, 3), L.Conv2D(4, 3, name="conv"), L.ELU(name="elu"), L.UpSampling2D(name="up"))
+    model = sequential((8, 8, 3), L.Conv2D(4, 3, name="conv"), L.Masking(name="mask"), L.Masking(name="mask_2"))
     result = run(save(model, tmp_path / "m.h5"))
     assert result.exit_code == 2
     assert result.stderr == "error: 2 things in this network cannot be reproduced:\n"
     assert result.stdout.splitlines()[:5] == [
-        "layer  kind          output  parameters",
-        "conv   Conv2D        ?              112",
-        "elu    ELU           ?                0",
-        "up     UpSampling2D  ?                0",
-        "total                               112",
+        "layer   kind     output  parameters",
+        "conv    Conv2D   ?              112",
+        "mask    Masking  ?                0",
+        "mask_2  Masking  ?                0",
+        "total                           112",
     ]
-    assert "\n- elu: layers of kind ELU are not supported\n- up: layers of kind UpSampling2D are not" in result.stdout
+    assert "\n- mask: layers of kind Masking are not supported\n- mask_2: layers of kind Mask" in result.stdout
 
 
 def test_says_in_one_line_what_is_wrong(model, tmp_path):
@@ -72,4 +96,4 @@ def test_runs_as_a_module():
     command = [sys.executable, "-m", "weights_convert", "--help"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.startswith("Usage: python -m weights_convert [OPTIONS] FILE")
-    assert "python -m weights_convert model.h5 --to model.safetensors" in result.stdout
+    assert "python -m weights_convert model.keras --to model.safetensors" in result.stdout

@@ -135,7 +135,7 @@ def test_batch_normalization_uses_its_stored_statistics(net, images):
 
 
 def test_starts_random_without_a_file():
-    graph = Graph((4, 4, 1), (node("conv", "Conv2D", {"filters": 2, "kernel_size": 3}, ("image",)),))
+    graph = Graph.of_image((4, 4, 1), (node("conv", "Conv2D", {"filters": 2, "kernel_size": 3}, ("image",)),))
     net = KerasNet(graph, rngs=nnx.Rngs(0))
     assert net.inputs == UNIT
     assert net(jnp.ones((1, 4, 4, 1))).any()
@@ -150,15 +150,15 @@ def test_shapes_are_those_of_keras_and_open_where_the_image_is():
 
 def test_layers_that_do_not_fit_their_input():
     dense = node("scores", "Dense", {"units": 2}, ("flat",))
-    open_size = Graph((None, None, 3), (node("flat", "Flatten", {}, ("image",)), dense))
+    open_size = Graph.of_image((None, None, 3), (node("flat", "Flatten", {}, ("image",)), dense))
     with pytest.raises(UnsupportedLayer, match=r"scores: does not fit its input .*depends on the size of the image"):
         KerasNet(open_size, rngs=nnx.Rngs(0))
-    closed = Graph((1, 1, 3), (node("pool", "MaxPooling2D", {}, ("image",)), replace(dense, inputs=("pool",))))
+    closed = Graph.of_image((1, 1, 3), (node("pool", "MaxPooling2D", {}, ("image",)), replace(dense, inputs=("pool",))))
     assert nnx.eval_shape(lambda: KerasNet(closed, rngs=nnx.Rngs(0))).shapes[1] == ("pool", (1, 0, 0, 3))
     flat = node("flat", "Flatten", {}, ("pool",))
     with pytest.raises(UnsupportedLayer, match="scores: does not fit its input"):  # no features are left
-        KerasNet(Graph((1, 1, 3), (closed.nodes[0], flat, dense)), rngs=nnx.Rngs(0))
+        KerasNet(Graph.of_image((1, 1, 3), (closed.nodes[0], flat, dense)), rngs=nnx.Rngs(0))
     pool = node("pool", "MaxPooling2D", {}, ("image",))
-    unequal = Graph((9, 9, 3), (pool, node("sum", "Add", {}, ("image", "pool"))))
+    unequal = Graph.of_image((9, 9, 3), (pool, node("sum", "Add", {}, ("image", "pool"))))
     with pytest.raises(UnsupportedLayer, match="sum: does not fit its input"):
         KerasNet(unequal, rngs=nnx.Rngs(0))

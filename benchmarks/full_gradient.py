@@ -1,0 +1,147 @@
+"""Claim: the gradient of the whole of VGG16 with respect to its image takes less time than anywhere else.
+
+    python benchmarks/full_gradient.py
+
+The convolution base with its real weights, 8 crops of a photograph at 224², the score of each the mean of
+`block5_pool`: all of it, so that nobody can leave a channel out. In processes of their own, in turn, compiled before,
+the gradients compared. Peers, in one batch or image by image, whichever is faster for each (tried before the rounds):
+
+    Keras 3/JAX      `jax.jit` of `jax.grad` of a Keras model
+    hand-batched     plain TensorFlow operations in a `tf.function`
+    PyTorch          eager, channels last
+    captum           `Saliency` of the same PyTorch network, with its sign
+"""
+
+import numpy as np
+import peers
+from common import OURS, Contender, Limits, contenders, difference, options, race, row, write
+
+SIZE, IMAGES = 224, 8
+LAYER = "block5_pool"
+WANTED = {"hand-batched": 1.15, "PyTorch": 1.3}
+
+
+# Each returns `gradients(images [n h w c] in [0, 1], batch) -> [n h w c]`, with respect to images in 0–255.
+
+
+def jaxviz(weights: peers.Weights):
+    import jax.numpy as jnp
+    from flax import struct
+
+    import jaxviz as jv
+
+    @struct.dataclass
+    class Mean(jv.Objective):
+        """The mean of a whole layer."""
+
+        layer: str = struct.field(pytree_node=False)
+
+        @property
+        def layers(self):
+            return (self.layer,)
+
+        def __call__(self, activations):
+            return jnp.mean(activations[self.layer])
+
+    model = jv.load("vgg16_demo", inputs="raw255")
+    return lambda images, batch: jv.gradient(model, images, Mean(LAYER)).values / 255
+
+
+def keras_jax(weights: peers.Weights):
+    network = peers.in_keras(weights, LAYER, "jax")
+    import jax
+
+    gradient = jax.jit(jax.grad(lambda images: network(images).mean((1, 2, 3)).sum()))
+    return lambda images, batch: _in_batches(lambda some: np.asarray(gradient(some)), 255 * images, batch)
+
+
+def hand_batched(weights: peers.Weights):
+    network = peers.in_tensorflow(weights, LAYER)
+    import tensorflow as tf
+
+    @tf.function
+    def gradient(images):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            score = tf.reduce_sum(tf.reduce_mean(network(images), (1, 2, 3)))
+        return tape.gradient(score, images)
+
+    return lambda images, batch: _in_batches(lambda some: gradient(tf.constant(some)).numpy(), 255 * images, batch)
+
+
+def torch(weights: peers.Weights):
+    network = peers.in_torch(weights, LAYER)
+    import torch
+
+    def gradient(some):
+        x = peers.to_torch(some).requires_grad_()
+        return peers.from_torch(torch.autograd.grad(network(x).mean((1, 2, 3)).sum(), x)[0])
+
+    return lambda images, batch: _in_batches(gradient, 255 * images, batch)
+
+
+def captum(weights: peers.Weights):
+    network = peers.in_torch(weights, LAYER)
+    from captum.attr import Saliency
+
+    saliency = Saliency(lambda images: network(images).mean((1, 2, 3)))
+
+    def gradient(some):
+        return peers.from_torch(saliency.attribute(peers.to_torch(some).requires_grad_(), abs=False))
+
+    return lambda images, batch: _in_batches(gradient, 255 * images, batch)
+
+
+def _in_batches(gradient, images, batch):
+    return np.concatenate([gradient(images[i : i + batch]) for i in range(0, len(images), batch)])
+
+
+WAYS = {OURS: jaxviz, "Keras 3/JAX": keras_jax, "hand-batched": hand_batched, "PyTorch": torch, "captum": captum}
+
+
+def faster_batch(contender: Contender, images: np.ndarray) -> int:
+    """One image at a time, or all: whatever took less time, when both were compiled."""
+    seconds = {}
+    for batch in (1, len(images)):
+        contender(images, batch)
+        seconds[batch] = contender(images, batch).seconds
+    return min(seconds, key=seconds.__getitem__)
+
+
+def main():
+    args = options(__doc__)
+    import skimage.data
+
+    import jaxviz as jv
+
+    model = jv.load("vgg16_demo", inputs="raw255")
+    photograph = np.float32(skimage.data.chelsea()) / 255
+    images = np.stack([photograph[y : y + SIZE, x : x + SIZE] for y in (0, 76) for x in (0, 75, 150, 225)])
+    images = images[:2] if args.quick else images
+    found, limits = contenders(WAYS, peers.weights_of(model)), Limits()
+    batches = {name: faster_batch(contender, images) for name, contender in found.items()}
+    gradients = {name: contender(images, batches[name]).value for name, contender in found.items()}
+    limits.measure()
+    rows = [
+        row(
+            f"VGG16 to {LAYER}, {SIZE}², {len(images)} images",
+            race({name: bound(found[name], batches[name]) for name in found}, images, rounds=args.rounds),
+            per=len(images),
+            differences={name: difference(each, gradients[OURS]) for name, each in gradients.items() if name != OURS},
+            allowed=1e-2,  # ReLUs and pools within rounding of a tie: a patch of the gradient goes the other way
+            floor=len(images) * 2 * limits.floor(model, LAYER, SIZE),
+            wanted=WANTED,
+        )
+    ]
+    if not args.quick:
+        results = {"claim": "ms per image, the gradient of the whole of VGG16's convolution base", "rows": rows}
+        results["images at a time"] = {name: batch for name, batch in batches.items() if name != OURS}
+        print(write("full_gradient", results, ("keras", "tensorflow", "torch", "captum")))
+
+
+def bound(contender: Contender, batch: int):
+    return lambda images: contender(images, batch)
+
+
+if __name__ == "__main__":
+    main()

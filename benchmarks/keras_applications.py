@@ -1,0 +1,240 @@
+"""Claim: every application of Keras computes here what it computes there, from every file that Keras writes of it.
+
+    python benchmarks/keras_applications.py [NAME ...]
+
+Each network has random weights, and batch statistics by which no part of it is dead. Real Keras saves it as a full
+model (`.h5`, `.keras`; tf-keras, which is Keras 2, as `.h5` too) and, without its top, as weights only (`.weights.h5`
+and the older `.h5`, which is how Keras publishes them), to be loaded with `architecture=`. The error is the greatest
+difference of the output, and of a layer in the middle, relative to the greatest value. `float64` is how far Keras and
+this are from the same network in float64: what float32 itself costs.
+
+Results are merged into `results/keras_applications.json`, and the table is written anew.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the first import of TensorFlow
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import h5py
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+import tf_keras
+from flax import nnx
+from keras.src.legacy.saving import legacy_h5_format
+from keras.src.utils import file_utils
+
+import weights_convert
+from weights_convert import KerasNet
+
+NAMES = sorted(name for name in vars(keras.applications) if name[0].isupper())
+SIZES = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}  # the smallest that Keras allows; others: 32
+FORMATS = {
+    "h5": "`.h5`",
+    "keras": "`.keras`",
+    "keras 2 h5": "`.h5`, Keras 2",
+    "weights.h5": "`.weights.h5`, no top",
+    "weights": "weights in `.h5`, no top",
+}
+
+RESULTS = Path(__file__).parent / "results"
+
+Errors = dict[str, float]
+
+
+def main() -> None:
+    from common import read, write
+
+    for name in sys.argv[1:] or NAMES:
+        print(name, flush=True)
+        # A process each: TensorFlow keeps the memory of a network for good.
+        found = subprocess.run([sys.executable, __file__, "--row", name], check=True, stdout=subprocess.PIPE)
+        rows = dict(sorted({**(read("keras_applications") or {}), name: json.loads(found.stdout)}.items()))
+        write("keras_applications", rows, ("keras", "tf-keras", "tensorflow"))
+        (RESULTS / "keras_applications.md").write_text(table(rows), encoding="utf-8")
+
+
+def row(name: str, formats: tuple[str, ...] = tuple(FORMATS), float64: bool = True) -> dict[str, Any]:
+    """How far the application `name` is from Keras, for each of `formats` that there is of it."""
+    size = SIZES.get(name, 32)
+    found: dict[str, Any] = {"image": size}
+    with tempfile.TemporaryDirectory() as folder:
+        if {"h5", "keras"} & {*formats}:
+            model, images = build(keras, name, size)
+            found |= {"layers": sum(1 for _ in leaves(model)), "parameters": model.count_params()}
+            for suffix in ("h5", "keras"):
+                if suffix in formats:
+                    path = Path(folder, f"model.{suffix}")
+                    model.save(path)
+                    net = weights_convert.load(path)
+                    path.unlink()
+                    found[suffix] = errors(net, model, images)
+            found["float64"] = against_float64(net, model, images) if float64 else {}
+        if "keras 2 h5" in formats and hasattr(tf_keras.applications, name):
+            model, images = build(tf_keras, name, size)
+            path = Path(folder, "model.h5")
+            model.save(path)
+            found["keras 2 h5"] = errors(weights_convert.load(path), model, images)
+            path.unlink()
+        if {"weights.h5", "weights"} & {*formats}:
+            model, images = build(keras, name, size, include_top=False)
+            for key, suffix in (("weights.h5", "weights.h5"), ("weights", "h5")):
+                if key in formats:
+                    path = Path(folder, f"model.{suffix}")
+                    save_weights(model, path)
+                    net = weights_convert.load(path, architecture=f"{name.lower()}_notop", max_bytes=8 << 30)
+                    path.unlink()
+                    found[key] = errors(net, model, images)
+    return found
+
+
+def build(library: ModuleType, name: str, size: int, include_top: bool = True) -> tuple[Any, np.ndarray]:
+    """The network with weights that nothing is invisible under, and four images for it.
+
+    Without its top it is the one that Keras' published weights are for; for random weights some lack a layer.
+    """
+    library.backend.clear_session()
+    make = getattr(library.applications, name)
+    if include_top:
+        model = make(weights=None, input_shape=(size, size, 3))
+    else:
+        with no_download():
+            model = make(weights="imagenet", include_top=False, input_shape=(size, size, 3))
+    rng = np.random.default_rng(0)
+    for layer in leaves(model):
+        for weight in layer.weights:
+            weight.assign(random_weight(rng, weight.name, weight.shape))
+        if hasattr(layer, "finalize_state"):  # Normalization
+            layer.finalize_state()  # it computes with copies of its weights
+    scale = 255 if weights_convert.ARCHITECTURES[name.lower()].inputs.scale == 255 else 1
+    images = scale * (rng.random((4, 1, 1, 3), np.float32) + rng.random((4, size, size, 3), np.float32)) / 2
+    calibrate(model, images, rng)
+    return model, images
+
+
+def calibrate(model: Any, images: np.ndarray, rng: np.random.Generator) -> None:
+    """Give every batch normalisation random statistics by which its output for `images` has a mean square of about 1.
+
+    Statistics of the images themselves would take away what they have in common, which in a random network is most of
+    it, and most digits of float32 with it, from layer to layer.
+    """
+    norms = [layer for layer in leaves(model) if hasattr(layer, "moving_variance")]
+
+    def measuring(layer: Any, call: Callable) -> Callable:
+        def measured(x: Any, **options: Any) -> Any:
+            square, shape = np.square(x).mean(), layer.moving_mean.shape
+            layer.moving_mean.assign(0.1 * np.sqrt(square) * rng.standard_normal(shape))
+            layer.moving_variance.assign(square * rng.uniform(0.5, 1.5, shape))
+            return call(x, training=False)
+
+        return measured
+
+    for layer in norms:
+        layer.call = measuring(layer, layer.call)
+    model(images, training=False)
+    for layer in norms:
+        del layer.call
+
+
+def leaves(model: Any) -> Iterator[Any]:
+    """The layers of a model and of the models in it."""
+    for layer in model.layers:
+        yield from leaves(layer) if hasattr(layer, "layers") else [layer]
+
+
+def random_weight(rng: np.random.Generator, name: str, shape: Any) -> np.ndarray:
+    shape = tuple(shape)
+    if len(shape) > 1:
+        fan_in = np.prod(shape[:2] if "depthwise" in name else shape[:-1])
+        return rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(1.5 / fan_in))
+    if "gamma" in name or "variance" in name or "variable" in name:
+        return rng.uniform(0.5, 1.5, shape)
+    return 0.1 * rng.standard_normal(shape)
+
+
+@contextmanager
+def no_download() -> Iterator[None]:
+    """Keras builds a network for its published weights, and goes without them."""
+    with mock.patch.object(file_utils, "get_file"), mock.patch.object(keras.Model, "load_weights"):
+        yield
+
+
+def save_weights(model: Any, path: Path) -> None:
+    if path.name.endswith(".weights.h5"):
+        model.save_weights(path)
+    else:
+        with h5py.File(path, "w") as file:
+            legacy_h5_format.save_weights_to_hdf5_group(file, model)
+
+
+def middle(model: Any) -> Any:
+    """A layer in the middle of the model itself, which every library names alike."""
+    layers = [layer for layer in model.layers if not hasattr(layer, "layers")]
+    return layers[len(layers) // 2]
+
+
+def in_keras(model: Any, images: np.ndarray) -> list[np.ndarray]:
+    """The output and the layer in the middle."""
+    both = type(model)(model.inputs, [model.outputs[0], middle(model).output])
+    return [np.asarray(value) for value in both(images, training=False)]
+
+
+def here(net: KerasNet, model: Any, images: Any) -> list[np.ndarray]:
+    names = net.graph.outputs[0], middle(model).name
+    found = net.activations(images, names)  # op by op: these networks repeat themselves, and XLA compiles each op once
+    return [np.asarray(found[name]) for name in names]
+
+
+def error(found: np.ndarray, wanted: np.ndarray) -> float:
+    """The greatest difference, relative to the greatest value."""
+    if found.shape != wanted.shape:
+        raise SystemExit(f"shapes differ: {found.shape} here, {wanted.shape} in Keras")
+    return float(np.abs(found - wanted).max() / np.abs(wanted).max())
+
+
+def errors(net: KerasNet, model: Any, images: np.ndarray) -> Errors:
+    pairs = zip(("output", "middle"), here(net, model, images), in_keras(model, images), strict=True)
+    return {what: error(ours, theirs) for what, ours, theirs in pairs}
+
+
+def against_float64(net: KerasNet, model: Any, images: np.ndarray) -> dict[str, Errors]:
+    """How far the outputs in float32 are from those in float64, which is computed here."""
+    ours, theirs = here(net, model, images)[0], in_keras(model, images)[0]
+    with jax.enable_x64(True):
+        graphdef, state = nnx.split(net)
+        wide = nnx.merge(graphdef, jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), state))
+        exact = np.asarray(wide(jnp.asarray(images, jnp.float64)))
+    assert exact.dtype == np.float64
+    return {"keras": error(theirs, exact), "here": error(ours, exact)}
+
+
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """The results for reading: the greater one of the two errors of each file, in units of 1e-6."""
+    heads = ["network", "image", "layers", "parameters", *FORMATS.values(), "Keras to float64", "here to float64"]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for name, found in rows.items():
+        cells = [name, f"{found['image']}²", str(found["layers"]), f"{found['parameters']:,}"]
+        cells += [f"{1e6 * max(found[key].values()):.1f}" if key in found else "–" for key in FORMATS]
+        cells += [f"{1e6 * found['float64'][side]:.1f}" for side in ("keras", "here")]
+        lines.append(f"| {' | '.join(cells)} |")
+    head = "Errors relative to the greatest value, in millionths: the output or the middle layer, whichever is worse.\n"
+    return f"{head}\n" + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--row"]:
+        print(json.dumps(row(sys.argv[2])))
+    else:
+        main()

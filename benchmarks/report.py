@@ -1,0 +1,128 @@
+"""The page of all results: a table and a plot of each, made of the result files alone.
+
+page(results/*.json) -> results/README.md, results/<name>.png
+"""
+
+import json
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from common import OURS, RESULTS
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+INTRODUCTION = """# Benchmarks
+
+Made by `python benchmarks/suite.py` of the files in this folder; each script says at its top what it does and how its
+peers do it. Everybody has the same weights and does the same work, in processes of their own, in turn; medians, and in
+brackets how many times as long as jaxviz (the median over rounds of the ratio within a round). The answers are compared
+before any time is printed. The floor is what the multiplications take at the speed of a large matrix product here, each
+layer counted as direct convolution, or its memory traffic, if that takes longer; Winograd's algorithm needs fewer.
+**Bold**: less than was aimed at, which stands beside it.
+"""
+
+
+def write_page() -> Path:
+    """Writes the page and its plots."""
+    parts = [INTRODUCTION]
+    for path in sorted(RESULTS.glob("*.json")):
+        devices = json.loads(path.read_text(encoding="utf-8"))
+        if all("rows" in found["results"] for found in devices.values()):
+            parts.append(section(path.stem, devices))
+    page = RESULTS / "README.md"
+    page.write_text("\n".join(parts), encoding="utf-8")
+    return page
+
+
+def section(name: str, devices: Mapping[str, Any]) -> str:
+    """One benchmark: for each device its table and its plot; where there are several, ours on all of them first."""
+    lines = [f"## {name}\n"]
+    if len(devices) > 1:
+        lines += [*across({device: found["results"]["rows"] for device, found in devices.items()}), ""]
+    for number, (device, found) in enumerate(devices.items()):
+        results, environment = found["results"], found["environment"]
+        plot = RESULTS / f"{name}{f'_{number}' if number else ''}.png"
+        draw(results["rows"], plot)
+        versions = ", ".join(f"{package} {version}" for package, version in environment["versions"].items())
+        lines += [
+            f"{capital(results['claim'])}. {device} ({environment['processor']}), {environment['date']}.\n",
+            *table(results["rows"]),
+            "",
+            *(note(key, value) for key, value in results.items() if key not in ("claim", "rows")),
+            f"![{name} on {device}]({plot.name})\n",
+            f"<sub>Python {environment['python']}, {versions}</sub>\n",
+        ]
+    return "\n".join(lines)
+
+
+def table(rows: list[Mapping[str, Any]]) -> list[str]:
+    """The lines of a Markdown table: a row for each piece of work, a column for everybody who did some."""
+    names = list(dict.fromkeys(name for row in rows for name in row["time"]))
+    floor = ["floor"] if any("floor" in row for row in rows) else []
+    lines = [f"| {' | '.join(['', *names, *floor])} |", f"|{'---|' * (1 + len(names) + len(floor))}"]
+    for row in rows:
+        cells = [f"{row['work']}, {row['unit']}", *(cell(row, name) for name in names)]
+        cells += [f"{row['floor']:g}" if "floor" in row else ""] if floor else []
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def across(devices: Mapping[str, list[Mapping[str, Any]]]) -> list[str]:
+    """The lines of a Markdown table: our time of each piece of work, a column for each device."""
+    lines = [f"| jaxviz on | {' | '.join(devices)} |", f"|{'---|' * (1 + len(devices))}"]
+    times = {device: {f"{row['work']}, {row['unit']}": row["time"] for row in rows} for device, rows in devices.items()}
+    for work in dict.fromkeys(work for found in times.values() for work in found):
+        ours = (found.get(work, {}).get(OURS) for found in times.values())
+        lines.append(f"| {work} | {' | '.join('–' if each is None else f'{each:g}' for each in ours)} |")
+    return lines
+
+
+def cell(row: Mapping[str, Any], name: str) -> str:
+    if name not in row["time"]:
+        return "–"
+    text = f"{row['time'][name]:g}"
+    if name not in row["ratio"]:
+        return text
+    ratio, wanted = row["ratio"][name], row.get("wanted", {}).get(name)
+    return f"{text} (**{ratio:.2f} ×**, aim {wanted})" if wanted and ratio < wanted else f"{text} ({ratio:.2f} ×)"
+
+
+def note(key: str, value: Any) -> str:
+    """What else a script found, in one line."""
+    said = ", ".join(f"{name}: {each}" for name, each in value.items()) if isinstance(value, Mapping) else value
+    return f"{capital(key)}: {said}\n"
+
+
+def capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def draw(rows: list[Mapping[str, Any]], path: Path) -> None:
+    """Bars: how many times as long as the reference, jaxviz unless a row says otherwise, everybody took."""
+    names = dict.fromkeys(name for row in rows for name in row["ratio"])
+    colors = {name: f"C{i}" for i, name in enumerate(names)}
+    height = 1.2 + 0.22 * sum(len(row["ratio"]) + 1 for row in rows)
+    figure = Figure(figsize=(9, height), layout="constrained")
+    axes, place = figure.subplots(), 0
+    ticks = {}
+    for row in rows:
+        count = len(row["ratio"])
+        bars = axes.barh(range(place, place + count), row["ratio"].values(), color=[colors[n] for n in row["ratio"]])
+        axes.bar_label(bars, fmt=" %.2f", fontsize=8)
+        against = "" if row["against"] == OURS else f"\nagainst {row['against']}"
+        ticks[place + (count - 1) / 2] = textwrap.fill(row["work"], 30) + against
+        place += count + 1
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_yticks(list(ticks), ticks.values(), fontsize=8)
+    axes.invert_yaxis()
+    axes.margins(x=0.08, y=0.02)
+    axes.set_xlabel("times as long as jaxviz" if any(row["against"] == OURS for row in rows) else "times as long")
+    labels = [Patch(color=color, label=name) for name, color in colors.items()]
+    figure.legend(handles=labels, loc="outside upper center", ncols=4, fontsize=8)
+    figure.savefig(path, dpi=80)
+
+
+if __name__ == "__main__":
+    print(write_page())

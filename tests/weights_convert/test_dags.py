@@ -1,0 +1,42 @@
+"""Random networks against real Keras, of both generations: what they compute, from the files that they are saved to."""
+
+import itertools
+import json
+
+import keras
+import numpy as np
+import pytest
+import tf_keras
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from keras_dags import SIZE, Draft, randomize
+from keras_oracle import TOLERANCE, error
+
+import weights_convert
+from weights_convert.config import parse
+from weights_convert.describe import describe
+
+
+@pytest.mark.parametrize("package", [keras, tf_keras], ids=["keras 3", "keras 2"])
+@settings(
+    max_examples=25,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.data_too_large, HealthCheck.too_slow],
+)
+@given(data=st.data(), seed=st.integers(0, 99))
+def test_any_graph(package, data, seed, tmp_path_factory):
+    draft = Draft(data, package, itertools.count(), depth=2)
+    inputs = [package.Input((SIZE, SIZE, c), name=f"input_{c}") for c in range(1, data.draw(st.integers(1, 3)) + 1)]
+    model = randomize(draft.model(inputs, "net", outputs=data.draw(st.integers(1, 3))), seed)
+    path = tmp_path_factory.mktemp("dag") / "m.h5"
+    model.save(path)
+    net = weights_convert.load(path)
+
+    rng = np.random.default_rng(seed)
+    images = [rng.standard_normal((2, *tensor.shape[1:])).astype(np.float32) for tensor in inputs]
+    found = net(dict(zip(net.open_inputs, images, strict=True)))
+    wanted = model(images if len(images) > 1 else images[0], training=False)
+    for ours, theirs in zip(*(x if isinstance(x, list | tuple) else [x] for x in (found, wanted)), strict=True):
+        assert error(ours, theirs) <= TOLERANCE
+    assert parse(json.loads(json.dumps(describe(net.graph)))) == net.graph

@@ -1,0 +1,14 @@
+"""What Keras layers compute: KINDS, one row for each kind of layer, in one file for each family of kinds."""
+
+from .functions import ACTIVATIONS as ACTIVATIONS
+from .functions import Activation as Activation
+from .kind import Config as Config
+from .kind import Kind as Kind
+from .kind import Shape as Shape
+from .operations import CUSTOM as CUSTOM
+from .options import REQUIRED as REQUIRED
+from .options import Option as Option
+from .table import KINDS as KINDS
+from .table import OVER as OVER
+from .table import activation as activation
+from .table import node as node

@@ -1,0 +1,116 @@
+"""Layers that prepare images: rescaled, resized, cropped; and the augmentations, which only work during training."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from . import options as o
+from .kind import CHANNELS_LAST, Config, Kind
+from .options import Option
+
+# Not `bicubic`: TensorFlow rounds its weights to 1/1024, Keras' other backends do not.
+METHODS = ("bilinear", "lanczos3", "lanczos5")
+
+
+def resize(x: Array, height: int, width: int, interpolation: str, antialias: bool = False) -> Array:
+    """Images [n h w c] of another size, as Keras' backends resample them."""
+    if interpolation == "nearest":
+        return x[:, _nearest(x.shape[1], height)][:, :, _nearest(x.shape[2], width)]
+    return jax.image.resize(x, (x.shape[0], height, width, x.shape[3]), interpolation, antialias=antialias)
+
+
+def _nearest(n: int, m: int) -> np.ndarray:
+    """The pixel of n under the centre of each of m; in float32, as TensorFlow decides on which side a border is."""
+    centres = (np.arange(m, dtype=np.float32) + np.float32(0.5)) * (np.float32(n) / np.float32(m))
+    return np.minimum(np.floor(centres).astype(int), n - 1)
+
+
+def _resizing(config: Config, x: Array) -> Array:
+    height, width = config["height"], config["width"]
+    if config["crop_to_aspect_ratio"]:
+        x = _to_aspect_ratio(x, height, width)
+    if config["pad_to_aspect_ratio"]:
+        x = _padded(x, height, width, config["fill_value"])
+    return resize(x, height, width, config["interpolation"], config["antialias"])
+
+
+def _to_aspect_ratio(x: Array, height: int, width: int) -> Array:
+    """The middle of the images, as large as it can be with the aspect ratio of height × width."""
+    _, h, w, _ = x.shape
+    rows, columns = max(min(h, w * height // width), 1), max(min(w, h * width // height), 1)
+    top, left = (h - rows) // 2, (w - columns) // 2
+    return x[:, top : top + rows, left : left + columns]
+
+
+def _padded(x: Array, height: int, width: int, fill: float) -> Array:
+    """The images with bands on two sides, so that they have the aspect ratio of height × width."""
+    _, h, w, _ = x.shape
+    rows, columns = (max(h, w * height // width) - h) // 2, (max(w, h * width // height) - w) // 2
+    return jnp.pad(x, ((0, 0), (rows, rows), (columns, columns), (0, 0)), constant_values=fill)
+
+
+def _center_crop(config: Config, x: Array) -> Array:
+    height, width = config["height"], config["width"]
+    _, h, w, _ = x.shape
+    if h < height or w < width:  # too small to be cut: Keras enlarges what has the right aspect ratio
+        return resize(_to_aspect_ratio(x, height, width), height, width, "bilinear")
+    top, left = (h - height) // 2, (w - width) // 2
+    return x[:, top : top + height, left : left + width]
+
+
+def _rescaling(config: Config, x: Array) -> Array:
+    return x * jnp.asarray(config["scale"], x.dtype) + jnp.asarray(config["offset"], x.dtype)
+
+
+SIZE = {"height": Option(o.size), "width": Option(o.size), "data_format": CHANNELS_LAST}
+
+# What each does during training is all that its options say. (RandomCrop is not here: outside of training some
+# versions of Keras cut the middle out, others nothing.)
+AUGMENTATIONS = {
+    "AugMix": "value_range num_chains chain_depth factor alpha all_ops interpolation",
+    "RandAugment": "value_range num_ops factor interpolation",
+    "RandomBrightness": "factor value_range",
+    "RandomColorDegeneration": "factor value_range",
+    "RandomColorJitter": "value_range brightness_factor contrast_factor saturation_factor hue_factor",
+    "RandomContrast": "factor value_range",
+    "RandomElasticTransform": "factor scale interpolation fill_mode fill_value value_range",
+    "RandomErasing": "factor scale fill_value value_range",
+    "RandomFlip": "mode",
+    "RandomGaussianBlur": "factor kernel_size sigma value_range",
+    "RandomGrayscale": "factor",
+    "RandomHeight": "factor interpolation",
+    "RandomHue": "factor value_range",
+    "RandomInvert": "factor value_range",
+    "RandomPerspective": "factor scale interpolation fill_value",
+    "RandomPosterization": "factor value_range",
+    "RandomRotation": "factor fill_mode interpolation fill_value",
+    "RandomSaturation": "factor value_range",
+    "RandomSharpness": "factor value_range",
+    "RandomShear": "x_factor y_factor interpolation fill_mode fill_value",
+    "RandomTranslation": "height_factor width_factor fill_mode interpolation fill_value",
+    "RandomWidth": "factor interpolation",
+    "RandomZoom": "height_factor width_factor fill_mode interpolation fill_value",
+    "Solarization": "addition_factor threshold_factor value_range",
+}
+
+KINDS = {
+    "Rescaling": Kind({"scale": Option(o.numbers), "offset": Option(o.numbers, 0.0)}, _rescaling),
+    "Resizing": Kind(
+        {
+            **SIZE,
+            "interpolation": Option(o.one_of("nearest", *METHODS), "bilinear"),
+            "crop_to_aspect_ratio": Option(o.flag, False),
+            "pad_to_aspect_ratio": Option(o.flag, False),
+            "fill_mode": Option(o.one_of("constant"), "constant"),
+            "fill_value": Option(o.number, 0.0),
+            "antialias": Option(o.flag, False),
+        },
+        _resizing,
+    ),
+    "CenterCrop": Kind(SIZE, _center_crop),
+    **{
+        name: Kind({}, harmless=frozenset({"seed", "rng_type", "data_format", *keys.split()}))
+        for name, keys in AUGMENTATIONS.items()
+    },
+}

@@ -1,0 +1,66 @@
+"""Layers that make one activation of several."""
+
+from collections.abc import Callable
+from functools import reduce
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from . import options as o
+from .kind import Config, Kind
+from .options import Option
+
+
+def _same_rank(xs: tuple[Array, ...]) -> list[Array]:
+    """Keras puts the axes that an input lacks right after the batch axis."""
+    rank = max(x.ndim for x in xs)
+    return [x.reshape(x.shape[0], *(1,) * (rank - x.ndim), *x.shape[1:]) for x in xs]
+
+
+def _folded(operation: Callable[[Array, Array], Array]) -> Callable[..., Array]:
+    return lambda config, *xs: reduce(operation, _same_rank(xs))
+
+
+def _subtract(config: Config, *xs: Array) -> Array:
+    minuend, subtrahend = _same_rank(xs)
+    return minuend - subtrahend
+
+
+def _average(config: Config, *xs: Array) -> Array:
+    return reduce(jnp.add, _same_rank(xs)) / len(xs)
+
+
+def _scaled_sum(config: Config, *xs: Array) -> Array:
+    x, residual = xs
+    return x + residual * config["scale"]
+
+
+def _concatenate(config: Config, *xs: Array) -> Array:
+    return jnp.concatenate(xs, config["axis"])
+
+
+def _dot(config: Config, *xs: Array) -> Array:
+    a, b = xs
+    axes = config["axes"] if len(config["axes"]) == 2 else config["axes"] * 2
+    i, j = axes[0] % a.ndim, axes[1] % b.ndim
+    if config["normalize"]:
+        a, b = _normalized(a, i), _normalized(b, j)
+    product = lax.dot_general(a, b, (([i], [j]), ([0], [0])))
+    return product[:, None] if product.ndim == 1 else product
+
+
+def _normalized(x: Array, axis: int) -> Array:
+    return x * lax.rsqrt(jnp.maximum(jnp.square(x).sum(axis, keepdims=True), 1e-12))
+
+
+KINDS = {
+    "Add": Kind({}, _folded(jnp.add)),
+    "Subtract": Kind({}, _subtract),
+    "Multiply": Kind({}, _folded(jnp.multiply)),
+    "Average": Kind({}, _average),
+    "Maximum": Kind({}, _folded(jnp.maximum)),
+    "Minimum": Kind({}, _folded(jnp.minimum)),
+    "CustomScaleLayer": Kind({"scale": Option(o.number)}, _scaled_sum),  # of the application InceptionResNetV2
+    "Concatenate": Kind({"axis": Option(o.axis, -1)}, _concatenate),
+    "Dot": Kind({"axes": Option(o.axes), "normalize": Option(o.flag, False)}, _dot),
+}

@@ -1,0 +1,82 @@
+"""Layers that move, repeat, cut or pad numbers and compute none."""
+
+import jax.numpy as jnp
+from jax import Array
+
+from . import options as o
+from .images import METHODS, resize
+from .kind import CHANNELS_LAST, Config, Kind
+from .options import Option
+
+
+def _flatten(config: Config, x: Array) -> Array:
+    return x.reshape(x.shape[0], -1)
+
+
+def _reshape(config: Config, x: Array) -> Array:
+    return x.reshape(x.shape[0], *config["target_shape"])
+
+
+def _permute(config: Config, x: Array) -> Array:
+    return x.transpose(0, *config["dims"])
+
+
+def _repeat_vector(config: Config, x: Array) -> Array:
+    if x.ndim != 2:
+        raise ValueError(f"it repeats vectors [n features], not {x.ndim - 1} axes")
+    return jnp.broadcast_to(x[:, None], (x.shape[0], config["n"], x.shape[1]))
+
+
+def _crop(config: Config, x: Array) -> Array:
+    for axis, (before, after) in enumerate(config["cropping"], start=1):
+        if before + after >= x.shape[axis]:
+            raise ValueError(f"nothing is left of {x.shape[axis]} pixels without the first {before} and last {after}")
+    kept = [slice(before, n - after) for (before, after), n in zip(config["cropping"], x.shape[1:-1], strict=True)]
+    return x[:, *kept]
+
+
+def _pad(config: Config, x: Array) -> Array:
+    return jnp.pad(x, ((0, 0), *config["padding"], (0, 0)))
+
+
+def _upsample(config: Config, x: Array) -> Array:
+    if config.get("interpolation", "nearest") != "nearest":
+        rows, columns = config["size"]
+        return resize(x, rows * x.shape[1], columns * x.shape[2], config["interpolation"])
+    for axis, times in enumerate(config["size"], start=1):
+        repeated = jnp.broadcast_to(jnp.expand_dims(x, axis + 1), (*x.shape[: axis + 1], times, *x.shape[axis + 1 :]))
+        x = repeated.reshape(*x.shape[:axis], x.shape[axis] * times, *x.shape[axis + 1 :])
+    return x
+
+
+def _cropping(rank: int) -> Kind:
+    default = 0 if rank == 2 else 1  # as odd as it looks, Cropping2D alone cuts nothing unless asked
+    return Kind({"cropping": Option(o.margins(rank), default), "data_format": CHANNELS_LAST}, _crop)
+
+
+def _padding(rank: int) -> Kind:
+    return Kind({"padding": Option(o.margins(rank), 1), "data_format": CHANNELS_LAST}, _pad)
+
+
+KINDS = {
+    "Flatten": Kind({"data_format": CHANNELS_LAST}, _flatten),
+    "Reshape": Kind({"target_shape": Option(o.integers)}, _reshape),
+    "Permute": Kind({"dims": Option(o.integers)}, _permute),
+    "RepeatVector": Kind({"n": Option(o.size)}, _repeat_vector),
+    "Cropping1D": _cropping(1),
+    "Cropping2D": _cropping(2),
+    "Cropping3D": _cropping(3),
+    "ZeroPadding1D": _padding(1),
+    "ZeroPadding2D": _padding(2),
+    "ZeroPadding3D": _padding(3),
+    "UpSampling1D": Kind({"size": Option(o.each(1), 2)}, _upsample),
+    "UpSampling2D": Kind(
+        {
+            "size": Option(o.each(2), (2, 2)),
+            "interpolation": Option(o.one_of("nearest", *METHODS), "nearest"),
+            "data_format": CHANNELS_LAST,
+        },
+        _upsample,
+    ),
+    "UpSampling3D": Kind({"size": Option(o.each(3), (2, 2, 2)), "data_format": CHANNELS_LAST}, _upsample),
+}
