@@ -24,6 +24,7 @@ from jaxviz.cam import layer_cam as layer_cam
 from jaxviz.cam import score_cam as score_cam
 from jaxviz.cam import x_grad_cam as x_grad_cam
 from jaxviz.canvas import Pixels as Pixels
+from jaxviz.compilations import keep_compilations as keep_compilations
 from jaxviz.errors import InputError as InputError
 from jaxviz.execution import Execution as Execution
 from jaxviz.explain import Attribution as Attribution

@@ -6,18 +6,18 @@ the page would be longer than LONGEST.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from jaxviz import rgb
 from jaxviz.errors import InputError
 from jaxviz.images import resize
+
+if TYPE_CHECKING:  # a third of the time of `import jaxviz`, and needed when a figure is drawn
+    import matplotlib.figure
 
 DPI = 128  # a power of two, so that pixels / DPI * DPI is exact
 SIDE = 480  # output pixels: a small picture is enlarged, by a whole number, as far as this
@@ -37,7 +37,7 @@ def show_activations(
     channel: int | None = None,
     columns: int = 16,
     cmap: str = "viridis",
-) -> Figure:
+) -> "matplotlib.figure.Figure":
     """All channels of each layer as a grid of maps, one below the other, as `rgb.activation_grid` draws them.
 
     A layer without maps, such as a dense one, is a strip of its values from 0 up.
@@ -70,7 +70,7 @@ def show_filters(
     std: float | int = 0.1,
     by: str = "row",
     titles: Sequence[str] | None = None,
-) -> Figure:
+) -> "matplotlib.figure.Figure":
     """Images in a grid, the contrast of each set by `rgb.stretch`.
 
     Args:
@@ -103,7 +103,7 @@ def show_filters(
 
 def show_overlay(
     image: ArrayLike, attribution: Any, *, cmap: str = "viridis", weight: float | int = 0.5, title: str = ""
-) -> Figure:
+) -> "matplotlib.figure.Figure":
     """An attribution drawn over its photograph, as `rgb.overlay` does, at the photograph's own size.
 
     Args:
@@ -124,7 +124,7 @@ def show_overlay(
 
 def show_maps(
     maps: Any, *, signed: bool | None = None, percentile: float | int | None = None, cmap: str | None = None
-) -> Figure:
+) -> "matplotlib.figure.Figure":
     """Heat maps side by side, each with its own scale and colour bar.
 
     Args:
@@ -155,7 +155,7 @@ def show_maps(
         high = float(np.percentile(size, 100 if percentile is None else percentile) or size.max() or 1)
         low, colours = (-high, cmap or "RdBu_r") if symmetric else (0.0, cmap or "viridis")
         pictures.append(rgb.heat(values, colours, low=low, high=high))
-        scales.append(ScalarMappable(Normalize(low, high), colours))
+        scales.append(_scale(low, high, colours))
     figure = _page(pictures, titles, columns=len(maps), right=90)
     for axes, scale in zip(list(figure.axes), scales, strict=True):
         pixels = axes.bbox.width
@@ -164,7 +164,15 @@ def show_maps(
     return figure
 
 
-def show_scores(scores: Any, *, labels: Sequence[str] | None = None) -> Figure:
+def _scale(low: float, high: float, colours: str) -> Any:
+    """What a colour bar shows."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    return ScalarMappable(Normalize(low, high), colours)
+
+
+def show_scores(scores: Any, *, labels: Sequence[str] | None = None) -> "matplotlib.figure.Figure":
     """The score of each image over the steps of its ascent.
 
     Args:
@@ -180,6 +188,8 @@ def show_scores(scores: Any, *, labels: Sequence[str] | None = None) -> Figure:
     scores = np.atleast_2d(scores)
     if labels is not None and len(labels) != len(scores):
         raise InputError(f"labels must be one for each of the {len(scores)} images, got {len(labels)}")
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(6.4, 4), dpi=DPI, layout="constrained")
     axes = figure.add_subplot(xlabel="step", ylabel="score")
     axes.plot(scores.T, label=labels)
@@ -246,7 +256,7 @@ def _page(
     by: str = "row",
     side: int = SIDE,
     right: int = 0,
-) -> Figure:
+) -> "matplotlib.figure.Figure":
     """One axes for each picture in `columns` of cells, small ones enlarged to `side`, `right` pixels free beside each.
 
     Lengths are output pixels, and the axes sit on whole ones: otherwise some values would be drawn wider than others.
@@ -264,6 +274,8 @@ def _page(
     page_height, page_width = bottoms[-1] + GAP, rights[-1] + GAP
 
     resolution = DPI * min(1, LONGEST / max(page_height, page_width))
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(page_width / DPI, page_height / DPI), dpi=resolution)
     for picture, title, (row, column), (height, width) in zip(pictures, titles, places, sizes, strict=True):
         left = rights[column] - widths[column] + (widths[column] - right - width) // 2

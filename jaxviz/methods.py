@@ -8,14 +8,16 @@ Most are the library's own functions; three set an argument that a name alone le
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 import jaxviz as jv
 from jaxviz.images import resize
 from jaxviz.targets import Target
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 
 def decided(model: jv.Model, image: Any) -> int:
@@ -110,7 +112,7 @@ def _options(name: str) -> list[str]:
     return list(inspect.signature(find_method(name)).parameters)[3:]
 
 
-def show(name: str, photograph: np.ndarray, found: Any, *, signed: bool = False) -> Figure:
+def show(name: str, photograph: np.ndarray, found: Any, *, signed: bool = False) -> "matplotlib.figure.Figure":
     """What a method found in one image, at the size of the photograph `[h w c]`.
 
     A map of regions `[h w]` lies over the photograph. One of pixels `[h w c]` is drawn alone, and so is one of regions

@@ -286,7 +286,7 @@ def _pad(equation: JaxprEqn, patch: Any, fill: Any) -> Patch | None:
         return None
     if any(config[axis][:2] != (0, 0) for axis in range(patch.base.ndim) if axis not in patch.axes):
         return None
-    slides = [Slide(1, 1, config[axis][:2]) for axis in patch.axes]
+    slides = [Slide(1, 1, (int(low), int(high))) for low, high, _ in (config[axis] for axis in patch.axes)]
     return _sliding(equation, patch, [fill], patch.axes, fill, slides)
 
 

@@ -1,7 +1,7 @@
 """How an ascent or a gradient of a model runs on this machine: which algorithm each layer got, and why."""
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +60,7 @@ def plan(model: Model, layer: str, *, size: int | tuple[int, int] | None = None,
 
     gradient = jax.value_and_grad(narrow(loss) if model.execution.rewrite else loss)
 
-    def run(images: jax.Array) -> jax.Array:
+    def run(images: jax.Array) -> Any:
         return xla.over(gradient, images, size=1, execution=model.execution)
 
     count = xla.STEPS if looped else 1

@@ -1,0 +1,68 @@
+"""Which algorithm each layer got, by name, for every kind of module."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+import jaxviz as jv
+
+
+class Nnx(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs):
+        self.one = nnx.Conv(3, 64, (3, 3), rngs=rngs)
+        self.two = nnx.Conv(64, 64, (3, 3), rngs=rngs)
+        self.three = nnx.Conv(64, 8, (3, 3), rngs=rngs)
+
+    def __call__(self, x):
+        return self.three(nnx.max_pool(nnx.relu(self.two(nnx.relu(self.one(x)))), (2, 2), (2, 2)))
+
+
+class Linen(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.Conv(64, (3, 3), name="two")(nn.relu(nn.Conv(64, (3, 3), name="one")(x))))
+        return nn.Conv(8, (3, 3), name="three")(nn.max_pool(x, (2, 2), (2, 2)))
+
+
+def models():
+    linen = Linen()
+    variables = linen.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    shape = (32, 32, 3)
+    return {"nnx": jv.wrap(Nnx(nnx.Rngs(0)), image_shape=shape), "linen": jv.wrap(linen, variables, image_shape=shape)}
+
+
+@pytest.mark.parametrize("kind", ["nnx", "linen"])
+def test_every_convolution_is_in_the_plan_by_its_layer(kind):
+    rows = jv.plan(models()[kind], "three")
+    found = [(row.layer, row.back, row.operation, row.algorithm) for row in rows]
+    assert [row for row in found if row[2] == "convolution"] == [
+        ("one", False, "convolution", "direct"),
+        ("two", False, "convolution", "2x4"),
+        ("two", True, "convolution", "2x4"),
+        ("one", True, "convolution", "taps"),
+    ]
+    assert [row[2:] for row in found if row[2] == "max-pool"] == [("max-pool", "mask")]
+
+
+def test_a_keras_network_under_its_own_names(vgg):
+    rows = jv.plan(vgg, "block3_conv1", size=64)
+    assert [row.layer for row in rows if not row.back][:2] == ["block1_conv1", "block1_conv2"]
+    assert {row.layer for row in rows if row.operation == "max-pool"} == {"block1_pool", "block2_pool"}
+    lines = str(rows).splitlines()
+    assert lines[0].split() == ["layer", "way", "operation", "input", "algorithm", "because", "of"]
+    assert len(lines) == 1 + len(rows)
+
+
+def test_what_is_asked_for_is_what_runs(vgg):
+    def algorithms(**settings):
+        return {
+            row.algorithm for row in jv.plan(vgg.replace(execution=jv.Execution(**settings)), "block3_conv1", size=64)
+        }
+
+    assert "2x4" in algorithms()
+    assert "4x4" in algorithms(winograd="4x4")
+    assert algorithms(winograd=None) == {"direct", "taps", "mask"}
+    assert algorithms(rewrite=False) == set()
+    assert {row.algorithm for row in jv.plan(vgg, "block3_conv1", size=64, looped=False)} == {"direct", "taps", "mask"}
