@@ -215,7 +215,7 @@ def _score_cam(model: Model, image: jax.Array, objective: Objective, activation:
 
 def _edited_score(model: Model, image: jax.Array, objective: Objective, layer: str, activation: jax.Array) -> jax.Array:
     """The score of one image with the activation of `layer` replaced."""
-    return objective(model(image, objective.layers, {layer: lambda _: activation[None]}))
+    return objective(_activations(model, image, objective.layers, layer, activation))
 
 
 def _layers(model: Model, objectives: Objective, layer: Layer) -> tuple[str, ...]:
@@ -229,10 +229,22 @@ def _layers(model: Model, objectives: Objective, layer: Layer) -> tuple[str, ...
 
 
 def last_convolution(model: Model, objective: Objective) -> str:
-    """The last convolution at or before the layers that `objective` reads."""
-    end = max(model.handles.index(name) for name in objective.layers if name != IMAGE)
+    """The last convolution that what `objective` reads depends on; one that sees more than a single pixel, if there is.
+
+    (Heads may convolve what is left after pooling, and with several heads the last one may be another's.)
+    """
+    ends = tuple(name for name in objective.layers if name != IMAGE)
+    last = max((model.handles.index(name) for name in ends), default=-1)
     kinds = {layer.name: layer.kind for layer in model.table}
-    found = [name for name in model.handles[: end + 1] if "Conv" in kinds.get(name, "")]
-    if not found:
-        raise InputError("no convolution before the target: name the layer, layer=…")
-    return found[-1]
+    shapes = model.shapes(names=[name for name in model.handles[: last + 1] if "Conv" in kinds.get(name, "")])
+    image = jnp.zeros(model.image_size())
+    all_lead_there = len(model.outputs) == 1 and {model.output, model.scores}.issuperset(ends)
+    for name in sorted(shapes, key=lambda name: (shapes[name][:-1] == (1, 1), -model.handles.index(name))):
+        edited = functools.partial(_activations, model, image, ends, name)
+        if all_lead_there or depends(edited, jax.ShapeDtypeStruct(shapes[name], jnp.float32)):
+            return name
+    raise InputError("no convolution before the target: name the layer, layer=…")
+
+
+def _activations(model: Model, image: jax.Array, names: Sequence[str], layer: str, activation: jax.Array) -> Any:
+    return model(image, names, {layer: lambda _: activation[None]})

@@ -108,7 +108,8 @@ def _plan(net: KerasNet, targets: Sequence[str], composite: Mapping[str, Rule]) 
     steps = []
     for name, node in nodes.items():
         if node not in merged.values():
-            rule = find_rule(composite, name, node.kind, first=name == first)
+            key = name if name in composite else node.layer  # a rule for a layer is for all of its calls
+            rule = find_rule(composite, key, node.kind, first=name == first)
             steps.append(Step(node, rule, merged.get(name), unsigned.issuperset(node.inputs)))
     return tuple(steps)
 

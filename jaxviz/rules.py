@@ -184,7 +184,7 @@ ELEMENTWISE = ("Activation", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "PRe
 
 _COMMON: Mapping[str, Rule] = {
     **dict.fromkeys((*ELEMENTWISE, "BatchNormalization", *OVER), Pass()),
-    **dict.fromkeys(ADDING, Epsilon()),
+    **dict.fromkeys((*ADDING, "ops.Add", "ops.Subtract"), Epsilon()),
     **dict.fromkeys(MOVING, Gradient()),
     "Dense": Epsilon(),
 }

@@ -158,3 +158,86 @@ def test_gradients_through_every_kind_of_convolution(tmp_path, relative):
         score = tf.reduce_sum(model(fed, training=False)[:, 2])
     found = jv.gradient(jv.load(tmp_path / "m.h5"), images, 2).values
     assert relative(found, tape.gradient(score, fed)) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def siamese(tmp_path_factory):
+    """Two images through one base, a vector, two heads; and the file that Keras writes."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    image = keras.Input((12, 12, 3))
+    conv = layers.Conv2D(4, 3, activation="relu", name="conv")(image)
+    base = keras.Model(image, layers.Conv2D(5, 3, activation="relu", name="last")(conv), name="base")
+    left, right = (keras.Input((12, 12, 3), name=name) for name in ("left", "right"))
+    extra = keras.Input((2,), name="extra")
+    pooled = [layers.GlobalAveragePooling2D(name=f"pool_{i}")(base(each)) for i, each in enumerate((left, right))]
+    both = layers.Concatenate(name="both")([*pooled, extra])
+    wide = layers.Reshape((1, 1, 12), name="wide")(both)
+    wide = layers.Flatten(name="flat")(layers.Conv2D(3, 1, name="narrow")(wide))
+    heads = [layers.Dense(3, activation="softmax", name="kind")(wide), layers.Dense(1, name="size")(pooled[0])]
+    model = keras.Model([left, right, extra], heads)
+    path = tmp_path_factory.mktemp("siamese") / "siamese.h5"
+    model.save(path)
+    return model, path
+
+
+def test_one_image_of_several_inputs_is_explained(siamese, relative):
+    model, path = siamese
+    rng = np.random.default_rng(0)
+    image, right, vector = rng.random((12, 12, 3)), rng.random((12, 12, 3)), rng.random(2)
+    image = image.astype(np.float32)
+    explained = jv.load(path, others={"right": right, "extra": vector})
+    kind, size = model([image[None], right[None], vector[None]])
+    assert explained.outputs == ("kind", "size")
+    assert relative(jv.predict(explained, image), kind[0]) < 1e-5
+    found = jv.activations(explained, image, ["size", "base/last", "base/last#2"])
+    assert relative(found["size"], size[0]) < 1e-5
+    assert found["base/last"].shape == found["base/last#2"].shape == (8, 8, 5)
+
+    same = jv.load(path, others={"right": "image", "extra": vector})
+    np.testing.assert_array_equal(*(jv.activations(same, image)[name] for name in ("base/last", "base/last#2")))
+    assert relative(jv.predict(same, image), model([image[None], image[None], vector[None]])[0][0]) < 1e-5
+
+
+def test_every_method_works_on_shared_layers_and_several_heads(siamese):
+    _, path = siamese
+    model = jv.load(path, others={"right": "image", "extra": np.ones(2)})
+    image = np.random.default_rng(1).random((12, 12, 3), np.float32)
+    target = jv.Unit("size", 0)
+    # "narrow" sees one pixel, and the second call of "last" is not what the size was read from
+    for explained, last in ((target, "base/last"), (1, "base/last#2")):
+        found, named = (jv.grad_cam(model, image, explained, layer=layer, relu=False) for layer in (None, last))
+        np.testing.assert_array_equal(found.values, named.values)
+    # without biases, an LRP that lets all contributions count is input × gradient
+    exact = jv.rules.Epsilon(1e-12)
+    rules = {
+        kind: exact if rule == jv.rules.Epsilon() else rule
+        for kind, rule in jv.rules.COMPOSITES["epsilon_plus"].items()
+    }
+    rules |= dict.fromkeys(("base/conv", "base/last", "narrow"), exact)
+    for explained in (target, jv.Unit("kind/pre", 2)):
+        gradient = jv.input_x_gradient(model, image, explained)
+        relevance = jv.lrp(model, image, explained, composite=rules)
+        np.testing.assert_allclose(relevance.values, gradient.values, atol=2e-4 * np.abs(gradient.values).max())
+
+
+def test_inputs_that_are_not_given(siamese):
+    _, path = siamese
+    with pytest.raises(jv.InputError, match=r"takes left \[12, 12, 3\], right .* give all other inputs"):
+        jv.load(path)
+    with pytest.raises(jv.InputError, match="one input is left for the image"):
+        jv.load(path, others={"right": "image"})
+    with pytest.raises(jv.InputError, match="what is explained is one image"):
+        jv.load(path, others={"right": np.zeros((12, 12, 3)), "left": np.zeros((12, 12, 3))})
+
+
+def test_custom_functions_reach_the_file(tmp_path):
+    import keras
+
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Lambda(lambda x: 2 * x, name="double")])
+    model.save(tmp_path / "m.h5")
+    image = np.random.default_rng(0).random((8, 8, 3), np.float32)
+    found = jv.predict(jv.load(tmp_path / "m.h5", custom={"double": lambda x: 2 * x}), image)
+    np.testing.assert_array_equal(found, 2 * image)

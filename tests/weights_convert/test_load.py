@@ -14,7 +14,7 @@ from keras_oracle import assert_same, error, images_for, randomize, save, save_w
 from PIL import Image
 
 import weights_convert
-from weights_convert import ARCHITECTURES, CAFFE, RAW255, UNIT, KerasFileError, WeightMismatch
+from weights_convert import ARCHITECTURES, CAFFE, RAW255, UNIT, KerasFileError, UnsupportedLayer, WeightMismatch
 
 CATS_OR_DOGS = Path(importlib.util.find_spec("catsordogs").origin).parent
 
@@ -235,3 +235,19 @@ def test_vgg16_with_its_head(tmp_path):
     bare = weights_convert.load(path, architecture="vgg16")
     np.testing.assert_array_equal(bare(images), net(images))
     path.unlink()  # pytest would keep 553 MB of each of the last three runs
+
+
+def test_layers_that_the_caller_computes(tmp_path):
+    model = sequential((8, 8, 3), L.Lambda(lambda x: x * 3, name="trick"), L.Conv2D(2, 3, name="conv"), L.Flatten())
+    path = save(model, tmp_path / "m.h5")
+    with pytest.raises(UnsupportedLayer, match="trick: layers of kind Lambda are not supported"):
+        weights_convert.load(path)
+    net = weights_convert.load(path, custom={"trick": lambda x: x * 3})
+    assert_same(net, model, images_for(model))
+    with pytest.raises(UnsupportedLayer, match="conv: has weights in the file, which a function cannot take"):
+        weights_convert.load(path, custom={"trick": lambda x: x, "conv": lambda x: x})
+    with pytest.raises(UnsupportedLayer, match=r"trick: does not fit its input .* Incompatible shapes"):
+        weights_convert.load(path, custom={"trick": lambda x: x + np.ones((5, 5))})
+    bare = save_weights(model, tmp_path / "w.h5")
+    with pytest.raises(ValueError, match="custom functions are for the layers of a full model"):
+        weights_convert.load(bare, architecture="cats_dogs", custom={"trick": lambda x: x})
