@@ -13,7 +13,7 @@ from typing import Any
 from .containers import named, read_containers
 from .description import MAX_TEXT, decode
 from .errors import KerasFileError, NotReadable, UnsafeFile
-from .hdf5 import MAX_RATIO, MAX_UNSTORED, Source, opened
+from .hdf5 import MAX_RATIO, MAX_UNSTORED, Source, check_text, opened
 from .saved import Saved
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -45,6 +45,7 @@ def read_archive(path: Path, max_bytes: int) -> Saved:
             metadata = archive.read(_checked(members[METADATA], MAX_TEXT, path))
             version = str(decode(metadata, f"{path}: {METADATA}").get("keras_version"))
         source = Source(path, _weights(archive, _checked(members[WEIGHTS], max_bytes, path), path))
+    check_text(source)
     with opened(source) as file:
         weights = read_containers(file, source)
     return Saved(path, named(weights, model), model, 2 if version.startswith("2.") else 3, numbered=True)
@@ -123,7 +124,7 @@ class _Stretch(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         self.file.seek(self.begin + self.place)
-        count = self.file.readinto(buffer[: max(0, self.size - self.place)])
+        count = self.file.readinto(memoryview(buffer)[: max(0, self.size - self.place)])
         self.place += count
         return count
 

@@ -15,7 +15,7 @@ from typing import Any
 from .containers import in_containers, read_containers
 from .description import decode
 from .errors import NotReadable, UnsafeFile
-from .hdf5 import MAX_OBJECTS, Dataset, Group, Source, member, opened, text, texts, weight
+from .hdf5 import MAX_OBJECTS, Dataset, Group, Source, check_text, member, opened, text, texts, weight
 from .saved import Saved, Weight
 
 # The end of a weight's name says what it is: Keras 1 wrote "conv_W_1:0", Keras 2 "conv/kernel:0", 3 "conv/kernel".
@@ -41,6 +41,7 @@ def read_h5(path: Path) -> Saved:
         UnsafeFile: it leads out of the file, or claims more than it stores.
     """
     source = Source(path, lambda: path)
+    check_text(source)
     with opened(source) as file:
         full_model = "layer_names" not in file.attrs and "model_weights" in file
         group = member(file, "model_weights", source) if full_model else file
