@@ -203,6 +203,8 @@ def change_dataset(objects: list[Any], rng: Random) -> None:
 def change_link(objects: list[Any], rng: Random) -> None:
     """A member under another name, in another place, twice, in itself, or a link."""
     owners = [found for found in objects if isinstance(found, h5py.Group) and len(found)]
+    if not owners:
+        return
     owner = rng.choice(owners)
     name, other = rng.choice(list(owner)), rng.choice(owners)
     new = rng.choice(["x", name + "_1", "0", "1", "vars", "layers", "é"])
