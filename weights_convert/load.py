@@ -155,7 +155,7 @@ def _matched(saved: Saved, layer: str, needed: Collection[str]) -> Mapping[str, 
 
 def _pairs(net: KerasNet, saved: Saved) -> list[tuple[str, str]]:
     """Which layer of the network takes its weights from which layer of the file; "" where a side has no partner."""
-    mine, theirs = list(net.weights()), [layer for layer, weights in saved.weights.items() if weights]
+    mine, theirs = ([layer for layer, found in each.items() if found] for each in (net.weights(), saved.weights))
     if saved.config is None and not saved.numbered:
         return list(zip_longest(mine, theirs, fillvalue=""))
     return [(layer, layer) for layer in mine] + [("", layer) for layer in theirs if layer not in mine]
