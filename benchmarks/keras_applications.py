@@ -134,7 +134,7 @@ def calibrate(model: Any, images: np.ndarray, rng: np.random.Generator) -> None:
 
     def measuring(layer: Any, call: Callable) -> Callable:
         def measured(x: Any, **options: Any) -> Any:
-            square, shape = np.square(x).mean(), layer.moving_mean.shape
+            square, shape = np.square(np.asarray(x)).mean(), layer.moving_mean.shape
             layer.moving_mean.assign(0.1 * np.sqrt(square) * rng.standard_normal(shape))
             layer.moving_variance.assign(square * rng.uniform(0.5, 1.5, shape))
             return call(x, training=False)

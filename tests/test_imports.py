@@ -11,7 +11,7 @@ MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 
 # What only one place may know: (what is imported, who may).
 SOLE_USERS = {
-    "h5py": {"weights_convert/hdf5.py"},
+    "h5py": {"weights_convert/hdf5.py", "weights_convert/write_keras.py"},
     "onnx": {"weights_convert/onnx.py"},
     "safetensors": {"weights_convert/safetensors.py"},
     "pooch": {"jaxviz/fetch.py"},

@@ -21,6 +21,6 @@ from .load import load as load
 from .net import KerasNet as KerasNet
 from .onnx import demo_file as demo_file
 from .read import read as read
-from .safetensors import save as save
+from .save import save as save
 from .saved import Saved as Saved
 from .saved import Weight as Weight

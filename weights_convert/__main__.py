@@ -13,7 +13,7 @@ from .listing import entries
 from .load import load
 from .net import KerasNet
 from .read import read
-from .safetensors import save
+from .save import save
 from .saved import sha256
 
 Row = tuple[str, str, str, int]
@@ -42,7 +42,7 @@ def _architecture(context: click.Context, option: click.Parameter, name: str | N
     callback=_architecture,
     help="The graph of a file of weights only: a known name, or a .json file of what model.to_json() gave.",
 )
-@click.option("--to", type=click.Path(path_type=Path), help="Write the network to this .safetensors file.")
+@click.option("--to", type=click.Path(path_type=Path), help="Write the network to this .safetensors, .keras or .h5.")
 @click.option("--isolated", is_flag=True, help="Read the file in a process of its own, with limits on memory and time.")
 def main(file: Path, architecture: str | None, to: Path | None, isolated: bool) -> None:
     """Exit status 0 if the file loads, 2 if not: then one line on stderr says why, and stdout holds the details."""

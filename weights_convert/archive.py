@@ -13,7 +13,8 @@ from typing import Any
 from .containers import named, read_containers
 from .description import MAX_TEXT, decode
 from .errors import KerasFileError, NotReadable, UnsafeFile
-from .hdf5 import MAX_RATIO, MAX_UNSTORED, Source, opened
+from .hdf5 import MAX_RATIO, MAX_UNSTORED, Source, check_text, opened
+from .notes import KEY, read_notes
 from .saved import Saved
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -40,14 +41,17 @@ def read_archive(path: Path, max_bytes: int) -> Saved:
     with _opened(path) as archive:
         members = _members(archive, path)
         model = decode(archive.read(_checked(members[CONFIG], MAX_TEXT, path)), f"{path}: {CONFIG}")
-        version = ""
+        metadata = {}
         if METADATA in members:
-            metadata = archive.read(_checked(members[METADATA], MAX_TEXT, path))
-            version = str(decode(metadata, f"{path}: {METADATA}").get("keras_version"))
+            metadata = decode(archive.read(_checked(members[METADATA], MAX_TEXT, path)), f"{path}: {METADATA}")
+        inputs, names = read_notes(metadata.get(KEY), f"{path}: {KEY!r} in {METADATA}")
         source = Source(path, _weights(archive, _checked(members[WEIGHTS], max_bytes, path), path))
+    check_text(source)
     with opened(source) as file:
         weights = read_containers(file, source)
-    return Saved(path, named(weights, model), model, 2 if version.startswith("2.") else 3, numbered=True)
+    layers = {names.get(layer, layer): group for layer, group in named(weights, model).items()}
+    keras = 2 if str(metadata.get("keras_version")).startswith("2.") else 3
+    return Saved(path, layers, model, keras, inputs, numbered=True, names=names)
 
 
 @contextmanager
@@ -123,7 +127,7 @@ class _Stretch(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         self.file.seek(self.begin + self.place)
-        count = self.file.readinto(buffer[: max(0, self.size - self.place)])
+        count = self.file.readinto(memoryview(buffer)[: max(0, self.size - self.place)])
         self.place += count
         return count
 

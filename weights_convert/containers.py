@@ -56,7 +56,7 @@ def read_containers(root: Group, source: Source) -> Weights:
                 group, (kind, _) = groups[name], _class_and_number(name)
                 if not isinstance(group, Group):
                     continue
-                place = f"{path}/{LAYERS}/{_nth(kind, counts) if key == LAYERS_COUNTED_TWICE else name}"
+                place = f"{path}/{LAYERS}/{nth(kind, counts) if key == LAYERS_COUNTED_TWICE else name}"
                 layer = inside(group, depth + 1)
                 found[place] = dict(variables(layer, "", depth + 1))
                 model(layer, place, depth + 2)
@@ -96,7 +96,7 @@ def _names(model: Mapping[str, Any], path: str, outer: str) -> Iterator[tuple[st
             continue
         settings = layer.get("config")
         name = layer.get("name") or (settings.get("name") if isinstance(settings, Mapping) else None)
-        place = f"{path}/{LAYERS}/{_nth(snake_case(layer['class_name']), counts)}"
+        place = f"{path}/{LAYERS}/{nth(snake_case(layer['class_name']), counts)}"
         if isinstance(name, str):
             yield place, outer + name
             yield from _names(layer, place, f"{outer}{name}/")
@@ -107,7 +107,7 @@ def snake_case(kind: str) -> str:
     return re.sub(r"(?<=.)(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", re.sub(r"\W", "", kind)).lower()
 
 
-def _nth(kind: str, counts: Counter[str]) -> str:
+def nth(kind: str, counts: Counter[str]) -> str:
     """The name of the next group of a class: conv2d, conv2d_1, conv2d_2."""
     counts[kind] += 1
     return kind if counts[kind] == 1 else f"{kind}_{counts[kind] - 1}"

@@ -15,8 +15,11 @@ from typing import Any
 from .containers import in_containers, read_containers
 from .description import decode
 from .errors import NotReadable, UnsafeFile
-from .hdf5 import MAX_OBJECTS, Dataset, Group, Source, member, opened, text, texts, weight
+from .hdf5 import MAX_OBJECTS, Dataset, Group, Source, check_text, member, opened, text, texts, weight
+from .notes import KEY, read_notes
 from .saved import Saved, Weight
+
+UNUSED = "unused_layer_names"  # written by us: layers that no output depends on, which Keras does not look for
 
 # The end of a weight's name says what it is: Keras 1 wrote "conv_W_1:0", Keras 2 "conv/kernel:0", 3 "conv/kernel".
 # A "running_std" of Keras 1 holds the variance, in spite of its name.
@@ -41,10 +44,11 @@ def read_h5(path: Path) -> Saved:
         UnsafeFile: it leads out of the file, or claims more than it stores.
     """
     source = Source(path, lambda: path)
+    check_text(source)
     with opened(source) as file:
         full_model = "layer_names" not in file.attrs and "model_weights" in file
         group = member(file, "model_weights", source) if full_model else file
-        layers = _names(group, "layer_names", source)
+        layers = _names(group, "layer_names", source) + _names(group, UNUSED, source)
         if not layers and not full_model and in_containers(file):
             return Saved(path, read_containers(file, source), numbered=True)
         if not layers:
@@ -63,11 +67,14 @@ def read_h5(path: Path) -> Saved:
             weights[layer] = _weights(group, layer, source)
             if sum(map(len, weights.values())) > MAX_OBJECTS:
                 raise UnsafeFile(f"{path}: lists more than {MAX_OBJECTS:,} weights")
+        inputs, names = read_notes(text(file, KEY, source), f"{source}: the attribute {KEY!r}")
         return Saved(
             path=path,
-            weights=weights,
+            weights={names.get(layer, layer): group for layer, group in weights.items()},
             config=_config(file, source),
             keras=int(major.group()) if major else 1,
+            inputs=inputs,
+            names=names,
         )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from h5py import Dataset, Group
 
 from .errors import KerasFileError, NotReadable, UnsafeFile
+from .heaps import check_heaps
 from .saved import Weight
 
 # What the library itself undoes. Any other filter is a plugin, and a plugin is code that libhdf5 looks for on disk.
@@ -58,6 +59,20 @@ def opened(source: Source) -> Iterator[Group]:
         raise
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # by where the damage is
         raise NotReadable(f"{source} is no HDF5 file, or a damaged one (cut short by a download?): {error}") from error
+
+
+def check_text(source: Source) -> None:
+    """Look at what libhdf5 would hang or swell over.
+
+    Raises:
+        NotReadable, UnsafeFile: as `heaps.check_heaps`.
+    """
+    opened = source.open()
+    with opened.open("rb") if isinstance(opened, Path) else opened as file:
+        try:
+            check_heaps(file, MAX_TEXT)
+        except KerasFileError as error:
+            raise type(error)(f"{source}: {error}") from None
 
 
 def member(group: Group, name: str, source: Source) -> Group | Dataset:

@@ -30,6 +30,7 @@ from .isolated import read_isolated
 from .layers import KINDS
 from .nested import unnest
 from .net import KerasNet
+from .notes import restored
 from .read import MAX_BYTES, existing, read
 from .saved import Saved, Weight
 
@@ -106,7 +107,7 @@ def _identify(saved: Saved, architecture: str | None, custom: Custom) -> tuple[G
         known = ARCHITECTURES[architecture]
         return _under_the_files_names(known.graph, saved), known.inputs
 
-    graph = parse(saved.config, saved.keras, custom)
+    graph = restored(parse(saved.config, saved.keras, custom), saved.names)
     if heavy := [layer for layer, weights in saved.weights.items() if layer in custom and weights]:
         raise UnsupportedLayer([f"{name}: has weights in the file, which a function cannot take" for name in heavy])
     if architecture is not None:
@@ -154,7 +155,7 @@ def _matched(saved: Saved, layer: str, needed: Collection[str]) -> Mapping[str, 
 
 def _pairs(net: KerasNet, saved: Saved) -> list[tuple[str, str]]:
     """Which layer of the network takes its weights from which layer of the file; "" where a side has no partner."""
-    mine, theirs = list(net.weights()), [layer for layer, weights in saved.weights.items() if weights]
+    mine, theirs = ([layer for layer, found in each.items() if found] for each in (net.weights(), saved.weights))
     if saved.config is None and not saved.numbered:
         return list(zip_longest(mine, theirs, fillvalue=""))
     return [(layer, layer) for layer in mine] + [("", layer) for layer in theirs if layer not in mine]

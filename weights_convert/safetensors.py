@@ -5,10 +5,8 @@ Functional config, so that one parser judges both kinds of file.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -19,35 +17,26 @@ from safetensors.numpy import save_file
 from .describe import describe
 from .description import decode
 from .errors import KerasFileError, NotReadable
-from .inputs import Inputs
-from .layers.options import flag, number
 from .net import KerasNet
+from .notes import checked_names, read_inputs
 from .saved import Saved, Weight
 
 NUMBERS = ("F16", "F32", "F64")
 
 
-def save(net: KerasNet, path: str | PathLike[str]) -> None:
-    """Write `net` to `path`; `weights_convert.load` reads it back.
+def write_safetensors(net: KerasNet, path: Path) -> None:
+    """Write a network.
 
     Raises:
         OSError: `path` cannot be written.
-        ValueError: some of its inputs are fixed, which a Keras network cannot have.
     """
-    if net.fixed:
-        raise ValueError(f"the inputs {', '.join(net.fixed)} are fixed; save the network as it was before `fix`")
-    write(in_memory(net, Path(path)), Path(path))
-
-
-def in_memory(net: KerasNet, path: Path) -> Saved:
-    """What a file of `net` at `path` will hold."""
     weights = {
         layer: {
             name: Weight(variable.shape, partial(np.asarray, variable.get_value())) for name, variable in group.items()
         }
         for layer, group in net.weights().items()
     }
-    return Saved(path, weights, describe(net.graph), inputs=net.inputs)
+    write(Saved(path, weights, describe(net.graph), inputs=net.inputs), path)
 
 
 def write(saved: Saved, path: Path) -> None:
@@ -62,10 +51,11 @@ def write(saved: Saved, path: Path) -> None:
     metadata = {
         "saved": {
             "layers": {
-                layer: {key: weight.name for key, weight in group.items()} for layer, group in saved.weights.items()
+                layer: {name: weight.name for name, weight in group.items()} for layer, group in saved.weights.items()
             },
             "keras": saved.keras,
             "numbered": saved.numbered,
+            "names": dict(saved.names),
         },
         "model_config": saved.config,
         "inputs": None if saved.inputs is None else asdict(saved.inputs),
@@ -90,18 +80,18 @@ def read_safetensors(path: Path) -> Saved:
         described = {key: decode(text, f"{path}: {key}") for key, text in metadata.items()}
         saved = described["saved"]
         weights = {
-            layer: {key: replace(found.pop(f"{layer}/{key}"), name=str(name)) for key, name in names.items()}
-            for layer, names in saved["layers"].items()
+            layer: {name: replace(found.pop(f"{layer}/{name}"), name=str(full)) for name, full in group.items()}
+            for layer, group in saved["layers"].items()
         }
         if found:
             raise NotReadable(f"{path}: holds {', '.join(found)[:200]}, which its description does not list")
-        inputs = _inputs(described["inputs"]) if "inputs" in described else None
-        keras, numbered = int(saved["keras"]), bool(saved["numbered"])
+        inputs = read_inputs(described["inputs"], f"{path}: inputs") if "inputs" in described else None
+        keras, numbered, names = int(saved["keras"]), bool(saved["numbered"]), checked_names(saved["names"], str(path))
     except KerasFileError:
         raise
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise NotReadable(f"{path} was not written by weights_convert.save, or is damaged: {error}") from error
-    return Saved(path, weights, described.get("model_config"), keras, inputs, numbered)
+    return Saved(path, weights, described.get("model_config"), keras, inputs, numbered, names)
 
 
 def _weight(path: Path, key: str, tensor: Any) -> Weight:
@@ -113,11 +103,3 @@ def _weight(path: Path, key: str, tensor: Any) -> Weight:
 def _read(path: Path, key: str) -> np.ndarray:
     with safe_open(path, "numpy") as file:
         return file.get_tensor(key).astype(np.float32, copy=False)
-
-
-def _inputs(saved: Mapping[str, Any]) -> Inputs:
-    """How the network was fed; the numbers as they were, and numbers they must be."""
-    mean, std = (tuple(map(number, saved[key])) for key in ("mean", "std"))
-    if not isinstance(saved["name"], str) or not mean or not std or 0 in std:
-        raise ValueError(f"{dict(saved)} does not say how the network is fed")
-    return Inputs(saved["name"], number(saved["scale"]), mean, std, flag(saved["reverse"]))

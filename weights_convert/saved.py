@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class Saved:
     does. `config` is the Keras description of the graph, None in a file of weights only; `keras` is the major version
     of its writer. `inputs` is how the network was fed, where the file says so.
 
+    `names` is {name of a layer in `config`: its name here} where Keras did not take the name.
+
     `numbered`: Keras 3's own layout has numbers for names, "0", "1", …, and without a `config` paths for layers.
     """
 
@@ -41,6 +43,7 @@ class Saved:
     keras: int = 3
     inputs: Inputs | None = None
     numbered: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-KINDS = {"Convolution2D": "Conv2D"}
+# The second is of the application InceptionResNetV2, as Keras 2 registers it.
+KINDS = {"Convolution2D": "Conv2D", "Custom>CustomScaleLayer": "CustomScaleLayer"}
 
 KEYS = {
     "nb_filter": "filters",

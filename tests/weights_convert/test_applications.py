@@ -9,14 +9,16 @@ from keras_applications import FORMATS, NAMES
 # The cheap families, and each kind of file.
 SAMPLE = {
     "VGG16": ["weights"],
-    "ResNet50": ["h5"],
     "ResNet50V2": ["weights.h5"],
     "MobileNet": ["h5", "keras", "keras 2 h5", "weights.h5", "weights"],
-    "MobileNetV3Small": ["h5", "keras 2 h5", "weights"],
-    "EfficientNetB0": ["weights"],
-    "ConvNeXtTiny": ["h5", "weights.h5", "weights"],
+    "MobileNetV3Small": ["keras 2 h5"],
+    "EfficientNetV2B0": ["weights"],
+    "ConvNeXtTiny": ["weights.h5", "weights"],
 }
 TOLERANCE, DEEPEST = 1e-5, 2e-5
+
+# Keras on the small images; what it builds for published weights is the same for all sizes.
+pytestmark = pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square:UserWarning")
 
 
 def check(name, formats):

@@ -9,6 +9,7 @@ import tf_keras
 from flax import nnx
 from keras import layers as L  # noqa: N812
 from keras_oracle import described
+from tf_keras.src.applications import inception_resnet_v2
 
 from weights_convert import ARCHITECTURES, KerasNet, NotReadable, UnsupportedLayer
 from weights_convert.config import parse
@@ -377,3 +378,10 @@ def test_everything_that_is_wrong_is_said_at_once():
 def test_json_that_describes_no_model(config):
     with pytest.raises(NotReadable, match="`model_config` does not describe a Keras model"):
         parse(config)
+
+
+def test_the_layer_of_an_application_as_keras_2_registers_it():
+    image = tf_keras.Input((8, 8, 3))
+    scaled = inception_resnet_v2.CustomScaleLayer(0.17)([image, image])
+    [found] = parse(json.loads(tf_keras.Model(image, scaled).to_json()), keras=2).nodes
+    assert (found.kind, found.config, found.inputs) == ("CustomScaleLayer", (("scale", 0.17),), ("image", "image"))

@@ -1,0 +1,207 @@
+"""Claim: whatever happens to a file, loading it gives a network or one of our own errors: no crash, no hang, no bomb.
+
+Files that real Keras wrote are spoiled in the ways of mutations.py: at any place of their bytes, and where the format
+has its meaning, which is links, attributes, members and descriptions. Each is loaded by a worker process, which is
+watched from outside, so that a crash of libhdf5 is seen and counted.
+
+    python benchmarks/fuzz_files.py keras --first 0 --count 1000
+
+adds the files 0 to 999 of that format to results/fuzz_files.json. A file is made again from its format and number.
+"""
+
+import argparse
+import json
+import os
+import queue
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import h5py
+from common import RESULTS, write
+from mutations import make
+
+FORMATS = {  # what Keras writes, by the name it is loaded under
+    "h5": "m.h5",
+    "h5 weights": "w.h5",
+    "weights.h5": "m.weights.h5",
+    "keras": "m.keras",
+    "safetensors": "m.safetensors",
+}
+SECONDS = 10  # for one file
+MEMORY = 1 << 30  # bytes that one file may take
+BATCH = 1000  # files for one worker
+GOOD = ("loaded", "KerasFileError", "NotReadable", "UnsafeFile", "UnsupportedLayer", "WeightMismatch")
+
+
+def seeds(folder: Path) -> None:
+    """What Keras writes of a small network, in all formats."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    import keras
+    from keras.src.legacy.saving import legacy_h5_format
+
+    import weights_convert
+
+    layers = keras.layers
+    image = keras.Input((6, 6, 3))
+    x = layers.Conv2D(2, 3, activation="relu")(image)
+    x = layers.Add()([layers.BatchNormalization()(x), x])
+    model = keras.Model(image, layers.Dense(3, activation="softmax")(layers.Flatten()(x)))
+    model.save(folder / FORMATS["h5"])
+    model.save(folder / FORMATS["keras"])
+    model.save_weights(folder / FORMATS["weights.h5"])
+    with h5py.File(folder / FORMATS["h5 weights"], "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, model)
+    (folder / "m.json").write_text(model.to_json())
+    weights_convert.save(weights_convert.load(folder / FORMATS["h5"]), folder / FORMATS["safetensors"])
+
+
+def load(path: Path) -> str:
+    """What became of a file: "loaded", or the name of the error. A loaded network must be whole."""
+    import jax
+    import jax.numpy as jnp
+
+    import weights_convert
+
+    try:
+        net = weights_convert.load(
+            path, str(path.with_name("m.json")) if path.name in ("w.h5", "m.weights.h5") else None
+        )
+    except (weights_convert.KerasFileError, FileNotFoundError) as error:
+        str(error).encode()  # as a terminal does
+        return type(error).__name__
+    for weights in net.weights().values():
+        for variable in weights.values():
+            assert isinstance(variable[...], jax.Array)
+            assert bool(jnp.isfinite(variable[...]).all())
+    return "loaded"
+
+
+def work(kind: str, first: int, count: int, folder: Path) -> None:
+    """Load the files, and print for each what became of it, in how many seconds, and the peak of memory."""
+    original = (folder / FORMATS[kind]).read_bytes()
+    place = Path(tempfile.mkdtemp(dir=folder))
+    shutil.copy(folder / "m.json", place)
+    path = place / FORMATS[kind]
+    path.write_bytes(original)
+    print(load(path), 0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)
+    for number in range(first, first + count):
+        path.write_bytes(make(kind, number, original))
+        begin = time.perf_counter()
+        try:
+            outcome = load(path)
+        except Exception as error:  # what the claim says does not happen; anything at all is to be seen
+            outcome = f"foreign {type(error).__name__}: {error}".replace("\n", " ")[:300]
+        seconds = time.perf_counter() - begin
+        print(f"{seconds:.3f}", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, outcome, flush=True)
+
+
+def watch(kind: str, first: int, count: int, folder: Path) -> Iterator[tuple[int, str, float, int]]:
+    """(number, outcome, seconds, bytes of memory) of each file; a worker that crashes or hangs is replaced."""
+    number, last = first, first + count
+    while number < last:
+        command = [sys.executable, __file__, kind, "--first", str(number), "--count", str(last - number)]
+        with subprocess.Popen([*command, "--work", str(folder)], stdout=subprocess.PIPE, text=True) as worker:
+            lines: queue.Queue[str] = queue.Queue()
+            threading.Thread(target=_pass_on, args=(worker.stdout, lines), daemon=True).start()
+            peak = int(lines.get(timeout=300).split()[-1])  # of a file as Keras wrote it, after all imports
+            while number < last:
+                try:
+                    line = lines.get(timeout=SECONDS)
+                except queue.Empty:
+                    worker.kill()
+                    yield number, f"no answer within {SECONDS} s", SECONDS, 0
+                    number += 1
+                    break
+                if not line:
+                    how = signal.Signals(-worker.wait()).name if worker.wait() < 0 else f"exit status {worker.wait()}"
+                    yield number, f"crash: {how}", 0.0, 0
+                    number += 1
+                    break
+                seconds, memory, outcome = line.rstrip("\n").split(" ", 2)
+                yield number, outcome, float(seconds), (int(memory) - peak) * 1024
+                peak = max(peak, int(memory))
+                number += 1
+
+
+def _pass_on(stream: IO[str], lines: queue.Queue[str]) -> None:
+    for line in stream:
+        lines.put(line)
+    lines.put("")
+
+
+def fuzz(kind: str, first: int, count: int) -> dict[str, Any]:
+    """What became of these files: how often each outcome, the numbers of those that should not be, and the extremes."""
+    outcomes: Counter[str] = Counter()
+    bad: dict[str, str] = {}
+    slowest, largest = 0.0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, __file__, kind, "--seeds", folder], check=True, stdout=subprocess.DEVNULL)
+        for begin in range(first, first + count, BATCH):
+            for number, outcome, seconds, memory in watch(kind, begin, min(BATCH, first + count - begin), Path(folder)):
+                good = outcome in GOOD and seconds <= SECONDS and memory <= MEMORY
+                outcomes[outcome if outcome in GOOD else outcome.split(":")[0]] += 1
+                slowest, largest = max(slowest, seconds), max(largest, memory)
+                if not good:
+                    bad[str(number)] = f"{outcome} ({seconds:.1f} s, {memory >> 20} MiB)"
+    return {
+        "files": count,
+        "first": first,
+        "outcomes": dict(sorted(outcomes.items())),
+        "bad": bad,
+        "slowest, seconds": slowest,
+        "most memory for one file, MiB": largest >> 20,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kind", choices=list(FORMATS))
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--seeds", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--only", action="store_true", help="print what became of the files, and add it to no result")
+    given = parser.parse_args()
+    if given.seeds:
+        seeds(given.seeds)
+    elif given.work:
+        work(given.kind, given.first, given.count, given.work)
+    else:
+        result = fuzz(given.kind, given.first, given.count)
+        print(json.dumps(result, indent=2))
+        if not given.only:
+            add(given.kind, result)
+        sys.exit(1 if result["bad"] else 0)
+
+
+def add(kind: str, result: dict[str, Any]) -> None:
+    """Put a run into the results, in place of one that began with the same file."""
+    path = RESULTS / "fuzz_files.json"
+    results = json.loads(path.read_text())["results"] if path.exists() else {}
+    runs = [run for run in results.get(kind, {}).get("runs", []) if run["first"] != result["first"]] + [result]
+    runs.sort(key=lambda run: run["first"])
+    outcomes = sum((Counter(run["outcomes"]) for run in runs), Counter())
+    results[kind] = {
+        "files": sum(run["files"] for run in runs),
+        "outcomes": dict(outcomes.most_common()),
+        "bad": {number: outcome for run in runs for number, outcome in run["bad"].items()},
+        "slowest, seconds": max(run["slowest, seconds"] for run in runs),
+        "most memory for one file, MiB": max(run["most memory for one file, MiB"] for run in runs),
+        "runs": runs,
+    }
+    write("fuzz_files", {kind: results[kind] for kind in FORMATS if kind in results}, ("h5py", "safetensors", "keras"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""A KerasNet → a file of the format that its suffix names."""
+
+from os import PathLike
+from pathlib import Path
+
+from .net import KerasNet
+from .safetensors import write_safetensors
+from .write_keras import write_archive, write_h5
+
+WRITERS = {".safetensors": write_safetensors, ".h5": write_h5, ".hdf5": write_h5, ".keras": write_archive}
+
+
+def save(net: KerasNet, path: str | PathLike[str]) -> None:
+    """Write `net` to `path`: `.safetensors`, or for Keras `.keras` or `.h5`. `weights_convert.load` reads all of them.
+
+    Raises:
+        UnsupportedLayer: for Keras, a layer that it does not have.
+        ValueError: another suffix, or a network some of whose inputs are fixed.
+        OSError: `path` cannot be written.
+    """
+    path = Path(path)
+    if path.suffix not in WRITERS or path.name.endswith(".weights.h5"):
+        raise ValueError(f"{path} names no format that can be written; those are {', '.join(WRITERS)}")
+    if net.fixed:
+        raise ValueError(f"the inputs {', '.join(net.fixed)} are fixed; save the network as it was before `fix`")
+    WRITERS[path.suffix](net, path)
