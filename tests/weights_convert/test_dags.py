@@ -17,19 +17,23 @@ from weights_convert.config import parse
 from weights_convert.describe import describe
 
 
-@pytest.mark.parametrize("package", [keras, tf_keras], ids=["keras 3", "keras 2"])
+@pytest.mark.parametrize(
+    ("package", "file"),
+    [(keras, "m.h5"), (keras, "m.keras"), (tf_keras, "m.h5")],
+    ids=["keras 3 .h5", "keras 3 .keras", "keras 2 .h5"],
+)
 @settings(
     max_examples=25,
     deadline=None,
-    phases=[Phase.generate],
+    phases=[Phase.generate],  # shrinking builds thousands of models, and TensorFlow forgets none of them
     suppress_health_check=[HealthCheck.data_too_large, HealthCheck.too_slow],
 )
 @given(data=st.data(), seed=st.integers(0, 99))
-def test_any_graph(package, data, seed, tmp_path_factory):
+def test_any_graph(package, file, data, seed, tmp_path_factory):
     draft = Draft(data, package, itertools.count(), depth=2)
     inputs = [package.Input((SIZE, SIZE, c), name=f"input_{c}") for c in range(1, data.draw(st.integers(1, 3)) + 1)]
     model = randomize(draft.model(inputs, "net", outputs=data.draw(st.integers(1, 3))), seed)
-    path = tmp_path_factory.mktemp("dag") / "m.h5"
+    path = tmp_path_factory.mktemp("dag") / file
     model.save(path)
     net = weights_convert.load(path)
 

@@ -152,3 +152,13 @@ def test_a_file_of_weights_only(tmp_path, monkeypatch):
     bare = weights_convert.load(save_weights(model, tmp_path / "w.h5"), architecture="nested")
     images = np.random.default_rng(0).standard_normal((2, *SHAPE)).astype(np.float32)
     assert error(bare(images), model(images)) <= TOLERANCE
+
+
+def test_names_survive_the_process_that_reads(tmp_path):
+    inner = block(keras, "inner", prefix="i")
+    inner.get_layer("ia").trainable = False
+    model = around(keras, block(keras, "outer", inside=[inner]))
+    model.save(tmp_path / "m.h5")
+    images = np.random.default_rng(0).standard_normal((2, *SHAPE)).astype(np.float32)
+    isolated = weights_convert.load(tmp_path / "m.h5", isolated=True)
+    np.testing.assert_array_equal(isolated(images), assert_loads(model, tmp_path / "m.h5")(images))
