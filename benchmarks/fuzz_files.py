@@ -140,20 +140,18 @@ def _pass_on(stream: IO[str], lines: queue.Queue[str]) -> None:
     lines.put("")
 
 
-def fuzz(kind: str, first: int, count: int) -> dict[str, Any]:
+def fuzz(kind: str, first: int, count: int, folder: Path) -> dict[str, Any]:
     """What became of these files: how often each outcome, the numbers of those that should not be, and the extremes."""
     outcomes: Counter[str] = Counter()
     bad: dict[str, str] = {}
     slowest, largest = 0.0, 0
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, __file__, kind, "--seeds", folder], check=True, stdout=subprocess.DEVNULL)
-        for begin in range(first, first + count, BATCH):
-            for number, outcome, seconds, memory in watch(kind, begin, min(BATCH, first + count - begin), Path(folder)):
-                good = outcome in GOOD and seconds <= SECONDS and memory <= MEMORY
-                outcomes[outcome if outcome in GOOD else outcome.split(":")[0]] += 1
-                slowest, largest = max(slowest, seconds), max(largest, memory)
-                if not good:
-                    bad[str(number)] = f"{outcome} ({seconds:.1f} s, {memory >> 20} MiB)"
+    for begin in range(first, first + count, BATCH):
+        for number, outcome, seconds, memory in watch(kind, begin, min(BATCH, first + count - begin), folder):
+            good = outcome in GOOD and seconds <= SECONDS and memory <= MEMORY
+            outcomes[outcome if outcome in GOOD else outcome.split(":")[0]] += 1
+            slowest, largest = max(slowest, seconds), max(largest, memory)
+            if not good:
+                bad[str(number)] = f"{outcome} ({seconds:.1f} s, {memory >> 20} MiB)"
     return {
         "files": count,
         "first": first,
@@ -166,23 +164,28 @@ def fuzz(kind: str, first: int, count: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kind", choices=list(FORMATS))
+    parser.add_argument("kinds", nargs="+", choices=list(FORMATS))
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--only", action="store_true", help="print what became of the files, and add it to no result")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--seeds", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--only", action="store_true", help="print what became of the files, and add it to no result")
     given = parser.parse_args()
     if given.seeds:
         seeds(given.seeds)
-    elif given.work:
-        work(given.kind, given.first, given.count, given.work)
-    else:
-        result = fuzz(given.kind, given.first, given.count)
-        print(json.dumps(result, indent=2))
+        return
+    if given.work:
+        work(given.kinds[0], given.first, given.count, given.work)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, __file__, *given.kinds, "--seeds", folder]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        results = {kind: fuzz(kind, given.first, given.count, Path(folder)) for kind in given.kinds}
+    print(json.dumps(results, indent=2))
+    for kind, result in results.items():
         if not given.only:
-            add(given.kind, result)
-        sys.exit(1 if result["bad"] else 0)
+            add(kind, result)
+    sys.exit(1 if any(result["bad"] for result in results.values()) else 0)
 
 
 def add(kind: str, result: dict[str, Any]) -> None:

@@ -135,7 +135,7 @@ def spoil_hdf5(content: bytes, rng: Random) -> bytes:
             change = rng.choice([change_attribute, change_attribute, change_dataset, change_dataset, change_link])
             try:
                 change(objects, rng)
-            except (ValueError, KeyError, TypeError, OSError, RuntimeError, MemoryError):
+            except (ValueError, KeyError, TypeError, IndexError, OSError, RuntimeError, MemoryError):
                 continue  # HDF5 does not let it be made, or an earlier change took its place away
     return buffer.getvalue()
 

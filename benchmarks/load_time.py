@@ -1,0 +1,103 @@
+"""Claim: VGG16 with its head, 138 M weights, loads faster than in Keras, in little more memory than the file has bytes.
+
+    python benchmarks/load_time.py
+
+Real Keras writes the network once, with random weights, as `.h5` and as `.keras`. Then each loader reads each file in
+turn, every time in a process of its own, with its libraries imported and its backend started before the clock. Memory
+is the peak of what the process holds during the call over what it held before.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROUNDS = 3
+FILES = ("vgg16.h5", "vgg16.keras")
+STATUS = Path("/proc/self/status")
+
+
+def build(folder: Path) -> None:
+    """The files as Keras writes them."""
+    import keras
+
+    model = keras.applications.VGG16(weights=None)
+    for name in FILES:
+        model.save(folder / name)
+
+
+def held(key: str) -> int:
+    """Bytes of this process, from the kernel: VmRSS now, VmHWM at the peak."""
+    (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith(f"{key}:")]
+    return int(line.split()[1]) * 1024
+
+
+def load(loader: str, path: Path) -> dict[str, float]:
+    """Seconds, and bytes of memory, of one call."""
+    if loader == "keras":
+        import keras
+
+        keras.ops.convert_to_numpy(keras.ops.ones(3) + 1)
+        run: Any = lambda: keras.models.load_model(path, compile=False)  # noqa: E731
+    else:
+        import jax
+        import jax.numpy as jnp
+
+        import weights_convert
+
+        jax.block_until_ready(jnp.ones(3) + 1)
+        run = lambda: jax.block_until_ready(  # noqa: E731
+            [w[...] for group in weights_convert.load(path).weights().values() for w in group.values()]
+        )
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before, begin = held("VmRSS"), time.perf_counter()
+    kept = run()
+    seconds = time.perf_counter() - begin
+    assert kept
+    return {"seconds": seconds, "memory": held("VmHWM") - before}
+
+
+def main() -> None:
+    from common import write
+
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, __file__, "build", folder], check=True, capture_output=True)
+        for name in FILES:
+            path = Path(folder) / name
+            runs: dict[str, list[dict[str, float]]] = {"jaxviz": [], "keras": []}
+            for _ in range(ROUNDS):
+                for loader, measured in runs.items():
+                    command = [sys.executable, __file__, loader, str(path)]
+                    done = subprocess.run(command, check=True, capture_output=True, text=True)
+                    measured.append(json.loads(done.stdout.splitlines()[-1]))
+            size = path.stat().st_size
+            results[name] = {
+                loader: {
+                    "seconds": round(statistics.median(run["seconds"] for run in measured), 2),
+                    "memory / file": round(max(run["memory"] for run in measured) / size, 2),
+                }
+                for loader, measured in runs.items()
+            } | {"bytes": size, "runs": runs}
+    write("load_time", results, ("keras", "tensorflow", "h5py"))
+    print(
+        json.dumps(
+            {name: {key: result[key] for key in ("jaxviz", "keras")} for name, result in results.items()}, indent=2
+        )
+    )
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if len(sys.argv) == 1:
+        main()
+    elif sys.argv[1] == "build":
+        build(Path(sys.argv[2]))
+    else:
+        print(json.dumps(load(sys.argv[1], Path(sys.argv[2]))))
