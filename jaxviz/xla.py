@@ -251,13 +251,18 @@ def _max_pool_backward(equation: JaxprEqn, cotangent: jax.Array, operand: jax.Ar
     corners = [corner(padded, offset) for offset in offsets]
     largest = functools.reduce(jnp.maximum, corners)
     free = jnp.ones(largest.shape, bool)
-    gradient = jnp.zeros(whole, cotangent.dtype)
-    for offset, values in zip(offsets, corners, strict=True):
+    parts = []
+    for values in corners:
         first = free & (values == largest)
         free &= ~first
-        # Interior padding puts the corner back at its stride; XLA fuses the sum of the four into one pass.
-        place = [(at, size - at - 1, size - 1) for at, size in zip(offset, window, strict=True)]
-        gradient += lax.pad(jnp.where(first, cotangent, 0), jnp.zeros((), cotangent.dtype), place)
+        parts.append(jnp.where(first, cotangent, 0))
+    # Back between each other, one axis after the other: XLA writes a concatenation in one pass, faster than a sum of
+    # arrays with gaps.
+    for axis in reversed(range(len(window))):
+        size = window[axis]
+        stacks = (jnp.stack(parts[first : first + size], axis + 1) for first in range(0, len(parts), size))
+        parts = [stack.reshape(*stack.shape[:axis], -1, *stack.shape[axis + 2 :]) for stack in stacks]
+    (gradient,) = parts
     return [lax.pad(gradient, jnp.zeros((), cotangent.dtype), [(-low, -high, 0) for low, high, _ in fit])]
 
 
