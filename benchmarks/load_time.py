@@ -1,6 +1,6 @@
 """Claim: VGG16 with its head, 138 M weights, loads faster than in Keras, in little more memory than the file has bytes.
 
-    python benchmarks/load_time.py
+    python benchmarks/load_time.py [--rounds 3]
 
 Real Keras writes the network once, with random weights, as `.h5` and as `.keras`. Then each loader reads each file in
 turn, every time in a process of its own, with its libraries imported and its backend started before the clock. Memory
@@ -9,7 +9,6 @@ is the peak of what the process holds during the call over what it held before.
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROUNDS = 3
 FILES = ("vgg16.h5", "vgg16.keras")
 STATUS = Path("/proc/self/status")
 
@@ -39,7 +37,7 @@ def held(key: str) -> int:
 
 def load(loader: str, path: Path) -> dict[str, float]:
     """Seconds, and bytes of memory, of one call."""
-    if loader == "keras":
+    if loader == "Keras":
         import keras
 
         keras.ops.convert_to_numpy(keras.ops.ones(3) + 1)
@@ -63,39 +61,38 @@ def load(loader: str, path: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    from common import write
+    from common import OURS, options, row, write
 
-    results: dict[str, Any] = {}
+    args = options(__doc__)
+    rows, memory = [], {}
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, __file__, "build", folder], check=True, capture_output=True)
-        for name in FILES:
+        for name in FILES[:1] if args.quick else FILES:
             path = Path(folder) / name
-            runs: dict[str, list[dict[str, float]]] = {"jaxviz": [], "keras": []}
-            for _ in range(ROUNDS):
+            runs: dict[str, list[dict[str, float]]] = {OURS: [], "Keras": []}
+            for _ in range(1 if args.quick else args.rounds):
                 for loader, measured in runs.items():
                     command = [sys.executable, __file__, loader, str(path)]
                     done = subprocess.run(command, check=True, capture_output=True, text=True)
                     measured.append(json.loads(done.stdout.splitlines()[-1]))
-            size = path.stat().st_size
-            results[name] = {
-                loader: {
-                    "seconds": round(statistics.median(run["seconds"] for run in measured), 2),
-                    "memory / file": round(max(run["memory"] for run in measured) / size, 2),
-                }
-                for loader, measured in runs.items()
-            } | {"bytes": size, "runs": runs}
-    write("load_time", results, ("keras", "tensorflow", "h5py"))
-    print(
-        json.dumps(
-            {name: {key: result[key] for key in ("jaxviz", "keras")} for name, result in results.items()}, indent=2
-        )
-    )
+            seconds = {loader: [run["seconds"] for run in measured] for loader, measured in runs.items()}
+            rows.append(row(f"VGG16 with its head, {path.suffix}", seconds, unit="s", wanted={"Keras": 1.0}))
+            most = {loader: max(run["memory"] for run in measured) for loader, measured in runs.items()}
+            memory |= {f"{loader}, {path.suffix}": f"{m / path.stat().st_size:.2f} ×" for loader, m in most.items()}
+            print("memory, in sizes of the file:", memory)
+    if not args.quick:
+        results = {
+            "claim": "loading 138 M weights",
+            "rows": rows,
+            "peak memory above the start, of the file's size": memory,
+        }
+        print(write("load_time", results, ("keras", "tensorflow", "h5py")))
 
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    if len(sys.argv) == 1:
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         main()
     elif sys.argv[1] == "build":
         build(Path(sys.argv[2]))
