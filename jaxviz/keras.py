@@ -39,6 +39,7 @@ def load(
     inputs: str | Inputs | None = None,
     others: Mapping[str, Any] | None = None,
     custom: Mapping[str, Callable] | None = None,
+    isolated: bool = False,
 ) -> Model:
     """A Model of a Keras file or a known network.
 
@@ -53,6 +54,7 @@ def load(
         others: of a network of several inputs, all but the image that is to be explained: {name: array without a batch
             axis, in the network's own units}, or {name: "image"} for one that takes the same image.
         custom: {layer: function of arrays [n …]} for Lambda layers and others that no file can be trusted with.
+        isolated: read the file in a process of its own, with limits on memory and time, as a stranger's file should be.
 
     Raises:
         InputError: an unknown name, no network to download from, or inputs that are missing from `others`.
@@ -69,7 +71,7 @@ def load(
         near = difflib.get_close_matches(name, [*ARCHITECTURES, DEMO])
         meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise InputError(f"no file and no known network {name!r}{meant}: known are {DEMO}, {ARCHITECTURES}")
-    net = weights_convert.load(path, architecture=architecture, custom=custom)
+    net = weights_convert.load(path, architecture=architecture, custom=custom, isolated=isolated)
     called = path.name if Path(source) == path else name
     model = from_net(net, inputs=inputs, others=others, source=called, labels=labels)
     return replace(model, sha256=sha256(path))

@@ -241,3 +241,12 @@ def test_custom_functions_reach_the_file(tmp_path):
     image = np.random.default_rng(0).random((8, 8, 3), np.float32)
     found = jv.predict(jv.load(tmp_path / "m.h5", custom={"double": lambda x: 2 * x}), image)
     np.testing.assert_array_equal(found, 2 * image)
+
+
+def test_a_strangers_file_is_read_in_a_process_of_its_own(cats_and_dogs_file, monkeypatch):
+    model, isolated = jv.load(cats_and_dogs_file), jv.load(cats_and_dogs_file, isolated=True)
+    assert isolated.table == model.table
+    assert isolated.sha256 == model.sha256
+    monkeypatch.setattr("weights_convert.isolated.PROGRAM", "import sys; sys.exit(3)")
+    with pytest.raises(weights_convert.UnsafeFile, match="the process that read it crashed"):
+        jv.load(cats_and_dogs_file, isolated=True)
