@@ -29,7 +29,7 @@ def write_page() -> Path:
     parts = [INTRODUCTION]
     for path in sorted(RESULTS.glob("*.json")):
         devices = json.loads(path.read_text(encoding="utf-8"))
-        if all("rows" in found["results"] for found in devices.values()):
+        if all("claim" in found["results"] for found in devices.values()):
             parts.append(section(path.stem, devices))
     page = RESULTS / "README.md"
     page.write_text("\n".join(parts), encoding="utf-8")
@@ -40,18 +40,20 @@ def section(name: str, devices: Mapping[str, Any]) -> str:
     """One benchmark: for each device its table and its plot; where there are several, ours on all of them first."""
     lines = [f"## {name}\n"]
     if len(devices) > 1:
-        lines += [*across({device: found["results"]["rows"] for device, found in devices.items()}), ""]
+        lines += [*across({device: found["results"].get("rows", []) for device, found in devices.items()}), ""]
     for number, (device, found) in enumerate(devices.items()):
         results, environment = found["results"], found["environment"]
+        rows = results.get("rows", [])
         plot = RESULTS / f"{name}{f'_{number}' if number else ''}.png"
-        draw(results["rows"], plot)
+        if rows:
+            draw(rows, plot)
         versions = ", ".join(f"{package} {version}" for package, version in environment["versions"].items())
         lines += [
             f"{capital(results['claim'])}. {device} ({environment['processor']}), {environment['date']}.\n",
-            *table(results["rows"]),
+            *(table(rows) if rows else []),
             "",
             *(note(key, value) for key, value in results.items() if key not in ("claim", "rows")),
-            f"![{name} on {device}]({plot.name})\n",
+            *([f"![{name} on {device}]({plot.name})\n"] if rows else []),
             f"<sub>Python {environment['python']}, {versions}</sub>\n",
         ]
     return "\n".join(lines)

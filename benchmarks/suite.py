@@ -17,7 +17,7 @@ import time
 import report
 from common import HERE
 
-NAMES = ("filter_sweep", "full_gradient", "attribution", "scaling", "start_up", "load_time", "monitor")
+NAMES = ("filter_sweep", "ascent_profile", "full_gradient", "attribution", "scaling", "start_up", "load_time", "monitor")
 
 
 def main():

@@ -1,0 +1,76 @@
+"""Where the time of an ascent goes: a profile of the row that asks the most of us.
+
+    python benchmarks/ascent_profile.py
+
+Chollet's ascent at block3_conv1 and 150², as in `filter_sweep.py`, under JAX's profiler. Each of XLA's operations counts
+where its kind belongs; what they do beside each other is counted twice, so that the parts may exceed the whole.
+"""
+
+import collections
+import gzip
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from common import options, write
+
+import jaxviz as jv
+
+LAYER, SIZE, FILTERS, STEPS = "block3_conv1", 150, 8, 20
+
+# The beginning of an operation's name in XLA's own program → what it is for. The first that fits counts.
+KINDS = (
+    (("dot",), "matrix products of Winograd's points"),
+    (("convolution",), "the direct convolution, from 3 channels"),
+    (("concatenate", "bitcast_concatenate"), "Winograd's sums, pools and their ways back"),
+    (("select", "maximum", "reduce-window"), "ReLUs and pools"),
+)
+REST = "everything else"
+
+
+def profile(run) -> dict[str, float]:
+    """Seconds of each kind of operation in a call."""
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            run()
+        (trace,) = Path(folder).rglob("*.trace.json.gz")
+        events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    seconds: dict[str, float] = collections.defaultdict(float)
+    for event in events:
+        if event.get("ph") == "X" and "hlo_op" in event.get("args", {}):
+            name = event["args"]["hlo_op"]
+            if not name.startswith("while"):
+                kind = next((kind for starts, kind in KINDS if name.startswith(starts)), REST)
+                seconds[kind] += event["dur"] / 1e6
+    return seconds
+
+
+def main():
+    args = options(__doc__)
+    steps = 2 if args.quick else STEPS
+    model = jv.load("vgg16_demo", inputs="raw255")
+    start = np.random.default_rng(0).random((FILTERS, SIZE, SIZE, 3), np.float32) * 20 / 255 + 128 / 255
+    recipe = jv.recipes.chollet(size=SIZE, steps=steps, start=start)
+    objectives = jv.channels(model, LAYER, range(FILTERS))
+
+    def run():
+        jv.sweep(model, objectives, **recipe)
+
+    run()
+    begin = time.perf_counter()
+    run()
+    whole = time.perf_counter() - begin
+    scale = 1e3 / FILTERS / steps
+    parts = {kind: f"{scale * value:.1f} ms" for kind, value in sorted(profile(run).items(), key=lambda kv: -kv[1])}
+    found = {"whole": f"{scale * whole:.1f} ms", **parts}
+    print("\n".join(f"{kind:<48}{value}" for kind, value in found.items()))
+    if not args.quick:
+        results = {"claim": f"where the time of a step at {LAYER}, {SIZE}², goes", "parts of a filter and step": found}
+        print(write("ascent_profile", results))
+
+
+if __name__ == "__main__":
+    main()
