@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import h5py
-from common import RESULTS, write
+from common import read, write
 from mutations import make
 
 FORMATS = {  # what Keras writes, by the name it is loaded under
@@ -190,8 +190,7 @@ def main() -> None:
 
 def add(kind: str, result: dict[str, Any]) -> None:
     """Put a run into the results, in place of one that began with the same file."""
-    path = RESULTS / "fuzz_files.json"
-    results = json.loads(path.read_text())["results"] if path.exists() else {}
+    results = read("fuzz_files") or {}
     runs = [run for run in results.get(kind, {}).get("runs", []) if run["first"] != result["first"]] + [result]
     runs.sort(key=lambda run: run["first"])
     outcomes = sum((Counter(run["outcomes"]) for run in runs), Counter())
