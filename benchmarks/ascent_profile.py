@@ -2,8 +2,8 @@
 
     python benchmarks/ascent_profile.py
 
-Chollet's ascent at block3_conv1 and 150², as in `filter_sweep.py`, under JAX's profiler. Each of XLA's operations counts
-where its kind belongs; what they do beside each other is counted twice, so that the parts may exceed the whole.
+Chollet's ascent at block3_conv1 and 150², as in `filter_sweep.py`, under JAX's profiler. Each operation of XLA
+counts where its kind belongs. What runs side by side is counted twice, so that the parts may exceed the whole.
 """
 
 import collections

@@ -17,7 +17,16 @@ import time
 import report
 from common import HERE
 
-NAMES = ("filter_sweep", "ascent_profile", "full_gradient", "attribution", "scaling", "start_up", "load_time", "monitor")
+NAMES = (
+    "filter_sweep",
+    "ascent_profile",
+    "full_gradient",
+    "attribution",
+    "scaling",
+    "start_up",
+    "load_time",
+    "monitor",
+)
 
 
 def main():
