@@ -76,10 +76,12 @@ def _text(file: File, place: int) -> int:
     name, kind, space = struct.unpack("<2x3H", header)
     file.seek(place + _padded(name))
     type_, shape = file.read(_padded(kind)), file.read(_padded(space))
-    if len(shape) < 8 or type_[0] & 15 != VARIABLE_LENGTH:
+    if not type_ or type_[0] & 15 != VARIABLE_LENGTH or len(shape) < 8:
         return 0
-    lengths = np.frombuffer(shape[8 : 8 + 8 * shape[1]], "<u8")
-    count = math.prod(lengths.tolist())
+    lengths = shape[8 : 8 + 8 * shape[1]]
+    if len(lengths) < 8 * shape[1]:  # the file ends in the middle: libhdf5 says so itself
+        return 0
+    count = math.prod(np.frombuffer(lengths, "<u8").tolist())
     records = file.read(min(count, BLOCK) * RECORD)
     return int(np.frombuffer(records[: len(records) // RECORD * RECORD], "<u4")[::4].sum(dtype=np.uint64))
 

@@ -74,3 +74,15 @@ def test_one_text_many_times(tmp_path):
         file.attrs["layer_names0"] = np.array(["x" * (1 << 16)] * 3900, h5py.string_dtype())
     with pytest.raises(UnsafeFile, match=r"claims 255,590,400 bytes of text; at most 16,777,216 are read"):
         read(tmp_path / "m.h5")
+
+
+@pytest.mark.parametrize("kept", range(0, 41, 3))
+def test_an_attribute_that_the_file_ends_in(kept):
+    name, kind, space = b"layer_names\0\0\0\0\0", b"\x19" + bytes(7), b"\x01\x02" + bytes(6) + struct.pack("<2Q", 3, 4)
+    header = b"\x01\0" + struct.pack("<3H", len(name), len(kind), len(space))
+    check_heaps(io.BytesIO(header + (name + kind + space)[: 8 + kept]), 1)
+
+
+def test_an_attribute_without_a_type():
+    header = b"\x01\0" + struct.pack("<3H", 16, 0, 8)
+    check_heaps(io.BytesIO(header + b"layer_names\0\0\0\0\0" + bytes(64)), 1)
