@@ -185,6 +185,7 @@ def change_dataset(objects: list[Any], rng: Random) -> None:
     elif change == 2:
         parent[name] = rng.choice([array.T, array.reshape(-1), array[..., None], array[:0], np.float32(1)])
     elif change == 3:
+        array = array.astype("f4") if array.dtype.kind in "iub" else array  # whole numbers have no NaN
         array.reshape(-1)[: rng.choice([1, 5])] = rng.choice([np.nan, np.inf, -np.inf, 1e38])
         parent[name] = array
     elif change == 4:
