@@ -61,8 +61,10 @@ def write(path: str, members: dict[str, Any]) -> None:
 def build(name: str, include_top: bool) -> tuple[Graph, dict[str, str | None], str]:
     """The graph of an application, the file of weights that Keras asks for, and the fingerprint of its shapes."""
     keras.backend.clear_session()
+    # For images of any size Keras' NASNetLarge lacks layers that the published weights have.
+    shape = (331, 331, 3) if name == "NASNetLarge" else None
     with downloads() as asked:
-        model = getattr(keras.applications, name)(weights="imagenet", include_top=include_top)
+        model = getattr(keras.applications, name)(weights="imagenet", include_top=include_top, input_shape=shape)
     [file] = asked
     config = {"class_name": "Functional", "config": model.get_config()}
     graph = parse(json.loads(json.dumps(config, default=float)))
