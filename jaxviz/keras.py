@@ -44,10 +44,10 @@ def load(
     """A Model of a Keras file or a known network.
 
     Args:
-        source: a file (`.keras`, `.h5`, `.weights.h5`, or `.safetensors` from `weights_convert`), or a name. Those of
-            Keras' applications in small letters, such as "resnet50", or "resnet50_notop" without its top, are looked
-            for in Keras' cache and downloaded otherwise; "vgg16_demo" is the convolution base of VGG16 and
-            "vgg16_tumor" a classifier built on it, both from the package that the extra `demo` installs.
+        source: a file (`.keras`, `.h5`, `.weights.h5`, `.weights.json`, or `.safetensors` from `weights_convert`), or a
+            name. Those of Keras' applications in small letters, such as "resnet50", or "resnet50_notop" without its
+            top, are looked for in Keras' cache and downloaded otherwise; "vgg16_demo" is the convolution base of VGG16
+            and "vgg16_tumor" a classifier built on it, both from the package that the extra `demo` installs.
         architecture: the graph of a file that holds weights only, such as "vgg16_notop".
         inputs: what the network was fed with: "unit" (it takes [0, 1]), "raw255", "caffe", "torch" or "tf". Default:
             the architecture's own; for a full model "unit", or "raw255" if its first layer is a Rescaling.

@@ -12,6 +12,7 @@ from .errors import KerasFileError, UnsupportedLayer
 from .listing import entries
 from .load import load
 from .net import KerasNet
+from .parts import parts
 from .read import read
 from .save import save
 from .saved import sha256
@@ -49,7 +50,8 @@ def main(file: Path, architecture: str | None, to: Path | None, isolated: bool) 
     try:
         net = load(file, architecture, isolated=isolated)
         click.echo(_table(_layers(net)))
-        click.echo(f"\n{file.stat().st_size:,} bytes, sha256 {sha256(file)}")
+        size = sum(part.stat().st_size for part in parts(file))
+        click.echo(f"\n{size:,} bytes, sha256 {sha256(file)}")
         if to is not None:
             save(net, to)
     except (KerasFileError, OSError, ImportError) as error:

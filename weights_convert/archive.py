@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .containers import named, read_containers
+from .containers import named, read_containers, shared
 from .description import MAX_TEXT, decode
 from .errors import KerasFileError, NotReadable, UnsafeFile
-from .hdf5 import MAX_RATIO, MAX_UNSTORED, Source, check_text, opened
+from .hdf5 import MAX_RATIO, MAX_UNSTORED, Source, check_text
 from .notes import KEY, read_notes
 from .saved import Saved
 
@@ -47,9 +47,8 @@ def read_archive(path: Path, max_bytes: int) -> Saved:
         inputs, names = read_notes(metadata.get(KEY), f"{path}: {KEY!r} in {METADATA}")
         source = Source(path, _weights(archive, _checked(members[WEIGHTS], max_bytes, path), path))
     check_text(source)
-    with opened(source) as file:
-        weights = read_containers(file, source)
-    layers = {names.get(layer, layer): group for layer, group in named(weights, model).items()}
+    weights = named(shared(read_containers(source), model), model)
+    layers = {names.get(layer, layer): group for layer, group in weights.items()}
     keras = 2 if str(metadata.get("keras_version")).startswith("2.") else 3
     return Saved(path, layers, model, keras, inputs, numbered=True, names=names)
 

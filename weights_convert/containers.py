@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .errors import UnsafeFile
-from .hdf5 import MAX_DEPTH, MAX_OBJECTS, Dataset, Group, Source, members, weight
+from .errors import NotReadable, UnsafeFile
+from .hdf5 import MAX_DEPTH, MAX_OBJECTS, Dataset, Group, Source, members, opened, weight
 from .saved import Weight
 
 LAYERS = "layers"
@@ -29,13 +29,16 @@ def in_containers(root: Group) -> bool:
     return LAYERS in root or LAYERS_COUNTED_TWICE in root
 
 
-def read_containers(root: Group, source: Source) -> Weights:
+def read_containers(*sources: Source) -> Weights:
     """{path of a layer, such as "/layers/functional/layers/conv2d_1": {number of a weight: Weight}}.
 
+    The files are shards of one tree: a layer may have some of its weights in each.
+
     Raises:
-        NotReadable, UnsafeFile: as `hdf5.member` and `hdf5.weight`; or there is no end to the tree.
+        NotReadable, UnsafeFile: as `hdf5.opened`, `hdf5.member` and `hdf5.weight`; a weight is there twice, or there is
+            no end to the tree.
     """
-    found: dict[str, dict[str, Weight]] = {}
+    whole: dict[str, dict[str, Weight]] = {}
     visited = 0
 
     def inside(group: Group, depth: int) -> dict[str, Group | Dataset]:
@@ -67,13 +70,25 @@ def read_containers(root: Group, source: Source) -> Weights:
                 continue
             inner = inside(group, depth + 1)
             if name == "vars":
-                for number in sorted(inner, key=lambda number: (len(number), number)):
-                    yield path + number, weight(inner[number], source)
+                yield from ((path + number, weight(dataset, source)) for number, dataset in inner.items())
             else:  # a layer that this one is made of, under the name of its attribute
                 yield from variables(inner, f"{path}{name}/", depth + 1)
 
-    model(inside(root, 0), "", 1)
-    return found
+    for source in sources:
+        found: dict[str, dict[str, Weight]] = {}
+        with opened(source) as root:
+            model(inside(root, 0), "", 1)
+        for place, group in found.items():
+            if twice := whole.setdefault(place, {}).keys() & group:
+                raise NotReadable(f"{source}: {place} has a weight {min(twice)!r}, and so has another shard")
+            whole[place] |= group
+    return {place: dict(sorted(group.items(), key=_place)) for place, group in whole.items()}
+
+
+def _place(weight: tuple[str, Weight]) -> tuple[list[str], int, str]:
+    """What sorts the weights of a layer: those of its parts by the names of these, all others by number."""
+    *path, number = weight[0].split("/")
+    return [*path, "vars"], len(number), number
 
 
 def named(weights: Weights, model: Mapping[str, Any]) -> Weights:
@@ -84,6 +99,26 @@ def named(weights: Weights, model: Mapping[str, Any]) -> Weights:
     names = dict(_names(model, "", ""))
     ordered = {name: weights[path] for path, name in names.items() if path in weights}
     return ordered | {path: group for path, group in weights.items() if path not in names and group}
+
+
+def shared(weights: Weights, model: Mapping[str, Any]) -> Weights:
+    """`weights` with those of layers that are in several of the models in `model`, at all of their places.
+
+    Keras makes a group for each layer that it comes to, and passes over one that it has met in another model. So in a
+    file that was written together with `model`, a layer without a group is the one of its name and class that has one.
+    """
+    names = dict(_names(model, "", ""))
+    stored: dict[tuple[str, str], list[Mapping[str, Weight]]] = {}
+    for path, name in names.items():
+        if path in weights:
+            stored.setdefault(_object(path, name), []).append(weights[path])
+    same = {path: stored.get(_object(path, name), []) for path, name in names.items() if path not in weights}
+    return {**weights, **{path: groups[0] for path, groups in same.items() if len(groups) == 1}}
+
+
+def _object(path: str, name: str) -> tuple[str, str]:
+    """(class, name) of a layer, without the models around it."""
+    return _class_and_number(path.rpartition("/")[2])[0], name.rpartition("/")[2]
 
 
 def _names(model: Mapping[str, Any], path: str, outer: str) -> Iterator[tuple[str, str]]:

@@ -29,6 +29,7 @@ def describe(graph: Graph) -> dict[str, Any]:
     for layer, nodes in calls.items():
         config = dict(nodes[0].config)
         read = [arguments(nodes[0].kind, config, [tensor(name) for name in node.inputs]) for node in nodes]
+        config |= dict(nodes[0].training)
         layers.append(_written(layer, nodes[0].kind, config, [{"args": args, "kwargs": {}} for args in read]))
     ends = {
         "input_layers": [[name, 0, 0] for name, _ in graph.inputs],

@@ -5,7 +5,8 @@ The law: equal graphs compute the same function of equal weights.
 
 import re
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 IMAGE = "image"
 """The reserved name of a network's only input."""
@@ -17,13 +18,15 @@ Shape = tuple[int | None, ...]
 class Node:
     """One call of a layer. `kind` is Keras' class name; `config` has every option of it, Keras' defaults filled in.
 
-    A layer that is called more than once is several nodes, `conv`, `conv#2`, …, with the same weights.
+    A layer that is called more than once is several nodes, `conv`, `conv#2`, …, with the same weights. `training` has
+    what a layer such as Dropout does during training only: for Keras, and no part of the function.
     """
 
     name: str
     kind: str
     config: tuple[tuple[str, Hashable], ...]
     inputs: tuple[str, ...]
+    training: tuple[tuple[str, Any], ...] = field(default=(), compare=False)
 
     @property
     def layer(self) -> str:

@@ -17,6 +17,7 @@ from .description import decode
 from .errors import NotReadable, UnsafeFile
 from .hdf5 import MAX_OBJECTS, Dataset, Group, Source, check_text, member, opened, text, texts, weight
 from .notes import KEY, read_notes
+from .parts import parts
 from .saved import Saved, Weight
 
 UNUSED = "unused_layer_names"  # written by us: layers that no output depends on, which Keras does not look for
@@ -43,16 +44,18 @@ def read_h5(path: Path) -> Saved:
         NotReadable: not HDF5, cut short, or in no layout of Keras.
         UnsafeFile: it leads out of the file, or claims more than it stores.
     """
-    source = Source(path, lambda: path)
-    check_text(source)
+    source = _source(path)
     with opened(source) as file:
         full_model = "layer_names" not in file.attrs and "model_weights" in file
         group = member(file, "model_weights", source) if full_model else file
         layers = _names(group, "layer_names", source) + _names(group, UNUSED, source)
         if not layers and not full_model and in_containers(file):
-            return Saved(path, read_containers(file, source), numbered=True)
+            return Saved(path, read_containers(source), numbered=True)
         if not layers:
-            raise NotReadable(f"{path}: has neither an attribute `layer_names` nor a group `layers`: no file of Keras")
+            raise NotReadable(
+                f"{path}: has no attribute `layer_names` and no group `layers`: no file of Keras, or the weights of a "
+                "subclassed model"
+            )
 
         def written(key: str, default: str) -> str:
             return text(group, key, source) or text(file, key, source) or default
@@ -76,6 +79,22 @@ def read_h5(path: Path) -> Saved:
             inputs=inputs,
             names=names,
         )
+
+
+def read_shards(path: Path) -> Saved:
+    """The contents of a file of weights only that Keras 3 split: of all shards that the index at `path` lists.
+
+    Raises:
+        NotReadable, UnsafeFile: as `parts` and `read_h5`.
+    """
+    _, *shards = parts(path)
+    return Saved(path, read_containers(*map(_source, shards)), numbered=True)
+
+
+def _source(path: Path) -> Source:
+    source = Source(path, lambda: path)
+    check_text(source)
+    return source
 
 
 def _config(file: Group, source: Source) -> dict[str, Any] | None:

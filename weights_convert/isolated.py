@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .errors import KerasFileError, NotReadable, UnsafeFile
+from .parts import parts
 from .read import existing, read
 from .safetensors import read_safetensors, write
 from .saved import Saved
@@ -41,7 +42,7 @@ def read_isolated(
     path = existing(path)
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "weights.safetensors"
-        memory = BASE + MEMORY * path.stat().st_size
+        memory = BASE + MEMORY * sum(part.stat().st_size for part in parts(path))
         arguments = [str(path), str(written), architecture or "", str(max_bytes), str(memory), str(seconds)]
         try:
             process = subprocess.run(

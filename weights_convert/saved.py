@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .inputs import Inputs
+from .parts import parts
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,16 @@ class Saved:
 
     @property
     def sha256(self) -> str:
-        """What identifies the file; it is read once more for this."""
+        """What identifies the file, or its shards; they are read once more for this."""
         return sha256(self.path)
 
 
 def sha256(path: Path) -> str:
-    """The hash of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The hash of a file, in hexadecimal digits; of an index, what `sha256sum INDEX SHARD … | sha256sum` says."""
+    hashes = []
+    for part in parts(path):
+        with part.open("rb") as file:
+            hashes.append((hashlib.file_digest(file, "sha256").hexdigest(), part.name))
+    if len(hashes) == 1:
+        return hashes[0][0]
+    return hashlib.sha256("".join(f"{digits}  {name}\n" for digits, name in hashes).encode()).hexdigest()

@@ -29,7 +29,13 @@ VERSION = "3.0.0"  # the first whose layout this is
 HEADER = 64_512  # bytes that HDF5 leaves for one attribute; Keras splits a longer list in parts
 NOT_IN_KERAS_3 = {"ThresholdedReLU", "RandomHeight", "RandomWidth"}
 NOT_AN_ACTIVATION_OF_KERAS_3 = {"hard_sigmoid_of_keras_2", "softmax_v2", "log_softmax_v2"}
-MODULES = dict.fromkeys(("LayerScale", "StochasticDepth"), "keras.src.applications.convnext")
+# Of layers in a known architecture: its graph does not say how it was trained.
+UNKNOWN = {"Dropout": {"rate": 0.0}, "StochasticDepth": {"drop_path_rate": 0.0}, "LayerScale": {"init_values": 0.0}}
+MODULES = {
+    "LayerScale": "keras.src.applications.convnext",
+    "StochasticDepth": "keras.src.applications.convnext",
+    "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
+}
 
 Arrays = dict[str, dict[str, np.ndarray]]
 
@@ -101,6 +107,7 @@ def _model(graph: Graph) -> tuple[dict[str, Any], dict[str, str]]:
     for layer in model["config"]["layers"]:
         layer.setdefault("module", MODULES.get(layer["class_name"], "keras.layers"))
         layer.setdefault("registered_name", None)
+        layer["config"] = UNKNOWN.get(layer["class_name"], {}) | layer["config"]
     model |= {"module": "keras.src.models.functional", "registered_name": "Functional"}
     model["config"] |= {"name": "model", "trainable": True}
     for ends in ("input_layers", "output_layers"):  # a list of one is for a model that takes, or gives, a list of one

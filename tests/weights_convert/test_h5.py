@@ -120,7 +120,7 @@ def test_files_cut_short(path):
 def test_hdf5_of_others(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["x"] = np.zeros(3)
-    with pytest.raises(NotReadable, match="neither an attribute `layer_names` nor a group `layers`: no file of Keras"):
+    with pytest.raises(NotReadable, match="no attribute `layer_names` and no group `layers`: no file of Keras, or the"):
         read(tmp_path / "x.h5")
 
 

@@ -162,3 +162,76 @@ def test_names_survive_the_process_that_reads(tmp_path):
     images = np.random.default_rng(0).standard_normal((2, *SHAPE)).astype(np.float32)
     isolated = weights_convert.load(tmp_path / "m.h5", isolated=True)
     np.testing.assert_array_equal(isolated(images), assert_loads(model, tmp_path / "m.h5")(images))
+
+
+def alone(name="shared"):
+    return keras.layers.Conv2D(3, 3, padding="same", name=name)
+
+
+def chained(name, *layers):
+    return keras.Sequential([keras.Input(SHAPE), *layers], name=name)
+
+
+def shared_with_a_later_model():
+    conv = alone()
+    return around(keras, conv, chained("inner", conv, alone("other")))
+
+
+def shared_with_an_earlier_model():
+    conv = alone()
+    return around(keras, chained("inner", alone("other"), conv), conv)
+
+
+def shared_by_two_models():
+    conv = alone()
+    return around(keras, chained("one", conv), chained("two", alone("other"), conv))
+
+
+def a_model_shared_with_a_model():
+    base = chained("base", alone(), keras.layers.BatchNormalization(name="norm"))
+    return around(keras, chained("inner", base, alone("other")), base)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        shared_with_a_later_model,
+        shared_with_an_earlier_model,
+        shared_by_two_models,
+        a_model_shared_with_a_model,
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Skipping nested container:UserWarning")
+def test_a_layer_in_two_models(build, tmp_path):
+    """Keras 3 stores its weights once, and then cannot read its own `.keras` file; its `.h5` has them twice."""
+    model = build()
+    model.save(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match=r"could not be loaded|is not connected"):
+        keras.models.load_model(tmp_path / "m.keras")
+    assert_loads(model, tmp_path / "m.keras")
+    model.save(tmp_path / "m.h5")
+    assert_loads(model, tmp_path / "m.h5")
+
+
+def test_which_of_two_layers_it_is(tmp_path):
+    conv = alone()
+    model = around(keras, chained("one", conv), chained("two", alone()), chained("three", conv))
+    model.save(tmp_path / "m.keras")
+    with pytest.raises(WeightMismatch) as raised:
+        weights_convert.load(tmp_path / "m.keras")
+    assert str(raised.value).splitlines()[1:] == [
+        "- three/shared kernel (3, 3, 3, 3)",
+        "- three/shared bias (3,)",
+        "three/shared: the file has no place for this; if it is one layer in two models, this format keeps it once and "
+        "does not say where: save the full model as .h5",
+    ]
+    model.save(tmp_path / "m.h5")
+    assert_loads(model, tmp_path / "m.h5")
+
+
+def test_a_layer_in_two_models_of_which_only_the_weights_are_there(tmp_path):
+    model = shared_by_two_models()
+    model.save_weights(tmp_path / "m.weights.h5")
+    (tmp_path / "m.json").write_text(model.to_json())
+    with pytest.raises(WeightMismatch, match=r"two/shared: the file has no place for this; if it is one layer in two"):
+        weights_convert.load(tmp_path / "m.weights.h5", str(tmp_path / "m.json"))

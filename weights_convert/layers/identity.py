@@ -16,4 +16,7 @@ TRAINING = {
     "StochasticDepth": "drop_path_rate",  # of the applications ConvNeXt
 }
 
-KINDS = {name: Kind({}, harmless=frozenset({"seed", "rng_type", *keys.split()})) for name, keys in TRAINING.items()}
+KINDS = {
+    name: Kind({}, harmless=frozenset({"seed", "rng_type"}), training=frozenset(keys.split()))
+    for name, keys in TRAINING.items()
+}

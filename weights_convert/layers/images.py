@@ -110,7 +110,7 @@ KINDS = {
     ),
     "CenterCrop": Kind(SIZE, _center_crop),
     **{
-        name: Kind({}, harmless=frozenset({"seed", "rng_type", "data_format", *keys.split()}))
+        name: Kind({}, harmless=frozenset({"seed", "rng_type", "data_format"}), training=frozenset(keys.split()))
         for name, keys in AUGMENTATIONS.items()
     },
 }

@@ -26,7 +26,8 @@ class Kind:
     """How one kind of layer runs: by a flax `module` if it has weights, else by a `function` of config and inputs.
 
     `weights` is {Keras' name: flax' name}, in the order in which Keras saves them. `activation` is the non-linearity
-    that follows, None where there is none: what the module or function returns is the layer's `/pre`.
+    that follows, None where there is none: what the module or function returns is the layer's `/pre`. `training` are
+    keys of what a layer does during training only, which Keras cannot make the layer without.
     """
 
     options: Mapping[str, Option]
@@ -35,6 +36,7 @@ class Kind:
     weights: Mapping[str, str] = field(default_factory=dict)
     activation: Callable[[Config], Activation | None] = lambda config: None
     harmless: frozenset[str] = frozenset()
+    training: frozenset[str] = frozenset()
 
 
 class Weighted(nnx.Module):

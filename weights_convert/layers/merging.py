@@ -41,8 +41,7 @@ def _concatenate(config: Config, *xs: Array) -> Array:
 
 def _dot(config: Config, *xs: Array) -> Array:
     a, b = xs
-    axes = config["axes"] if len(config["axes"]) == 2 else config["axes"] * 2
-    i, j = axes[0] % a.ndim, axes[1] % b.ndim
+    i, j = (axis % x.ndim for axis, x in zip(config["axes"], xs, strict=True))
     if config["normalize"]:
         a, b = _normalized(a, i), _normalized(b, j)
     product = lax.dot_general(a, b, (([i], [j]), ([0], [0])))
@@ -62,5 +61,5 @@ KINDS = {
     "Minimum": Kind({}, _folded(jnp.minimum)),
     "CustomScaleLayer": Kind({"scale": Option(o.number)}, _scaled_sum),  # of the application InceptionResNetV2
     "Concatenate": Kind({"axis": Option(o.axis, -1)}, _concatenate),
-    "Dot": Kind({"axes": Option(o.axes), "normalize": Option(o.flag, False)}, _dot),
+    "Dot": Kind({"axes": Option(o.each(2, o.integer)), "normalize": Option(o.flag, False)}, _dot),
 }

@@ -124,7 +124,7 @@ BOTH = {"gamma": "gamma", "beta": "beta"}
 LAST = Option(o.axes, -1)
 
 # How the moving statistics of batch normalisation were gathered.
-STATISTICS = training("moving_mean", "moving_variance") | {"momentum", "synchronized", "fused"}
+STATISTICS = training("moving_mean", "moving_variance") | {"synchronized", "fused"}
 RENORM = {"renorm_clipping", "renorm_momentum"}
 
 _kind = partial(Kind, harmless=training("gamma", "beta"))
@@ -135,6 +135,7 @@ KINDS = {
         module=_batch,
         weights={"gamma": "scale", "beta": "bias", "moving_mean": "mean", "moving_variance": "var"},
         harmless=training("gamma", "beta") | STATISTICS | RENORM,
+        training=frozenset({"momentum"}),
     ),
     "LayerNormalization": _kind(
         {"axis": LAST, "epsilon": Option(o.number, 1e-3), "rms_scaling": Option(o.off, False)} | AFFINE,
@@ -165,6 +166,6 @@ KINDS = {
         {"projection_dim": Option(o.size)},
         module=_layer_scale,
         weights={"gamma": "gamma"},
-        harmless=frozenset({"init_values"}),
+        training=frozenset({"init_values"}),
     ),
 }

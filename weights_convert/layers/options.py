@@ -75,18 +75,19 @@ def each(rank: int, read: Callable[[object], int] = size) -> Reader:
 def margins(rank: int) -> Reader:
     """A reader for what is added or cut at both ends of each axis: `1`, `(1, 2)` or `((1, 1), (2, 2))`, if rank is 2.
 
-    Along one axis two numbers are its two ends.
+    Along one axis it is one pair, its two ends.
     """
 
-    def read(value: object) -> tuple[tuple[int, ...], ...]:
+    def read(value: object) -> tuple[tuple[int, ...], ...] | tuple[int, ...]:
         items = value if isinstance(value, list | tuple) else (value,) * rank
         if rank == 1 and len(items) == 2:
             items = (items,)
         sides = [side if isinstance(side, list | tuple) else (side, side) for side in items]
         if [len(side) for side in sides] != [2] * rank:
-            pairs = "a pair" if rank == 1 else f"{SEVERAL[rank]} pairs"
-            raise ValueError(f"a whole number, or {pairs} of (before, after)")
-        return tuple(tuple(margin(width) for width in side) for side in sides)
+            several = "a pair" if rank == 1 else f"{SEVERAL[rank]} pairs"
+            raise ValueError(f"a whole number, or {several} of (before, after)")
+        pairs = tuple(tuple(margin(width) for width in side) for side in sides)
+        return pairs[0] if rank == 1 else pairs
 
     return read
 

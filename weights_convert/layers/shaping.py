@@ -1,5 +1,7 @@
 """Layers that move, repeat, cut or pad numbers and compute none."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jax import Array
 
@@ -28,22 +30,29 @@ def _repeat_vector(config: Config, x: Array) -> Array:
 
 
 def _crop(config: Config, x: Array) -> Array:
-    for axis, (before, after) in enumerate(config["cropping"], start=1):
+    cropping = _each_axis(config["cropping"])
+    for axis, (before, after) in enumerate(cropping, start=1):
         if before + after >= x.shape[axis]:
             raise ValueError(f"nothing is left of {x.shape[axis]} pixels without the first {before} and last {after}")
-    kept = [slice(before, n - after) for (before, after), n in zip(config["cropping"], x.shape[1:-1], strict=True)]
+    kept = [slice(before, n - after) for (before, after), n in zip(cropping, x.shape[1:-1], strict=True)]
     return x[:, *kept]
 
 
 def _pad(config: Config, x: Array) -> Array:
-    return jnp.pad(x, ((0, 0), *config["padding"], (0, 0)))
+    return jnp.pad(x, ((0, 0), *_each_axis(config["padding"]), (0, 0)))
+
+
+def _each_axis(margins: Any) -> tuple[tuple[int, int], ...]:
+    """A pair for each axis; where there is but one, Keras has the pair itself."""
+    return (margins,) if isinstance(margins[0], int) else margins
 
 
 def _upsample(config: Config, x: Array) -> Array:
     if config.get("interpolation", "nearest") != "nearest":
         rows, columns = config["size"]
         return resize(x, rows * x.shape[1], columns * x.shape[2], config["interpolation"])
-    for axis, times in enumerate(config["size"], start=1):
+    size = config["size"]
+    for axis, times in enumerate((size,) if isinstance(size, int) else size, start=1):
         repeated = jnp.broadcast_to(jnp.expand_dims(x, axis + 1), (*x.shape[: axis + 1], times, *x.shape[axis + 1 :]))
         x = repeated.reshape(*x.shape[:axis], x.shape[axis] * times, *x.shape[axis + 1 :])
     return x
@@ -51,7 +60,11 @@ def _upsample(config: Config, x: Array) -> Array:
 
 def _cropping(rank: int) -> Kind:
     default = 0 if rank == 2 else 1  # as odd as it looks, Cropping2D alone cuts nothing unless asked
-    return Kind({"cropping": Option(o.margins(rank), default), "data_format": CHANNELS_LAST}, _crop)
+    return Kind({"cropping": Option(o.margins(rank), default), **_data_format(rank)}, _crop)
+
+
+def _data_format(rank: int) -> dict[str, Option]:
+    return {} if rank == 1 else {"data_format": CHANNELS_LAST}
 
 
 def _padding(rank: int) -> Kind:
@@ -69,7 +82,7 @@ KINDS = {
     "ZeroPadding1D": _padding(1),
     "ZeroPadding2D": _padding(2),
     "ZeroPadding3D": _padding(3),
-    "UpSampling1D": Kind({"size": Option(o.each(1), 2)}, _upsample),
+    "UpSampling1D": Kind({"size": Option(o.size, 2)}, _upsample),
     "UpSampling2D": Kind(
         {
             "size": Option(o.each(2), (2, 2)),

@@ -41,11 +41,19 @@ def node(name: str, kind: str, config: Config, inputs: tuple[str, ...]) -> Node:
         except ValueError as expected:
             complaints.append(f"{name}: {kind} with {key}={value!r}; supported is {expected}")
     for key, value in config.items():
-        if value is not None and key not in row.options and key not in row.harmless | HARMLESS:
+        if value is not None and key not in row.options and key not in row.harmless | row.training | HARMLESS:
             complaints.append(f"{name}: {kind} with {key}={value!r}, an option that is not supported")
     if complaints:
         raise UnsupportedLayer(complaints)
-    return Node(name, kind, tuple(read.items()), inputs)
+    training = tuple((key, value) for key, value in config.items() if key in row.training and _is_plain(value))
+    return Node(name, kind, tuple(read.items()), inputs, training)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether this is a number, a word or a list of them. All else that a config may hold, Keras makes objects of."""
+    if isinstance(value, list):
+        return all(item is None or _is_plain(item) for item in value)
+    return isinstance(value, int | float | str)
 
 
 def activation(node: Node) -> Activation | None:
