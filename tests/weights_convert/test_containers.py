@@ -9,7 +9,7 @@ from keras.src.utils.naming import to_snake_case
 from keras_oracle import assert_same, images_for, randomize, sequential
 
 import weights_convert
-from weights_convert import ARCHITECTURES, KerasFileError, UnsafeFile, WeightMismatch, read
+from weights_convert import ARCHITECTURES, KerasFileError, NotReadable, UnsafeFile, WeightMismatch, read
 from weights_convert.containers import snake_case
 
 
@@ -153,3 +153,22 @@ def test_a_tree_without_an_end(tmp_path):
         file["layers/conv2d/layers"] = file["layers"]
     with pytest.raises(UnsafeFile, match="holds more than 100,000 groups and arrays, or 32 in each other"):
         read(tmp_path / "m.weights.h5")
+
+
+def test_subclassed_models(tmp_path):
+    class Mine(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.conv = L.Conv2D(2, 3)
+
+        def call(self, x):
+            return self.conv(x)
+
+    model = Mine()
+    model(np.zeros((1, 4, 4, 3)))
+    model.save(tmp_path / "m.keras")
+    model.save_weights(tmp_path / "m.weights.h5")
+    with pytest.raises(NotReadable, match="the model is of class 'Mine', and what it computes is code, which is in no"):
+        weights_convert.load(tmp_path / "m.keras")
+    with pytest.raises(NotReadable, match="no file of Keras, or the weights of a subclassed model"):
+        weights_convert.load(tmp_path / "m.weights.h5", architecture="vgg16")

@@ -251,3 +251,29 @@ def test_layers_that_the_caller_computes(tmp_path):
     bare = save_weights(model, tmp_path / "w.h5")
     with pytest.raises(ValueError, match="custom functions are for the layers of a full model"):
         weights_convert.load(bare, architecture="cats_dogs", custom={"trick": lambda x: x})
+
+
+@pytest.fixture
+def half_precision():
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    yield
+    keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_a_network_in_training(suffix, half_precision, tmp_path):
+    """What is in the file for training alone is passed over: policies, penalties, limits, losses, the optimizer."""
+    image = keras.Input((8, 8, 3))
+    base = keras.Sequential([image, L.Conv2D(4, 3), L.BatchNormalization(), L.Conv2D(4, 3)], name="base")
+    x = L.Dropout(0.2)(L.Flatten()(base(L.RandomFlip()(image))))
+    x = L.Dense(8, kernel_regularizer=keras.regularizers.L1L2(), bias_constraint=keras.constraints.NonNeg())(x)
+    outputs = {"kind": L.Dense(3, dtype="float32", name="kind")(x), "age": L.Dense(1, dtype="float32", name="age")(x)}
+    model = keras.Model(image, outputs)
+    base.layers[0].trainable = False
+    model.compile(keras.optimizers.RMSprop(1e-3), {"kind": "mse", "age": "mae"}, metrics={"age": ["mse"]})
+    images = images_for(model)
+    model.fit(images, {"kind": np.eye(3)[:2], "age": np.ones((2, 1))}, verbose=0)
+    model.save(tmp_path / f"m{suffix}")
+    wanted = model(images, training=False)
+    found = weights_convert.load(tmp_path / f"m{suffix}")(images)
+    assert [error(each, wanted[name]) < 1e-2 for each, name in zip(found, ("age", "kind"), strict=True)] == [True] * 2

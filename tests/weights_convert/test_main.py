@@ -97,3 +97,14 @@ def test_runs_as_a_module():
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.startswith("Usage: python -m weights_convert [OPTIONS] FILE")
     assert "python -m weights_convert model.keras --to model.safetensors" in result.stdout
+
+
+def test_weights_in_shards(model, tmp_path):
+    model.save_weights(tmp_path / "m.weights.json", max_shard_size=1200 / (1 << 30))
+    (tmp_path / "model.json").write_text(model.to_json())
+    result = run(tmp_path / "m.weights.json", "--architecture", tmp_path / "model.json")
+    assert result.exit_code == 0
+    *table, _, last = result.stdout.splitlines()
+    assert table == run(save(model, tmp_path / "m.h5")).stdout.splitlines()[:-2]
+    size = sum(path.stat().st_size for path in tmp_path.glob("m*.weights.*"))
+    assert last == f"{size:,} bytes, sha256 {weights_convert.read(tmp_path / 'm.weights.json').sha256}"

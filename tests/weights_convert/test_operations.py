@@ -82,6 +82,9 @@ def test_against_keras(package, function, tmp_path):
     images = 20 * np.random.default_rng(0).standard_normal((2, *SHAPE)).astype(np.float32)
     assert error(net(images), model(images)) <= TOLERANCE
     assert parse(json.loads(json.dumps(describe(net.graph)))) == net.graph
+    weights_convert.save(net, tmp_path / "again.keras")
+    again = keras.models.load_model(tmp_path / "again.keras", compile=False)
+    assert error(again(images), model(images)) <= TOLERANCE
 
 
 @pytest.mark.parametrize("name", [*EITHER, "stack"])

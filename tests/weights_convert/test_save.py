@@ -1,10 +1,13 @@
 """What is saved is what is loaded, by us and by Keras, whatever the format."""
 
 import itertools
+import json
+import zipfile
 
 import keras
 import numpy as np
 import pytest
+from flax import nnx
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from keras import layers as L  # noqa: N812
@@ -12,7 +15,8 @@ from keras_dags import SIZE, Draft, randomize
 from keras_oracle import error, save, sequential
 
 import weights_convert
-from weights_convert import CAFFE, Inputs, NotReadable, UnsupportedLayer
+from weights_convert import CAFFE, Inputs, KerasNet, NotReadable, UnsupportedLayer
+from weights_convert.config import parse
 from weights_convert.keras_order import keras_order
 from weights_convert.write_keras import HEADER
 
@@ -111,6 +115,31 @@ def test_an_application(suffix, tmp_path):
     again = keras.models.load_model(tmp_path / f"again{suffix}", compile=False)
     images = np.random.default_rng(0).random((1, 32, 32, 3), np.float32)
     assert error(again(images), model(images)) <= 1e-6
+
+
+def test_dropout_of_a_known_architecture(tmp_path):
+    """Its graph does not say how much was dropped, and Keras must be told something."""
+    graph = weights_convert.ARCHITECTURES["cats_dogs"].graph
+    net = nnx.eval_shape(lambda: KerasNet(graph, weights_convert.UNIT, rngs=nnx.Rngs(0)))
+    for weights in net.weights().values():
+        for variable in weights.values():
+            variable.set_value(np.zeros(variable.shape, np.float32))
+    weights_convert.save(net, tmp_path / "m.keras")
+    assert keras.models.load_model(tmp_path / "m.keras", compile=False).get_layer("dropout_1").rate == 0
+
+
+def test_objects_in_a_file_are_not_passed_on(tmp_path):
+    """What a layer does during training is written as it was read, unless Keras would make an object of it."""
+    model = sequential((4, 4, 1), L.Dropout(0.25, noise_shape=(None, 1, 4, 1)), L.RandomContrast(0.5))
+    config = json.loads(model.to_json())
+    config["config"]["layers"][2]["config"]["factor"] = [{"class_name": "Lambda", "config": {"function": "evil"}}]
+    net = KerasNet(parse(config), rngs=nnx.Rngs(0))
+    weights_convert.save(net, tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive:
+        written = json.loads(archive.read("config.json"))
+    _, dropout, contrast = (layer["config"] for layer in written["config"]["layers"])
+    assert (dropout["rate"], dropout["noise_shape"]) == (0.25, [None, 1, 4, 1])
+    assert contrast == {"name": contrast["name"], "value_range": [0, 255]}
 
 
 def test_more_names_than_an_attribute_holds(tmp_path):
