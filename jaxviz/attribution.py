@@ -116,7 +116,7 @@ def integrated_gradients(
     baseline: Any = 0.0,
     steps: int = 64,
     rule: str = "gauss_legendre",
-    batch: int | None = None,
+    batch: int = BATCH,
 ) -> PathAttribution:
     """A `PathAttribution`: each value's share in what the score gains on the straight way from a baseline.
 
@@ -135,12 +135,11 @@ def integrated_gradients(
     if steps < 1:
         raise InputError(f"a path needs at least one step; given: steps={steps}")
     points, weights = RULES[rule](steps)
-    size = batch or BATCH
 
     def one(image: Array, objective: Objective, _: int) -> tuple[PathAttribution, bool]:
         start = as_image(baseline, image.shape)
         total = np.zeros(image.shape, np.float32)
-        for (where, weight), positions in chunks.chunks((points, weights), size):
+        for (where, weight), positions in chunks.chunks((points, weights), batch):
             weight[len(positions) :] = 0
             total += np.asarray(_path(model, image, start, objective, where, weight))
         ends = np.asarray(scores(model, np.stack([image, start]), objective))
@@ -220,16 +219,17 @@ def _smooth(
     squares: Any = 0.0
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(samples))
     with out_of_range():
-        for first in range(0, samples, batch):
-            found = explain(np.asarray(_noisy(image, keys[first : first + batch], noise)))
-            sums = jax.tree.map(lambda leaf: leaf.sum(0), found)
+        for some, positions in chunks.chunks(keys, batch):
+            found = explain(np.asarray(_noisy(image, some, noise)))
+            # In float64: a variance is the small difference of two large numbers.
+            real = len(positions)
+            sums = jax.tree.map(lambda leaf, n=real: np.sum(leaf[:n], 0, np.float64), found)
             total = sums if total is None else jax.tree.map(np.add, total, sums)
-            squares = squares + (found.values**2).sum(0)
+            squares = squares + np.sum(np.square(found.values[:real], dtype=np.float64), 0)
     mean = jax.tree.map(lambda leaf: leaf / samples, total)
-    if form == "mean":
-        return mean
     squared = squares / samples
-    return mean._replace(values=squared if form == "squared" else np.maximum(squared - mean.values**2, 0))
+    values = {"mean": mean.values, "squared": squared, "variance": np.maximum(squared - mean.values**2, 0)}[form]
+    return jax.tree.map(np.float32, mean._replace(values=values))
 
 
 @xla.jit()

@@ -12,6 +12,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from jaxviz.checks import whole
+
 LONG = 2.0  # seconds after which a run shows a progress bar
 
 
@@ -20,9 +22,12 @@ def chunks(items: Any, size: int) -> Iterator[tuple[Any, np.ndarray]]:
 
     All pieces are of one length, as even as can be: 20 items by at most 8 are 7, 7 and 6. The last piece repeats its
     last item to be whole, since a shorter one would compile again; it has fewer positions than items then.
+
+    Raises:
+        InputError: a size below 1; public functions call it `batch`.
     """
     count = len(jax.tree.leaves(items)[0])
-    size = -(-count // -(-count // size))
+    size = -(-count // -(-count // whole("batch", size)))
     for start in range(0, count, size):
         positions = np.arange(start, min(start + size, count))
         index = np.minimum(np.arange(start, start + size), count - 1)

@@ -1,6 +1,5 @@
 """Image files and arrays: a file read as Keras reads it, a picture written, an array brought to another size."""
 
-import operator
 import os
 from collections.abc import Sequence
 
@@ -9,6 +8,7 @@ from jaxtyping import Float32
 from numpy.typing import ArrayLike
 from PIL import Image, UnidentifiedImageError
 
+from jaxviz.checks import height_width
 from jaxviz.errors import InputError
 
 # Image.open tries every parser Pillow has, 40 and more; these five are the ones photographs come in.
@@ -132,14 +132,7 @@ def _decode(path: str | os.PathLike[str], mode: str) -> Image.Image:
 
 def _height_width(size: int | Sequence[int]) -> tuple[int, int]:
     """The two numbers of a size argument, checked."""
-    try:
-        height, width = (operator.index(side) for side in (size if isinstance(size, Sequence) else (size, size)))
-        usable = height > 0 and width > 0 and height * width <= MAX_PIXELS
-    except (TypeError, ValueError):
-        usable = False
-    if not usable:
-        raise InputError(
-            f"size must be a whole number of pixels or (height, width), at least 1 and at most {MAX_PIXELS:,} pixels "
-            f"in all, got {size!r}"
-        )
+    height, width = height_width("size", size)
+    if height * width > MAX_PIXELS:
+        raise InputError(f"size is at most {MAX_PIXELS:,} pixels in all; given: {size!r}")
     return height, width

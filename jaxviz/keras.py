@@ -1,6 +1,5 @@
 """Keras models by file or by name."""
 
-import difflib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,11 +12,12 @@ import numpy as np
 from flax import nnx
 
 import weights_convert
+from jaxviz.checks import near, whole
 from jaxviz.errors import InputError
 from jaxviz.fetch import FILES, cached, fetch
 from jaxviz.forwards import KerasForward
 from jaxviz.model import IMAGE, Layer, Model, find_inputs
-from weights_convert import ARCHITECTURES, Inputs, KerasNet, fix
+from weights_convert import ARCHITECTURES, Inputs, KerasFileError, KerasNet, fix
 from weights_convert.saved import sha256
 
 DEMO, TUMOR = "vgg16_demo", "vgg16_tumor"  # both read from the file that the extra `demo` installs
@@ -57,7 +57,8 @@ def load(
         isolated: read the file in a process of its own, with limits on memory and time, as a stranger's file should be.
 
     Raises:
-        InputError: an unknown name, no network to download from, or inputs that are missing from `others`.
+        InputError: an unknown name or architecture, a custom function for a layer that there is not, no network to
+            download from, or inputs that are missing from `others`.
         FileNotFoundError, weights_convert.KerasFileError: the file cannot be read, or is not supported; it says why.
     """
     name, path = str(source), Path(source)
@@ -68,10 +69,14 @@ def load(
         path, architecture = fetch(name, instead=WITHOUT_NETWORK), name
         labels = None if name.endswith("_notop") else _imagenet_names()
     elif not path.exists() and not path.suffix:
-        near = difflib.get_close_matches(name, [*ARCHITECTURES, DEMO])
-        meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise InputError(f"no file and no known network {name!r}{meant}: known are {DEMO}, {ARCHITECTURES}")
-    net = weights_convert.load(path, architecture=architecture, custom=custom, isolated=isolated)
+        hint = near(name, [*ARCHITECTURES, DEMO, TUMOR])
+        raise InputError(f"no file and no known network {name!r}: {hint}known are {DEMO}, {TUMOR}, {ARCHITECTURES}")
+    try:
+        net = weights_convert.load(path, architecture=architecture, custom=custom, isolated=isolated)
+    except KerasFileError:
+        raise
+    except ValueError as error:  # about the arguments, not the file
+        raise InputError(str(error)) from error
     called = path.name if Path(source) == path else name
     model = from_net(net, inputs=inputs, others=others, source=called, labels=labels)
     return replace(model, sha256=sha256(path))
@@ -97,7 +102,6 @@ def from_net(
             f"this network takes {takes}, and what is explained is one image [h w c]: give all other inputs, "
             'load(…, others={name: array}), or {name: "image"} for one that takes the same image'
         )
-    height, width, channels = shape
     height, width, channels = shape
     assert channels is not None  # `parse` refuses that
     graphdef, params = nnx.split(net)
@@ -127,6 +131,7 @@ def decode_predictions(scores: np.ndarray, top: int = 5) -> list[Prediction] | l
     scores = np.asarray(scores)
     if scores.ndim not in (1, 2) or scores.shape[-1] != 1000:
         raise InputError(f"ImageNet's class names need scores [1000] or [n 1000]; given: {list(scores.shape)}")
+    top = whole("top", top)
     index = json.loads(fetch("imagenet_class_index").read_text())
 
     def best(scores: np.ndarray) -> list[Prediction]:

@@ -5,7 +5,6 @@
 Most are the library's own functions; three set an argument that a name alone leaves open, or combine two others.
 """
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import jaxviz as jv
+from jaxviz.checks import near
 from jaxviz.images import resize
 from jaxviz.targets import Target
 
@@ -88,9 +88,7 @@ def find_method(name: str) -> Callable[..., Any]:
     """
     if name in METHODS:
         return METHODS[name]
-    near = difflib.get_close_matches(name, METHODS, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise jv.InputError(f"no method {name!r}: {hint}The methods are {', '.join(METHODS)}")
+    raise jv.InputError(f"no method {name!r}: {near(name, METHODS)}The methods are {', '.join(METHODS)}")
 
 
 def share(names: Iterable[str], options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -4,7 +4,6 @@
 `[n h w c]`; what the network itself was fed with (0–255, BGR minus means …) lives here as the value `inputs`.
 """
 
-import difflib
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,6 +19,7 @@ from flax import nnx, struct
 from flax.errors import FlaxError
 
 from jaxviz import xla
+from jaxviz.checks import height_width, near
 from jaxviz.errors import InputError
 from jaxviz.execution import Execution
 from jaxviz.forwards import Activations, Edits, Forward, FunctionForward, LinenForward, NnxForward
@@ -119,12 +119,13 @@ class Model:
     def image_size(self, size: int | tuple[int, int] | None = None) -> tuple[int, int, int]:
         """The shape `[h w c]` of an image of `size`; None: the network's own size, or 224 where it takes any."""
         height, width, channels = self.image_shape
-        height, width = (size, size) if isinstance(size, int) else size or (height or SPARE_SIZE, width or SPARE_SIZE)
-        return height, width, channels
+        if size is None:
+            return height or SPARE_SIZE, width or SPARE_SIZE, channels
+        return *height_width("size", size), channels
 
     def _what_fits(self, name: str) -> str:
         channels = self.image_shape[2]
-        sizes = (n for n in range(4, 1025) if self._shapes((n, n, channels), (name,)) is not None)
+        sizes = (n for n in range(1, 1025) if self._shapes((n, n, channels), (name,)) is not None)
         least = next(sizes, None)
         if least is not None and self._shapes((2 * least, 2 * least, channels), (name,)) is not None:
             return f"it needs at least {least} × {least}"
@@ -151,9 +152,9 @@ class Model:
         """
         if name in self.handles:
             return name
-        near = difflib.get_close_matches(name, self.handles, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise InputError(f"no layer {name!r} in this model: {hint}its layers are {', '.join(self.layers)}")
+        raise InputError(
+            f"no layer {name!r} in this model: {near(name, self.handles)}its layers are {', '.join(self.layers)}"
+        )
 
     def check_images(self, images: Any) -> np.ndarray:
         """`images` as float32 `[h w c]` or `[n h w c]`; the caller's array is not changed.

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Key
 
 from jaxviz import chunks, xla
+from jaxviz.checks import height_width, whole
 from jaxviz.errors import InputError
 from jaxviz.explain import BATCH, Array, Attribution, explain_each, score, scores
 from jaxviz.model import Model
@@ -25,7 +26,7 @@ def occlusion(
     window: int | Sequence[int],
     stride: int | Sequence[int] | None = None,
     fill: Any = 0.5,
-    batch: int | None = None,
+    batch: int = BATCH,
 ) -> Attribution:
     """An `Attribution` with a map `[h w]`: what the score loses when a window over the pixel is filled.
 
@@ -44,7 +45,7 @@ def occlusion(
     Source: Zeiler & Fergus 2013, Visualizing and understanding convolutional networks, section 4.2.
     """
     shape = model.check_images(image).shape[-3:]
-    size, step = pair("window", window), pair("stride", window if stride is None else stride)
+    size, step = height_width("window", window), height_width("stride", window if stride is None else stride)
     if size[0] > shape[0] or size[1] > shape[1]:
         raise InputError(f"a window of {size[0]} × {size[1]} is larger than the image, {shape[0]} × {shape[1]}")
     filled = np.asarray(fill, np.float32)
@@ -56,10 +57,9 @@ def occlusion(
         np.meshgrid(*(np.arange(0, n - w + s, s) for n, w, s in zip(shape, size, step, strict=False)), indexing="ij"),
         -1,
     ).reshape(-1, 2)
-    some = batch or BATCH
 
     def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, bool]:
-        scores, lost = chunks.over(lambda at: _occluded(model, image, objective, at, filled, size=size), corners, some)
+        scores, lost = chunks.over(lambda at: _occluded(model, image, objective, at, filled, size=size), corners, batch)
         total, count = np.zeros(shape[:2], np.float32), np.zeros(shape[:2], np.float32)
         for (y, x), loss in zip(corners, lost, strict=True):
             total[y : y + size[0], x : x + size[1]] += loss
@@ -98,7 +98,7 @@ def rise(
     samples: int = 4000,
     grid: int = 7,
     keep: float = 0.5,
-    batch: int | None = None,
+    batch: int = BATCH,
 ) -> Attribution:
     """An `Attribution` with a map `[h w]`: the mean score of the image seen through random masks that show the pixel.
 
@@ -114,16 +114,16 @@ def rise(
 
     Source: Petsiuk et al. 2018, RISE, equation 6 and section 3.2.
     """
-    if samples < 1 or grid < 1 or not 0 < keep < 1:
-        raise InputError(f"RISE takes samples ≥ 1, grid ≥ 1, 0 < keep < 1; given: {samples}, {grid}, {keep}")
+    samples, grid = whole("samples", samples), whole("grid", grid)
+    if not 0 < keep < 1:
+        raise InputError(f"keep is a share of the cells, between 0 and 1; given: {keep}")
     key = jax.random.key(0) if key is None else key
-    size = batch or BATCH
 
     def one(image: Array, objective: Objective, position: int) -> tuple[Attribution, bool]:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, position), np.arange(samples))
         total = np.zeros(image.shape[:2], np.float32)
         with chunks.progress(samples, "mask") as bar:
-            for some, positions in chunks.chunks(keys, size):
+            for some, positions in chunks.chunks(keys, batch):
                 real = len(positions)
                 counts = (np.arange(len(some)) < real).astype(np.float32)
                 total += np.asarray(_masked(model, image, objective, some, counts, keep, grid=grid))
@@ -151,10 +151,3 @@ def _masked(
 
     at_once = xla.at_once(height, width)
     return xla.over(weighted, keys, counts, size=at_once, execution=model.execution).sum(0)
-
-
-def pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or not all(isinstance(n, (int, np.integer)) and n > 0 for n in pair):
-        raise InputError(f"{name} is a whole number of pixels, or (height, width); given: {value!r}")
-    return int(pair[0]), int(pair[1])

@@ -12,6 +12,7 @@ import optax
 from jax.tree_util import Partial
 
 from jaxviz.canvas import Pixels
+from jaxviz.checks import height_width
 
 Recipe = dict[str, Any]
 
@@ -32,7 +33,7 @@ def chollet(
     Source: Chollet 2017, Deep Learning with Python, 5.4.
     """
     # The book divides by the gradient in 0–255 units; ours is in [0, 1], 255 times as large.
-    return _recipe(Pixels(_pair(size)), Partial(_normalized, step / 255, 255 * 1e-5, _rms), steps, start)
+    return _recipe(Pixels(height_width("size", size)), Partial(_normalized, step / 255, 255 * 1e-5, _rms), steps, start)
 
 
 def keras_io(
@@ -49,16 +50,12 @@ def keras_io(
     Source: keras.io, "Visualizing what convnets learn", F. Chollet 2020.
     """
     # Its noise is (U - 0.5) / 4 in [-1, 1], which is 0.5 ± 0.0625 in [0, 1]; a step is half as long there.
-    canvas = Pixels(_pair(size), 0.5 - 0.0625, 0.5 + 0.0625)
+    canvas = Pixels(height_width("size", size), 0.5 - 0.0625, 0.5 + 0.0625)
     return _recipe(canvas, Partial(_normalized, step / 2, 1e-12, _norm), steps, start)
 
 
 def _recipe(canvas: Pixels, optimizer: Partial, steps: int, start: Any) -> Recipe:
     return {"canvas": canvas, "optimizer": optimizer, "steps": steps, "start": start}
-
-
-def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def _normalized(step: Any, epsilon: Any, norm: Any) -> optax.GradientTransformation:

@@ -4,13 +4,13 @@ Each one states the range it maps to black and to white; none of them changes it
 would otherwise be drawn as a colour.
 """
 
-import difflib
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy.typing import ArrayLike
 
+from jaxviz.checks import near, whole
 from jaxviz.errors import InputError
 
 
@@ -84,8 +84,7 @@ def tile(pictures: ArrayLike, columns: int, margin: int = 5, by: str = "row") ->
     pictures = np.asarray(pictures)
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3 or pictures.size == 0:
         raise InputError(f"pictures are uint8 [n h w 3], n ≥ 1, got {pictures.dtype} {list(pictures.shape)}")
-    if margin < 0:
-        raise InputError(f"margin must be 0 pixels or more, got {margin}")
+    margin = whole("margin", margin, 0)
     n, height, width, _ = pictures.shape
     places = cells(n, columns, by)
     down, right = height + margin, width + margin
@@ -98,8 +97,7 @@ def tile(pictures: ArrayLike, columns: int, margin: int = 5, by: str = "row") ->
 
 def cells(n: int, columns: int, by: str = "row") -> list[tuple[int, int]]:
     """The (row, column) of each of n pictures in a grid `columns` wide, filled by "row" or by "column"."""
-    if columns < 1:
-        raise InputError(f"columns must be 1 or more, got {columns}")
+    columns = whole("columns", columns)
     if by not in ("row", "column"):
         raise InputError(f'by must be "row" or "column", got {by!r}')
     if by == "row":
@@ -162,8 +160,9 @@ def colour_table(cmap: str) -> UInt8[np.ndarray, "256 3"]:
     import matplotlib  # a tenth of the time of `import jaxviz`
 
     if cmap not in matplotlib.colormaps:
-        near = difflib.get_close_matches(str(cmap), matplotlib.colormaps, n=3) or ["viridis", "jet", "gray"]
-        raise InputError(f"there is no colour map {cmap!r}; near it: {', '.join(near)}")
+        raise InputError(
+            f"there is no colour map {cmap!r}: {near(cmap, matplotlib.colormaps)}viridis, jet and gray are among them"
+        )
     return matplotlib.colormaps[cmap](np.linspace(0, 1, 256), bytes=True)[:, :3]
 
 

@@ -7,12 +7,12 @@ the map. A head of one sigmoid unit has two classes: 1 is its logit, 0 is minus 
 decides for.
 """
 
-import difflib
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxviz.checks import near
 from jaxviz.errors import InputError
 from jaxviz.model import IMAGE, Model
 from jaxviz.objectives import Highest, Objective, Scaled, Unit
@@ -66,7 +66,7 @@ def _class_index(model: Model, name: str) -> int:
             "give the class number, or model.replace(labels=(…)) first"
         )
     if name not in model.labels:
-        near = difflib.get_close_matches(name, model.labels, n=3, cutoff=0.5)
-        hint = f": did you mean {' or '.join(near)}?" if near else ""
-        raise InputError(f"no class named {name!r} among {len(model.labels)}{hint}")
+        raise InputError(
+            f"no class named {name!r} among {len(model.labels)}: {near(name, model.labels)}model.labels has them all"
+        )
     return model.labels.index(name)

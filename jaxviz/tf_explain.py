@@ -40,6 +40,7 @@ from jaxtyping import Key, UInt8
 
 from jaxviz import attribution, cam, chunks, perturbation
 from jaxviz.activations import activations
+from jaxviz.checks import height_width
 from jaxviz.errors import InputError
 from jaxviz.explain import BATCH, Array, Attribution, explain_each
 from jaxviz.model import Model
@@ -106,7 +107,7 @@ def integrated_gradients(
 
 
 def occlusion_sensitivity(
-    model: Model, image: Any, target: Target, *, window: int | Sequence[int], fill: Any = 0.5, batch: int | None = None
+    model: Model, image: Any, target: Target, *, window: int | Sequence[int], fill: Any = 0.5, batch: int = BATCH
 ) -> Attribution:
     """A map `[h w]`: 1 - confidence in the class with each window filled, one value a window, enlarged bilinearly.
 
@@ -116,7 +117,7 @@ def occlusion_sensitivity(
     """
     confidence = _of_class(Confidence, model.output, model, target)
     found = perturbation.occlusion(model, image, confidence, window=window, fill=fill, batch=batch)
-    height, width = perturbation.pair("window", window)
+    height, width = height_width("window", window)
     missing = 1 - np.asarray(found.score)[..., None, None] + found.values[..., ::height, ::width]
     return found._replace(values=np.asarray(jax.image.resize(missing, found.values.shape, "bilinear")))
 

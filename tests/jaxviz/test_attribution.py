@@ -234,6 +234,25 @@ def test_smoothgrad_is_the_mean_over_noisy_images():
             np.testing.assert_allclose(found.values, wanted, atol=1e-5)
 
 
+def test_what_does_not_vary_has_no_variance(weights, pixels):
+    """The gradient of a linear network is the same everywhere: what is left is float64's rounding."""
+    model = linear_model(1000 * weights)
+    found = jv.smooth(lambda x: jv.gradient(model, x, 0), pixels, samples=25, form="variance", batch=10)
+    assert found.values.max() < 1e-12 * (1000 * weights).max() ** 2
+
+
+def test_smoothing_compiles_once_whatever_is_left_in_the_last_batch():
+    model = keras_model()
+    shapes = []
+
+    def explain(x):
+        shapes.append(x.shape)
+        return jv.gradient(model, x, 1)
+
+    jv.smooth(explain, image(), samples=7, batch=3)
+    assert shapes == [(3, *SHAPE)] * 3
+
+
 def test_smoothing_a_batch_gives_each_image_its_own_noise():
     model = keras_model()
     twice = np.stack([image(), image()])

@@ -75,7 +75,7 @@ def test_the_size_is_height_and_width():
 
 @pytest.mark.parametrize("size", [0, -3, (20, 0), (20, 30, 3), (10**5, 10**5)])
 def test_an_unusable_size_is_refused(size):
-    with pytest.raises(InputError, match="size must be a whole number of pixels or"):
+    with pytest.raises(InputError, match=r"size is (a whole number of pixels|at most)"):
         read_image(CAT, size)
 
 

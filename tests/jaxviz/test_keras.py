@@ -66,11 +66,18 @@ def test_predictions_on_the_real_photographs(cats_and_dogs, pets):
 
 def test_an_unknown_name_says_what_there_is():
     with pytest.raises(
-        jv.InputError, match=r"no known network 'vgg61'; did you mean .*'vgg16'.*: known are vgg16_demo, vgg16, v"
+        jv.InputError, match=r"no known network 'vgg61': did you mean .*vgg16.*known are vgg16_demo, vgg16_tumor, v"
     ):
         jv.load("vgg61")
     with pytest.raises(FileNotFoundError, match=r"gone.h5"):
         jv.load("gone.h5")
+
+
+def test_arguments_that_do_not_fit_the_file(cats_and_dogs_file):
+    with pytest.raises(jv.InputError, match="unknown architecture 'vgg61'; did you mean"):
+        jv.load(cats_and_dogs_file, architecture="vgg61")
+    with pytest.raises(jv.InputError, match="custom functions for lambda_1: there is no such layer"):
+        jv.load(cats_and_dogs_file, custom={"lambda_1": abs})
 
 
 def test_inputs_that_do_not_fit_the_channels(cats_and_dogs_file):
