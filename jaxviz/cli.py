@@ -112,8 +112,8 @@ def explained(command: Callable) -> Callable:
 def main() -> None:
     """See what a convolutional network sees.
 
-    FILE is a Keras .h5 file, or vgg16 or vgg16_notop (downloaded once), or vgg16_demo or vgg16_tumor (real weights that
-    come with the extra "demo").
+    FILE is a file that Keras saved (.keras, .h5), the name of one of Keras' applications (resnet50, vgg16_notop, …:
+    downloaded once), or vgg16_demo or vgg16_tumor (real weights that come with the extra "demo").
 
     \b
     Examples:

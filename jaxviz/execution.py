@@ -37,6 +37,7 @@ class Execution:
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
+            ("rewrite", self.rewrite, (True, False)),
             ("winograd", self.winograd, (None, *TILES)),
             ("precision", self.precision, (None, *PRECISIONS)),
             ("dtype", self.dtype, DTYPES),

@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from numpy.typing import ArrayLike
 
 from jaxviz import rgb
+from jaxviz.checks import whole
 from jaxviz.errors import InputError
 from jaxviz.images import resize
 
@@ -97,7 +98,7 @@ def show_filters(
     pictures = [rgb.stretch(image, std) for image in images[shown]]
     columns = min(columns, len(pictures))
     if titles is not None:
-        return _page(pictures, titles[shown], columns=columns, by=by, side=TITLED_SIDE)
+        return _page(pictures, [str(title) for title in titles[shown]], columns=columns, by=by, side=TITLED_SIDE)
     return _page([rgb.tile(np.stack(pictures), columns, margin, by)])
 
 
@@ -220,7 +221,7 @@ def _draw_layer(name: str, values: np.ndarray, channel: int | None, columns: int
         return grid, title + (f" ({dead} dead)" if dead else "")
     if not 0 <= channel < channels:
         raise InputError(f"layer {name!r} has {_count(channels, 'channel')}, counted from 0: there is no {channel}")
-    one = values[:, :, channel]
+    one = values[:, :, whole("channel", channel, 0)]
     picture = rgb.heat(one, cmap, low=float(one.min()), high=float(one.max()))
     return picture, f"{name} · channel {channel} of {channels}" + (" (dead)" if rgb.is_dead(one) else "")
 

@@ -76,9 +76,18 @@ class _Tapped:
         return tape.found
 
     def kinds(self, params: Any, images: jax.ShapeDtypeStruct) -> dict[str, str]:
-        """Every name that a forward pass meets, in execution order, with its module's class. Nothing is computed."""
+        """Every name that a forward pass meets, in execution order, with its module's class. Nothing is computed.
+
+        Raises:
+            InputError: the pass ends in no array, or in one without the batch axis.
+        """
         tape = _Tape(None, {})
         jax.eval_shape(lambda p, x: self.run(p, x, tape), params, images)
+        if not tape.found:
+            raise InputError("it returns no array: what is shown are arrays [n …] of a batch, or {name: array}")
+        name, last = list(tape.found.items())[-1]
+        if last.shape[:1] != images.shape[:1]:
+            raise InputError(f"{name} is {list(last.shape)} for a batch of one image: it takes [n …] and returns [n …]")
         return tape.kinds
 
 

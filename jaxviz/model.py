@@ -19,7 +19,7 @@ from flax import nnx, struct
 from flax.errors import FlaxError
 
 from jaxviz import xla
-from jaxviz.checks import height_width, near
+from jaxviz.checks import height_width, near, whole
 from jaxviz.errors import InputError
 from jaxviz.execution import Execution
 from jaxviz.forwards import Activations, Edits, Forward, FunctionForward, LinenForward, NnxForward
@@ -162,7 +162,10 @@ class Model:
         Raises:
             InputError: another shape or size than the network takes, or values outside [0, 1].
         """
-        array = np.asarray(images)
+        try:
+            array = np.asarray(images)
+        except ValueError:  # lists of unequal lengths
+            raise InputError("images of one batch have one size; given: lists of unequal lengths") from None
         height, width, channels = self.image_shape
         wanted = f"[{height or 'h'} {width or 'w'} {channels}]"
         if array.ndim not in (3, 4):
@@ -172,8 +175,6 @@ class Model:
         ):
             hint = f": read it with size=({height}, {width})" if height and array.shape[-1] == channels else ""
             raise InputError(f"this network takes images {wanted}; given: {list(array.shape)}{hint}")
-        if 0 in array.shape:
-            raise InputError(f"there is no image in an array of shape {list(array.shape)}")
         return check_values(array)
 
     def __repr__(self) -> str:
@@ -221,9 +222,11 @@ def check_values(images: np.ndarray) -> np.ndarray:
     """`images` as float32, if they are finite and within [0, 1].
 
     Raises:
-        InputError: whole-number pixels, or values outside [0, 1].
+        InputError: no pixels, whole-number pixels, or values outside [0, 1].
     """
-    if not np.issubdtype(images.dtype, np.floating):
+    if 0 in images.shape:
+        raise InputError(f"there is no image in an array of shape {list(images.shape)}")
+    if not jnp.issubdtype(images.dtype, jnp.floating):  # jax's: numpy does not know bfloat16
         raise InputError(f"images are floats in [0, 1]; given: {images.dtype} (for 0–255 pixels: image / 255)")
     low, high = float(images.min()), float(images.max())
     if _bounded.get() and not (low >= 0 and high <= 1):  # also false for NaN
@@ -247,25 +250,37 @@ def wrap(
         inputs: what the network was fed with: "unit" ([0, 1]), "raw255", "caffe", "torch", "tf".
 
     Raises:
-        InputError: a linen module without variables, no image shape, or an unknown `inputs`.
+        InputError: a linen module without variables, an nnx module with them, no image shape, an unknown `inputs`, or a
+            module that does not turn a batch of such images into an array with as many items.
     """
-    if image_shape is None or len(image_shape) != 3:
+    if not np.iterable(image_shape) or len(tuple(image_shape)) != 3:
         raise InputError(f"wrap needs the shape of one image, such as image_shape=(32, 32, 3); given: {image_shape}")
+    height, width, channels = (whole("each number of image_shape", number) for number in image_shape)
+    image_shape = height, width, channels
     forward: NnxForward | LinenForward | FunctionForward
+    params: Any
     if isinstance(module, nnx.Module):
+        if variables is not None:
+            raise InputError("an nnx module holds its own weights, without variables: wrap(module, image_shape=…)")
         copy = nnx.merge(*nnx.split(module))  # the user's module keeps its training mode
         copy.eval()
         graphdef, params = nnx.split(copy)
         forward, owned = NnxForward(graphdef), nnx.to_pure_dict(nnx.state(copy, nnx.Param))
     elif isinstance(module, nn.Module):
-        if variables is None:
+        if not isinstance(variables, Mapping):
             raise InputError("a linen module keeps its weights outside: wrap(module, variables, image_shape=…)")
         forward, params, owned = LinenForward(module), variables, variables.get("params", {})
-    elif callable(module):
+    elif callable(module) and not isinstance(module, type):
         forward, params, owned = FunctionForward(module), variables, {}
     else:
-        raise InputError(f"wrap takes an nnx or linen module or a function; given: {type(module).__name__}")
-    kinds = forward.kinds(params, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
+        given = f"the class {module.__name__} itself" if isinstance(module, type) else type(module).__name__
+        raise InputError(f"wrap takes an nnx or linen module or a function; given: {given}")
+    try:
+        kinds = forward.kinds(params, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
+    except InputError:
+        raise
+    except (ValueError, TypeError, FlaxError) as error:  # its cause stays attached: the module may be at fault
+        raise InputError(f"it does not run on a batch of one image, {[1, *image_shape]}: {error}") from error
     table = tuple(Layer(name, kind, _count(owned, name)) for name, kind in kinds.items())
     return Model(
         params, forward, find_inputs(inputs, image_shape[2]), image_shape, table, tuple(kinds), (table[-1].name,)

@@ -64,8 +64,10 @@ def stretch(image: ArrayLike, std: float | int = 0.1) -> UInt8[np.ndarray, "h w 
     a level) in the second edition.
 
     Raises:
-        InputError: the image is no [h w 3] or [h w 1], or holds NaN.
+        InputError: the image is no [h w 3] or [h w 1], or holds NaN; or a negative `std`.
     """
+    if not 0 <= std < np.inf:
+        raise InputError(f"std is a share of the range, 0 or more; given: {std}")
     image = _rgb(finite(image, "the image"), "the image").astype(np.float64)  # as the book's
     epsilon = 1e-5 / 255  # the book's 1e-5 is in levels of 0–255
     stretched = (image - image.mean()) / (image.std() + epsilon) * std + 0.5
@@ -139,8 +141,11 @@ def overlay(
         weight: of the colours; the image itself has weight 1.
 
     Raises:
-        InputError: the sizes differ, the image leaves [0, 1], something holds NaN, or `cmap` is unknown.
+        InputError: the sizes differ, the image leaves [0, 1], something holds NaN, a negative weight, or an unknown
+            `cmap`.
     """
+    if not 0 <= weight < np.inf:
+        raise InputError(f"weight is of the colours, 0 or more; given: {weight}")
     image = _rgb(finite(image, "the image"), "the image")
     values = finite(values, "the heat map")
     if image.min() < -1e-3 or image.max() > 1 + 1e-3:  # what resampling may leave, not another unit

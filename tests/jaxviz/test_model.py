@@ -136,6 +136,7 @@ def test_unknown_layer_says_what_is_near_and_what_there_is(vgg):
         (np.full(SHAPE, 200.0), r"values in \[0, 1\]; given: 200 to 200 .*image / 255"),
         (np.full(SHAPE, -1.0), r"given: -1 to -1$"),
         (np.full(SHAPE, np.nan), "given: nan to nan"),
+        ([[0.5, 0.5], [0.5]], "lists of unequal lengths"),
     ],
 )
 def test_an_image_that_does_not_fit_is_one_sentence(bad, sentence):
@@ -153,3 +154,33 @@ def test_wrap_says_what_it_needs():
         jv.wrap(module, image_shape=SHAPE, inputs="bgr")
     with pytest.raises(jv.InputError, match="given: int"):
         jv.wrap(3, image_shape=SHAPE)
+    with pytest.raises(jv.InputError, match="holds its own weights"):
+        jv.wrap(module, {"params": {}}, SHAPE)
+    with pytest.raises(jv.InputError, match="given: the class InheritedHead itself"):
+        jv.wrap(type(module.head), None, SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("function", "sentence"),
+    [
+        (lambda _, x: None, "it returns no array"),
+        (lambda _, x: (x, x), "it returns no array"),
+        (lambda _, x: x.sum(), r"output is \[\] for a batch of one image"),
+        (lambda _, x: x.sum((0, 1, 2)), r"output is \[3\] for a batch of one image"),
+        (lambda x: x, r"does not run on a batch of one image, \[1, 12, 12, 3\]: .*takes 1 positional argument"),
+        (lambda _, x: x.reshape(7, -1), r"does not run on a batch of one image, .*reshape"),
+    ],
+)
+def test_a_function_that_is_none_of_images(function, sentence):
+    with pytest.raises(jv.InputError, match=sentence):
+        jv.wrap(function, None, SHAPE)
+
+
+def test_a_module_of_other_images_says_so_and_keeps_the_cause():
+    _, _, linen, module = three_of_a_kind()
+    for wrapped, variables in ((module, None), (linen.forward.module, linen.params), (linen.forward.module, {})):
+        with pytest.raises(jv.InputError, match=r"does not run on a batch of one image, \[1, 12, 12, 4\]") as caught:
+            jv.wrap(wrapped, variables, (12, 12, 4))
+        assert caught.value.__cause__ is not None
+    with pytest.raises(jv.InputError, match="each number of image_shape is a whole number, 1 or more; given: 0"):
+        jv.wrap(module, image_shape=(0, 12, 3))

@@ -181,6 +181,9 @@ def test_overlay_refuses_another_size_and_another_unit():
     image = np.zeros((4, 6, 3))
     with pytest.raises(InputError, match=r"must have the image's size \[4, 6\], got \[6, 4\]"):
         rgb.overlay(image, np.zeros((6, 4)))
+    for weight in (-1, float("nan")):
+        with pytest.raises(InputError, match=f"weight is of the colours, 0 or more; given: {weight}"):
+            rgb.overlay(np.zeros((2, 2, 3)), np.zeros((2, 2)), weight=weight)
     with pytest.raises(InputError, match=r"the image must be in \[0, 1\], got 0 to 200; divide 0–255 by 255"):
         rgb.overlay(np.pad([[[200.0] * 3]], ((0, 1), (0, 1), (0, 0))), np.zeros((2, 2)))
 
