@@ -23,7 +23,8 @@ def activations(
     Raises:
         InputError: an unknown layer, an image of another shape, or values outside [0, 1].
     """
-    wanted = [layers] if isinstance(layers, str) else list(model.layers if layers is None else layers)
+    layers = model.layers if layers is None else layers
+    wanted = [layers] if isinstance(layers, str) or not np.iterable(layers) else list(layers)
     if not wanted:
         raise InputError("no layers to show: give names, or None for all")
     names = tuple(name if name == IMAGE else model.check_layer(name) for name in wanted)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Key
 
 from jaxviz import chunks, xla
+from jaxviz.checks import image_like, whole
 from jaxviz.errors import InputError
 from jaxviz.explain import BATCH, Array, Attribution, explain, explain_each, score, scores
 from jaxviz.jaxprs import bind, is_relu, with_rules
@@ -56,6 +57,9 @@ def _rewritten(
     return xla.over(one, images, objectives, size=size, execution=model.execution)
 
 
+NO_WAY = "the image is its baseline wherever the score moves. Another baseline=… may show something"
+
+
 def input_x_gradient(
     model: Model, image: Any, target: Target = None, *, baseline: Any = 0.0, batch: int = BATCH
 ) -> Attribution:
@@ -66,9 +70,13 @@ def input_x_gradient(
 
     Source: Shrikumar et al. 2016, Not just a black box, section 2.
     """
-    found = gradient(model, image, target, batch=batch)
-    images = model.check_images(image)
-    return found._replace(values=found.values * (images - as_image(baseline, images.shape[-3:])))
+
+    def method(model: Model, images: Array, objectives: Objective) -> tuple[Attribution, Array]:
+        way = images - image_like("a baseline", baseline, images.shape[1:])
+        found, sensitive = gradients(model, images, objectives)
+        return found._replace(values=found.values * way), sensitive
+
+    return explain(method, model, image, target, batch, otherwise=NO_WAY)
 
 
 class PathAttribution(NamedTuple):
@@ -96,9 +104,9 @@ def _midpoint(steps: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _trapezoid(steps: int) -> tuple[np.ndarray, np.ndarray]:
-    weights = np.full(steps, 1 / max(steps - 1, 1))
+    weights = np.full(steps, 1 / (steps - 1))
     weights[[0, -1]] /= 2
-    return np.linspace(0, 1, steps), weights / weights.sum()
+    return np.linspace(0, 1, steps), weights
 
 
 def _right(steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +132,7 @@ def integrated_gradients(
 
     Args:
         baseline: where the path starts, in the image's units: a number (0 is black), a colour [c] or an image [h w c].
-        steps: points on the path, each one gradient.
+        steps: points on the path, each one gradient; two at least for both ends.
         rule: where they are: "gauss_legendre", "midpoint", "trapezoid" (both ends), "right" (the paper's).
         batch: points in one compiled call.
 
@@ -132,20 +140,26 @@ def integrated_gradients(
     """
     if rule not in RULES:
         raise InputError(f"no rule {rule!r}: there are {', '.join(RULES)}")
-    if steps < 1:
-        raise InputError(f"a path needs at least one step; given: steps={steps}")
-    points, weights = RULES[rule](steps)
+    points, weights = RULES[rule](whole("steps", steps, 2 if rule == "trapezoid" else 1))
 
     def one(image: Array, objective: Objective, _: int) -> tuple[PathAttribution, bool]:
-        start = as_image(baseline, image.shape)
-        total = np.zeros(image.shape, np.float32)
-        for (where, weight), positions in chunks.chunks((points, weights), batch):
-            weight[len(positions) :] = 0
-            total += np.asarray(_path(model, image, start, objective, where, weight))
+        start = image_like("a baseline", baseline, image.shape)
+        mean = path_gradient(model, image, start, objective, points, weights, batch)
         ends = np.asarray(scores(model, np.stack([image, start]), objective))
-        return PathAttribution(total * (image - start), ends[0], ends[1]), bool(total.any())
+        return PathAttribution(mean * (image - start), ends[0], ends[1]), bool(mean.any())
 
-    return explain_each(one, model, image, target)
+    return explain_each(one, model, image, target, otherwise=NO_WAY)
+
+
+def path_gradient(
+    model: Model, image: Array, start: Array, objective: Objective, points: Array, weights: Array, batch: int
+) -> np.ndarray:
+    """The gradients at `points` of the straight way, 0 at `start` and 1 at `image`, times their weights, summed."""
+    total = np.zeros(image.shape, np.float32)
+    for (where, weight), positions in chunks.chunks((points, weights), batch):
+        weight[len(positions) :] = 0
+        total += np.asarray(_path(model, image, start, objective, where, weight))
+    return total
 
 
 @xla.jit()
@@ -155,20 +169,6 @@ def _path(model: Model, image: Any, start: Any, objective: Objective, where: Any
     objectives = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(points), *jnp.shape(leaf))), objective)
     (values, _), _ = _rewritten(score, model, points, objectives)
     return jnp.einsum("s,shwc->hwc", weight.astype(jnp.float32), values)
-
-
-def as_image(baseline: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """A baseline as an image of `shape`.
-
-    Raises:
-        InputError: another shape.
-    """
-    array = np.asarray(baseline, np.float32)
-    if array.shape not in ((), shape[-1:], shape):
-        raise InputError(
-            f"a baseline is a number, a colour [{shape[-1]}] or an image {list(shape)}; given: {list(array.shape)}"
-        )
-    return np.broadcast_to(array, shape)
 
 
 def smooth(
@@ -196,13 +196,20 @@ def smooth(
         form: of the values: "mean", "squared" (the mean of squares, SmoothGrad²), or "variance" (VarGrad).
         batch: noisy copies made at a time.
 
+    Raises:
+        InputError: an image outside [0, 1], an argument that is none of the above, or an `explain` that does not
+            return a map for each copy.
+
     Source: Smilkov et al. 2017, SmoothGrad; Hooker et al. 2019 (squared); Adebayo et al. 2018 (variance).
     """
-    if samples < 1 or noise < 0:
-        raise InputError(f"smoothing takes samples ≥ 1 and noise ≥ 0; given: samples={samples}, noise={noise}")
+    samples = whole("samples", samples)
+    if not 0 <= noise < np.inf:
+        raise InputError(f"noise is a standard deviation, 0 or more; given: {noise}")
     if form not in ("mean", "squared", "variance"):
         raise InputError(f"no form {form!r}: there are mean, squared, variance")
     images = check_values(np.asarray(image))
+    if images.ndim not in (3, 4):
+        raise InputError(f"an image is [h w c], a batch [n h w c]; given: {list(images.shape)}")
     key = jax.random.key(0) if key is None else key
     many = images.ndim == 4
     smoothed = [
@@ -221,6 +228,11 @@ def _smooth(
     with out_of_range():
         for some, positions in chunks.chunks(keys, batch):
             found = explain(np.asarray(_noisy(image, some, noise)))
+            if not hasattr(found, "values") or np.shape(found.values)[:1] != (len(some),):
+                raise InputError(
+                    f"what is smoothed explains a batch [{len(some)} h w c] by an Attribution with as many maps; "
+                    f"given: {list(np.shape(getattr(found, 'values', found)))}"
+                )
             # In float64: a variance is the small difference of two large numbers.
             real = len(positions)
             sums = jax.tree.map(lambda leaf, n=real: np.sum(leaf[:n], 0, np.float64), found)

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxviz import xla
 from jaxviz.errors import InputError
@@ -25,6 +26,10 @@ from jaxviz.targets import Target
 Layer = str | Sequence[str] | None
 Weigh = Callable[[jax.Array, jax.Array], jax.Array]
 
+AGAINST = (
+    "whatever the layer sees speaks against the target, and the positive part is empty. "
+    "relu=False shows it with its sign"
+)
 EPSILON = 1e-7  # where a sum of activations may be zero
 
 
@@ -41,7 +46,7 @@ def grad_cam(
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each.
         layer: whose maps are weighted; None: the last convolution that the target can depend on. The maps of several
-            layers are each divided by their maximum, and averaged.
+            layers are each divided by their largest magnitude, and averaged.
         relu: keep the positive part only, as all CAMs do; False shows what speaks against the target, too.
         batch: images computed at a time.
 
@@ -163,7 +168,7 @@ def cam(
         layers = _layers(model, objectives, layer)
         return _cams(model, images, objectives, layers=layers, weigh=weigh, relu=relu)
 
-    return explain(method, model, image, target, batch)
+    return explain(method, model, image, target, batch, otherwise=AGAINST)
 
 
 @xla.jit(static=("layers", "weigh", "relu"))
@@ -220,7 +225,10 @@ def _edited_score(model: Model, image: jax.Array, objective: Objective, layer: s
 
 def _layers(model: Model, objectives: Objective, layer: Layer) -> tuple[str, ...]:
     """The layers to look at, each of which has maps."""
-    names = [last_convolution(model, objectives)] if layer is None else [layer] if isinstance(layer, str) else layer
+    layer = last_convolution(model, objectives) if layer is None else layer
+    names = [layer] if isinstance(layer, str) or not np.iterable(layer) else list(layer)
+    if not names:
+        raise InputError("no layers to look at: give names, or None for the last convolution")
     shapes = model.shapes(names=[model.check_layer(name) for name in names])
     for name, shape in shapes.items():
         if len(shape) != 3:

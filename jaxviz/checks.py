@@ -43,6 +43,26 @@ def height_width(name: str, value: Any) -> tuple[int, int]:
     return height, width
 
 
+def image_like(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """A number, a colour `[c]` or an image, as a float32 image of `shape` `[h w c]`; a view, not to be written to.
+
+    Any finite number is allowed: tf-explain hides with 127.5, whatever the range.
+
+    Raises:
+        InputError: another shape, NaN or infinity.
+    """
+    try:
+        array = np.asarray(value, np.float32)
+    except (TypeError, ValueError):
+        array = np.full((), np.nan, np.float32)
+    if array.shape not in ((), shape[-1:], shape) or not np.isfinite(array).all():
+        given = list(array.shape) if array.shape else repr(value)
+        raise InputError(
+            f"{name} is a number, a colour [{shape[-1]}] or an image {list(shape)}, all finite; given: {given}"
+        )
+    return np.broadcast_to(array, shape)
+
+
 def near(name: Any, known: Iterable[str]) -> str:
     """The known names nearest to an unknown one, as the clause "did you mean a or b? "; empty if none is near."""
     found = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.5)

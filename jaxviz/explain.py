@@ -4,6 +4,7 @@ A *method* is `(model, images [b h w c], objectives [b]) -> (Attribution [b], se
 public function of it.
 """
 
+import inspect
 import itertools
 import warnings
 from collections.abc import Callable
@@ -30,18 +31,18 @@ class Attribution(NamedTuple):
     score: Float[Array, "*n"]
 
 
-Method = Callable[[Model, Array, Objective], tuple[Any, Bool[jax.Array, " b"]]]
+Method = Callable[[Model, Array, Objective], tuple[Any, Bool[Array, " b"]]]
 
 
 class BlankMap(UserWarning):
     """A map came out all zero; the message says why and what to try."""
 
 
-def explain(method: Method, model: Model, image: Any, target: Target, batch: int) -> Any:
+def explain(method: Method, model: Model, image: Any, target: Target, batch: int, *, otherwise: str = "") -> Any:
     """What `method` returns, for `[h w c]` without a leading axis, for `[n h w c]` with it.
 
-    `sensitive` says whether anything that the method looked at moves the score: where a map is all zero, it tells a
-    dead or saturated network from one in which everything speaks against the target.
+    `sensitive` says whether anything that the method looked at moves the score. Where a map is all zero, it tells a
+    dead or saturated network from other reasons, which depend on the method and are what `otherwise` says.
 
     Raises:
         InputError: an image or target that does not fit, or a score that is NaN.
@@ -50,12 +51,17 @@ def explain(method: Method, model: Model, image: Any, target: Target, batch: int
     stack = images if images.ndim == 4 else images[None]
     objectives = resolve(model, target, len(stack))
     found, sensitive = chunks.over(lambda some: method(model, *some), (stack, objectives), batch)
-    _look_back(found, sensitive, images.ndim == 4)
+    _look_back(found, sensitive, otherwise, images.ndim == 4)
     return found if images.ndim == 4 else jax.tree.map(lambda leaf: leaf[0], found)
 
 
 def explain_each(
-    one: Callable[[Array, Objective, int], tuple[Any, Any]], model: Model, image: Any, target: Target
+    one: Callable[[Array, Objective, int], tuple[Any, Any]],
+    model: Model,
+    image: Any,
+    target: Target,
+    *,
+    otherwise: str = "",
 ) -> Any:
     """As `explain`, for a method that takes a single image, its objective and its position in the batch."""
     positions = itertools.count()
@@ -65,7 +71,7 @@ def explain_each(
         found = one(images[0], objective, next(positions))
         return jax.tree.map(lambda leaf: np.asarray(leaf)[None], found)
 
-    return explain(method, model, image, target, 1)
+    return explain(method, model, image, target, 1, otherwise=otherwise)
 
 
 def decide(model: Model, image: jax.Array, objective: Objective) -> Objective:
@@ -88,27 +94,31 @@ def scores(model: Model, images: jax.Array, objective: Objective) -> jax.Array:
     return xla.over(lambda image: score(model, image, objective), images, size=size, execution=model.execution)
 
 
-def _look_back(found: Any, sensitive: np.ndarray, many: bool) -> None:
+def _look_back(found: Any, sensitive: np.ndarray, otherwise: str, many: bool) -> None:
     axes = tuple(range(1, found.values.ndim))
     broken = np.flatnonzero(~np.isfinite(found.values).all(axes) | ~np.isfinite(found.score))
     if broken.size:
-        raise InputError(f"the score or its map is NaN or infinite{_of(broken, many)}: the network's weights overflow")
+        raise InputError(
+            f"the score or the map{_of(broken, many)} is NaN or infinite: numbers in the network's weights, or in the "
+            "target, are that already or overflow"
+        )
     blank = (found.values == 0).all(axes)
     if dead := np.flatnonzero(blank & ~sensitive).tolist():
-        warnings.warn(
+        _warn(
             f"the map{_of(dead, many)} is all zero: the score does not move. Either every path to it goes through a "
             "ReLU that is off, or the target is a probability that is saturated (explain the value before it, …/pre); "
-            "another layer or another target may show something",
-            BlankMap,
-            stacklevel=4,
+            "another layer or another target may show something"
         )
-    if against := np.flatnonzero(blank & sensitive).tolist():
-        warnings.warn(
-            f"the map{_of(against, many)} is all zero: whatever the layer sees speaks against the target, and the "
-            "positive part is empty. relu=False shows it with its sign",
-            BlankMap,
-            stacklevel=4,
-        )
+    if others := np.flatnonzero(blank & sensitive).tolist():
+        _warn(f"the map{_of(others, many)} is all zero: {otherwise}")
+
+
+def _warn(message: str) -> None:
+    """A BlankMap at the line outside of this package that asked for the map."""
+    frame, level = inspect.currentframe(), 1
+    while (frame := frame.f_back if frame else None) and frame.f_globals.get("__name__", "").startswith("jaxviz."):
+        level += 1
+    warnings.warn(message, BlankMap, stacklevel=level + 1)
 
 
 def _of(positions: Any, many: bool) -> str:

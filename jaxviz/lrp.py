@@ -68,9 +68,12 @@ def lrp(
     def method(model: Model, images: Array, objectives: Objective) -> Any:
         plan = _plan(_network(model), objectives.layers, rules)
         values, score = _relevance(model, images, objectives, plan=plan)
-        return Attribution(values, score), (values != 0).any((1, 2, 3))
+        return Attribution(values, score), score != 0
 
-    return explain(method, model, image, target, batch)
+    return explain(method, model, image, target, batch, otherwise=IN_BIASES)
+
+
+IN_BIASES = "all of the score stays in biases: pixels that are 0, as the network is fed, have no share in it"
 
 
 class Step(NamedTuple):

@@ -8,13 +8,16 @@ They are pytrees: numbers are leaves and names are static, so all channels of a 
 stack of objectives is a batch.
 """
 
+import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
+from jaxviz.checks import whole
 from jaxviz.errors import InputError
 from jaxviz.model import Model
 
@@ -110,7 +113,7 @@ class Channel(Objective):
         if len(shape) != 3:
             raise InputError(f"{self.layer} has shape {list(shape)}: for its units use Unit({self.layer!r}, i)")
         _check_index(self.layer, "channel", self.index, shape[-1])
-        if 2 * self.border >= min(shape[:2]):
+        if 2 * whole("border", self.border, 0) >= min(shape[:2]):
             raise InputError(
                 f"{self.layer} is {shape[0]} × {shape[1]} here: nothing is left inside a border of {self.border}"
             )
@@ -153,6 +156,11 @@ class Highest(Objective):
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         return self.decided(activations)(activations)
 
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        shape = shapes[self.layer]
+        if len(shape) != 1:
+            raise InputError(f"{self.layer} has shape {list(shape)}: Highest is of a layer [units], such as the scores")
+
     def decided(self, activations: Mapping[str, Any]) -> Objective:
         """The class that these activations decide for, and no other: for methods that look at more than one image."""
         units = jnp.asarray(activations[self.layer])
@@ -161,9 +169,13 @@ class Highest(Objective):
 
 
 def _check_index(layer: str, word: str, index: Any, count: int) -> None:
-    if isinstance(index, bool) or not hasattr(index, "__index__"):
+    try:
+        number = operator.index(index)
+    except TypeError:
+        number = None
+    if number is None or isinstance(index, bool):
         raise InputError(f"a {word} is a whole number; given: {index!r}")
-    if not 0 <= int(index) < count:
+    if not 0 <= number < count:
         raise InputError(f"{layer} has {count} {word}s, 0 to {count - 1}; given: {index}")
 
 
@@ -171,12 +183,14 @@ def channels(model: Model, layer: str, indices: Iterable[int] | None = None, *, 
     """A `Channel` for each of `indices` (None: all) of a layer.
 
     Raises:
-        InputError: an unknown layer, one without channels, or an index out of range.
+        InputError: an unknown layer, one without channels, a border as wide as it, or an index out of range.
     """
     shapes = model.shapes(names=[model.check_layer(layer)])
     if indices is None:
         Channel(layer, 0).check(shapes)
         indices = range(shapes[layer][-1])
+    if not np.iterable(indices):
+        raise InputError(f"indices are several, such as range(16) or [{indices!r}]; given: {indices!r}")
     objectives = [Channel(layer, index, border) for index in indices]
     for objective in objectives:
         objective.check(shapes)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Key
 
 from jaxviz import chunks, xla
-from jaxviz.checks import height_width, whole
+from jaxviz.checks import height_width, image_like, whole
 from jaxviz.errors import InputError
 from jaxviz.explain import BATCH, Array, Attribution, explain_each, score, scores
 from jaxviz.model import Model
@@ -48,11 +48,7 @@ def occlusion(
     size, step = height_width("window", window), height_width("stride", window if stride is None else stride)
     if size[0] > shape[0] or size[1] > shape[1]:
         raise InputError(f"a window of {size[0]} × {size[1]} is larger than the image, {shape[0]} × {shape[1]}")
-    filled = np.asarray(fill, np.float32)
-    if filled.shape not in ((), shape[-1:], shape):
-        raise InputError(
-            f"a fill is a number, a colour [{shape[-1]}] or an image {list(shape)}; given: {list(filled.shape)}"
-        )
+    filled = image_like("a fill", fill, shape)
     corners = np.stack(
         np.meshgrid(*(np.arange(0, n - w + s, s) for n, w, s in zip(shape, size, step, strict=False)), indexing="ij"),
         -1,
@@ -64,9 +60,10 @@ def occlusion(
         for (y, x), loss in zip(corners, lost, strict=True):
             total[y : y + size[0], x : x + size[1]] += loss
             count[y : y + size[0], x : x + size[1]] += 1
-        return Attribution(total / np.maximum(count, 1), scores[0]), False
+        return Attribution(total / np.maximum(count, 1), scores[0]), bool((image == filled).all())
 
-    return explain_each(one, model, image, target)
+    shows = "the image shows nothing but the fill. Another fill=… may show something"
+    return explain_each(one, model, image, target, otherwise=shows)
 
 
 @xla.jit(static=("size",))

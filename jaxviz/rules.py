@@ -205,6 +205,8 @@ def find_composite(composite: str | Mapping[str, Rule]) -> Mapping[str, Rule]:
         if composite not in COMPOSITES:
             raise InputError(f"no composite {composite!r}: there are {', '.join(COMPOSITES)}")
         return COMPOSITES[composite]
+    if not isinstance(composite, Mapping):
+        raise InputError(f"a composite is {', '.join(COMPOSITES)} or {{layer or kind: rule}}; given: {composite!r}")
     for key, rule in composite.items():
         if not isinstance(rule, Rule):
             raise InputError(f"a composite maps layers to rules, such as Epsilon(); given: {key!r}: {rule!r}")

@@ -26,7 +26,7 @@ def resolve(model: Model, target: Target, count: int) -> Objective:
     Raises:
         InputError: no such class, a wrong number of targets, or targets of different kinds.
     """
-    each: list = list(target) if isinstance(target, (list, tuple, np.ndarray)) else [target] * count
+    each: list = list(target) if is_several(target) else [target] * count
     if len(each) != count:
         raise InputError(f"one target for all images, or one for each of {count}; given: {len(each)}")
     objectives = [_objective(model, one) for one in each]
@@ -35,9 +35,14 @@ def resolve(model: Model, target: Target, count: int) -> Objective:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *objectives)
 
 
+def is_several(target: Any) -> bool:
+    """Whether this is a target for each image rather than one for all."""
+    return isinstance(target, (list, tuple)) or np.ndim(target) > 0
+
+
 def _objective(model: Model, target: Target) -> Objective:
     if isinstance(target, Objective):
-        names = [model.check_layer(name) for name in target.layers if name != IMAGE]
+        names = [name if name == IMAGE else model.check_layer(name) for name in target.layers]
         target.check(model.shapes(names=names))
         return target
     shape = model.shapes(names=[model.scores])[model.scores]

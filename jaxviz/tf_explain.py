@@ -38,14 +38,14 @@ import numpy as np
 from flax import struct
 from jaxtyping import Key, UInt8
 
-from jaxviz import attribution, cam, chunks, perturbation
+from jaxviz import attribution, cam, perturbation
 from jaxviz.activations import activations
-from jaxviz.checks import height_width
+from jaxviz.checks import height_width, image_like, whole
 from jaxviz.errors import InputError
-from jaxviz.explain import BATCH, Array, Attribution, explain_each
+from jaxviz.explain import BATCH, Array, Attribution, explain_each, scores
 from jaxviz.model import Model
 from jaxviz.objectives import Objective, Scaled, Unit
-from jaxviz.targets import Target, resolve
+from jaxviz.targets import Target, is_several, resolve
 
 
 def vanilla_gradients(model: Model, image: Any, target: Target, *, batch: int = BATCH) -> Attribution:
@@ -73,10 +73,12 @@ def smooth_grad(
     """A map `[h w]`: the class's cross-entropy, its gradient averaged over noisy copies, the magnitude summed.
 
     Args:
-        target: one for all images.
+        target: one class for all images.
         noise: its standard deviation, in the image's units; tf-explain's default is 1 in the network's.
         key: of the noise, as for `jv.smooth`.
     """
+    if is_several(target):
+        raise InputError(f"smooth_grad explains one class for all images, by its number or name; given: {target!r}")
     images, loss = model.check_images(image), _of_class(CrossEntropy, model.scores, model, target)
 
     def gradient(copies: Array) -> Attribution:
@@ -92,16 +94,13 @@ def integrated_gradients(
 
     Without the factor `image - baseline` it is no share of the score; `jv.integrated_gradients` is.
     """
-    if steps < 2:
-        raise InputError(f"a path with both its ends has at least two steps; given: steps={steps}")
-    share = np.linspace(0, 1, steps, dtype=np.float32)[:, None, None, None]
+    points, weights = np.linspace(0, 1, whole("steps", steps, 2)), np.full(steps, 1 / steps)
 
     def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, bool]:
-        start = attribution.as_image(baseline, image.shape)
-        path = start + share * (image - start)
-        objectives = jax.tree.map(lambda leaf: np.repeat(leaf, steps), objective)
-        found, sensitive = chunks.over(lambda some: attribution.gradients(model, *some), (path, objectives), batch)
-        return _summed(Attribution(found.values.mean(0), found.score[-1])), bool(sensitive.any())
+        start = image_like("a baseline", baseline, image.shape)
+        mean = attribution.path_gradient(model, image, start, objective, points, weights, batch)
+        score = np.asarray(scores(model, image[None], objective))[0]
+        return _summed(Attribution(mean, score)), bool(mean.any())
 
     return explain_each(one, model, image, _of_class(Confidence, model.output, model, target))
 
@@ -179,7 +178,7 @@ class CrossEntropy(Scaled):
 
 def _of_class(kind: type[Scaled], layer: str, model: Model, target: Target) -> Any:
     """The target, or each of several, as an objective of this kind about its unit in `layer`."""
-    if isinstance(target, (list, tuple, np.ndarray)):
+    if is_several(target):
         return [_of_class(kind, layer, model, one) for one in target]
     if target is None or isinstance(target, Objective):
         raise InputError(f"tf-explain explains a class, by its number or name; given: {target!r}")

@@ -49,7 +49,7 @@ def test_baselines_may_be_colours_and_images(weights, pixels, relative):
     for baseline in ([0.1, 0.9], pixels[::-1]):
         found = jv.integrated_gradients(model, pixels, 0, baseline=baseline, steps=2)
         assert relative(found.values, weights * (pixels - np.asarray(baseline))) < 1e-5
-    with pytest.raises(jv.InputError, match=r"a colour \[2\] or an image \[4, 5, 2\]; given: \[3\]"):
+    with pytest.raises(jv.InputError, match=r"a colour \[2\] or an image \[4, 5, 2\], all finite; given: \[3\]"):
         jv.integrated_gradients(model, pixels, 0, baseline=[0, 0, 0])
     with pytest.raises(jv.InputError, match="a baseline is a number"):
         jv.input_x_gradient(model, pixels, 0, baseline=pixels[:2])
@@ -268,7 +268,7 @@ def test_smoothing_leaves_the_range_check_as_it_was():
     jv.smooth(lambda x: jv.gradient(keras_model(), x, 0), image(), samples=1)
     with pytest.raises(jv.InputError, match=r"values in \[0, 1\]"):
         jv.gradient(keras_model(), image() + 1, 0)
-    with pytest.raises(jv.InputError, match="samples ≥ 1"):
+    with pytest.raises(jv.InputError, match="samples is a whole number, 1 or more; given: 0"):
         jv.smooth(lambda x: x, image(), samples=0)
     with pytest.raises(jv.InputError, match="no form 'median'"):
         jv.smooth(lambda x: x, image(), form="median")
@@ -307,6 +307,32 @@ def test_a_saturated_probability_is_blank_and_its_logit_is_not():
     assert jv.gradient(sharp, image(), 1).values.any()
 
 
+def test_an_image_that_is_its_baseline_says_so():
+    model = keras_model()
+    for method in (jv.input_x_gradient, jv.integrated_gradients):
+        with pytest.warns(jv.BlankMap, match="all zero: the image is its baseline wherever the score moves"):
+            assert not method(model, image(), 1, baseline=image()).values.any()
+    with pytest.warns(jv.BlankMap, match="all zero: the image shows nothing but the fill"):
+        assert not jv.occlusion(model, image(), 1, window=4, fill=image()).values.any()
+
+
+def test_relevance_that_stays_in_biases_says_so():
+    model = keras_model()
+    biased = model.replace(params=jax.tree.map(lambda leaf: leaf + 0.1, model.params))
+    with pytest.warns(jv.BlankMap, match="all zero: all of the score stays in biases"):
+        assert jv.lrp(biased, 0 * image(), 1).score != 0
+
+
+def test_what_is_smoothed_explains_every_copy():
+    for explain in (lambda x: None, lambda x: x, lambda x: jv.gradient(keras_model(), image(), 1)):
+        with pytest.raises(jv.InputError, match=r"an Attribution with as many maps; given: \["):
+            jv.smooth(explain, image(), samples=4)
+    with pytest.raises(jv.InputError, match=r"a batch \[n h w c\]; given: \[12, 3\]"):
+        jv.smooth(lambda x: jv.gradient(keras_model(), x, 1), image()[0])
+    with pytest.raises(jv.InputError, match="noise is a standard deviation, 0 or more; given: nan"):
+        jv.smooth(lambda x: jv.gradient(keras_model(), x, 1), image(), noise=np.nan)
+
+
 def test_nan_is_an_error():
     model = keras_model()
     broken = model.replace(params=jax.tree.map(lambda leaf: leaf * np.nan, model.params))
@@ -317,8 +343,22 @@ def test_nan_is_an_error():
 def test_what_cannot_be_integrated_is_one_sentence():
     with pytest.raises(jv.InputError, match="no rule 'simpson': there are gauss_legendre"):
         jv.integrated_gradients(keras_model(), image(), 0, rule="simpson")
-    with pytest.raises(jv.InputError, match="at least one step; given: steps=0"):
+    with pytest.raises(jv.InputError, match="steps is a whole number, 1 or more; given: 0"):
         jv.integrated_gradients(keras_model(), image(), 0, steps=0)
+    with pytest.raises(jv.InputError, match="steps is a whole number, 2 or more; given: 1"):
+        jv.integrated_gradients(keras_model(), image(), 0, steps=1, rule="trapezoid")
+
+
+@pytest.mark.parametrize("bad", [np.nan, [0, 0, np.inf], [0, 0], "black"], ids=str)
+def test_baselines_and_fills_are_finite_numbers(bad):
+    model = keras_model()
+    for name, method in {
+        "baseline": lambda: jv.input_x_gradient(model, image(), 0, baseline=bad),
+        "a baseline": lambda: jv.integrated_gradients(model, image(), 0, baseline=bad),
+        "a fill": lambda: jv.occlusion(model, image(), 0, window=4, fill=bad),
+    }.items():
+        with pytest.raises(jv.InputError, match=rf"{name} is a number, a colour \[3\] or an image .*, all finite; "):
+            method()
 
 
 def test_a_thousand_calls_cost_no_more_than_ten():

@@ -121,11 +121,23 @@ def test_an_objective_is_a_target(relative):
         ({"layer": "secund"}, "no layer 'secund' .*did you mean second"),
         ({"layer": "flat"}, r"flat has shape \[216\]: a CAM needs a layer with maps"),
         ({"target": jv.Channel("second", 9)}, "second has 6 channels"),
+        ({"target": jv.Channel("second", np.array([0, 1]))}, r"a channel is a whole number; given: array\(\[0, 1\]"),
+        ({"target": jv.Channel("second", 0, border=-1)}, "border is a whole number, 0 or more; given: -1"),
+        ({"target": jv.Highest("second")}, r"second has shape \[6, 6, 6\]: Highest is of a layer \[units\]"),
+        ({"layer": []}, "no layers to look at: give names"),
     ],
 )
 def test_what_cannot_be_explained_is_one_sentence(settings, sentence):
     with pytest.raises(jv.InputError, match=sentence):
         jv.grad_cam(keras_model(), image(), **settings)
+
+
+@pytest.mark.parametrize(
+    "several", [[2, 0], (2, 0), np.array([2, 0]), jax.numpy.array([2, 0])], ids=lambda t: str(type(t))
+)
+def test_targets_of_a_batch_may_be_an_array(several):
+    found = jv.hires_cam(keras_model(), images(2), several, relu=False)
+    np.testing.assert_array_equal(found.values, jv.hires_cam(keras_model(), images(2), [2, 0], relu=False).values)
 
 
 def test_targets_of_a_batch_are_of_one_kind():

@@ -58,3 +58,5 @@ def test_channels_of_a_layer():
         jv.channels(model, "head")
     with pytest.raises(jv.InputError, match="no layer 'third'"):
         jv.channels(model, "third")
+    with pytest.raises(jv.InputError, match="border is a whole number, 0 or more; given: -1"):
+        jv.channels(model, "first", border=-1)

@@ -179,8 +179,10 @@ def test_errors_in_a_sentence():
     for target in (None, jv.Unit("head", 0)):
         with pytest.raises(jv.InputError, match="tf-explain explains a class, by its number or name"):
             ours.grad_cam(model, image, target)
-    with pytest.raises(jv.InputError, match="at least two steps; given: steps=1"):
+    with pytest.raises(jv.InputError, match="steps is a whole number, 2 or more; given: 1"):
         ours.integrated_gradients(model, image, 0, steps=1)
+    with pytest.raises(jv.InputError, match=r"one class for all images, .*given: \[0, 1\]"):
+        ours.smooth_grad(model, np.stack([image, image]), [0, 1], noise=0.1)
     with pytest.raises(jv.InputError, match=r"head has shape \[5\]: a grid needs a layer with maps"):
         ours.extract_activations(model, image, "head")
     with pytest.raises(jv.InputError, match="head/pre has 5 units"):
