@@ -28,16 +28,24 @@ def with_rules(function: Callable, rules: Mapping[str, Rule]) -> Callable:
 
 
 def run(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], rules: Mapping[str, Rule]) -> list[Any]:
-    """The outputs of a jaxpr."""
+    """The outputs of a jaxpr by `rules`."""
+
+    def one(equation: JaxprEqn, *inputs: Any) -> list[Any]:
+        rule = rules.get(equation.primitive.name)
+        return rule(equation, *inputs) if rule else bind(equation, *inputs, rules=rules)
+
+    return evaluate(jaxpr, consts, args, one)
+
+
+def evaluate(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], rule: Rule) -> list[Any]:
+    """The outputs of a jaxpr whose every equation is run by `rule`, on values of whatever kind it makes."""
     environment: dict[Var, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
 
     def read(atom: Any) -> Any:
         return atom.val if isinstance(atom, Literal) else environment[atom]
 
     for equation in jaxpr.eqns:
-        inputs = map(read, equation.invars)
-        rule = rules.get(equation.primitive.name)
-        outputs = rule(equation, *inputs) if rule else bind(equation, *inputs, rules=rules)
+        outputs = rule(equation, *map(read, equation.invars))
         environment.update(zip(equation.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 

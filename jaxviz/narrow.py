@@ -15,10 +15,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
+from jax.extend.core import JaxprEqn
 
 from jaxviz import taps
-from jaxviz.jaxprs import ELEMENTWISE, bind, is_relu
+from jaxviz.jaxprs import ELEMENTWISE, bind, evaluate, is_relu
 
 _INLINED = frozenset(("jit", "pjit", "closed_call"))
 
@@ -58,29 +58,19 @@ def narrow(function: Callable) -> Callable:
         if jax.default_backend() != "cpu":
             return function(*args)
         jaxpr, out = jax.make_jaxpr(function, return_shape=True)(*args)
-        outputs = _graph(jaxpr.jaxpr, jaxpr.consts, jax.tree.leaves(args))
+        outputs = evaluate(jaxpr.jaxpr, jaxpr.consts, jax.tree.leaves(args), _later)
         return jax.tree.unflatten(jax.tree.structure(out), map(_value, outputs))
 
     return narrowed
 
 
-def _graph(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
-    """The outputs of a jaxpr, each a value or an `_Output`; plain calls are inlined."""
-    environment: dict[Var, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
-
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, Literal) else environment[atom]
-
-    for equation in jaxpr.eqns:
-        inputs = list(map(read, equation.invars))
-        if equation.primitive.name in _INLINED:
-            body = equation.params["jaxpr"]
-            outputs = _graph(body.jaxpr, body.consts, inputs)
-        else:
-            call = _Call(equation, inputs)
-            outputs = [_Output(call, position) for position in range(len(equation.outvars))]
-        environment.update(zip(equation.outvars, outputs, strict=True))
-    return list(map(read, jaxpr.outvars))
+def _later(equation: JaxprEqn, *inputs: Any) -> list[Any]:
+    """The outputs of an equation, not computed yet; plain calls are inlined."""
+    if equation.primitive.name in _INLINED:
+        body = equation.params["jaxpr"]
+        return evaluate(body.jaxpr, body.consts, inputs, _later)
+    call = _Call(equation, inputs)
+    return [_Output(call, position) for position in range(len(equation.outvars))]
 
 
 def _value(node: Any) -> Any:

@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
+from jax.extend.core import JaxprEqn
 
-from jaxviz.jaxprs import CALLS, ELEMENTWISE, bind, body_of
+from jaxviz.jaxprs import CALLS, ELEMENTWISE, bind, body_of, evaluate
 
 MOST = 0.7  # the share of a layer from which on a part of it is not worth the copying
 
@@ -123,28 +123,16 @@ def within(
     fields = (Field(), Field())
     starts, sizes = _box(image.shape, (0, 1), fields, windows)
     patch = Patch(image, lax.dynamic_slice(changed, starts, sizes), (0, 1), fields, windows)
-    values = _run(jaxpr.jaxpr, jaxpr.consts, [_unless_most(patch)])
+    values = evaluate(jaxpr.jaxpr, jaxpr.consts, [_unless_most(patch)], _equation)
     return jax.tree.unflatten(jax.tree.structure(out), [_whole(value) for value in values])
 
 
-def _run(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
-    environment: dict[Var, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
-
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, Literal) else environment[atom]
-
-    for equation in jaxpr.eqns:
-        inputs = [read(atom) for atom in equation.invars]
-        environment.update(zip(equation.outvars, _equation(equation, inputs), strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
-
-
-def _equation(equation: JaxprEqn, inputs: list[Any]) -> list[Any]:
+def _equation(equation: JaxprEqn, *inputs: Any) -> list[Any]:
     if not any(isinstance(value, Patch) for value in inputs):
         return bind(equation, *inputs)
     if equation.primitive.name in CALLS:
         body = body_of(equation)
-        return _run(body.jaxpr, body.consts, inputs)
+        return evaluate(body.jaxpr, body.consts, inputs, _equation)
     rule = _RULES.get(equation.primitive.name)
     patch = rule(equation, *inputs) if rule is not None else None
     if patch is None:

@@ -83,7 +83,7 @@ def test_rise_finds_the_pixels_that_count():
         ({"window": 0}, "window is a whole number of pixels"),
         ({"window": (3, 2, 1)}, r"window is .*given: \(3, 2, 1\)"),
         ({"window": 3, "stride": -1}, "stride is a whole number"),
-        ({"window": 3, "fill": [0.1, 0.2]}, r"a colour \[3\] or an image \[12, 12, 3\]; given: \[2\]"),
+        ({"window": 3, "fill": [0.1, 0.2]}, r"a colour \[3\] or an image \[12, 12, 3\], all finite; given: \[2\]"),
     ],
 )
 def test_what_cannot_be_occluded_is_one_sentence(settings, sentence):
