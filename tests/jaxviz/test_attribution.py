@@ -307,6 +307,12 @@ def test_a_saturated_probability_is_blank_and_its_logit_is_not():
     assert jv.gradient(sharp, image(), 1).values.any()
 
 
+def test_the_image_itself_is_a_target():
+    found = jv.gradient(keras_model(), image(), jv.Channel("image", 1))
+    np.testing.assert_allclose(found.values, np.broadcast_to([0, 1 / 144, 0], SHAPE), rtol=1e-6)
+    assert found.score == pytest.approx(image()[..., 1].mean())
+
+
 def test_an_image_that_is_its_baseline_says_so():
     model = keras_model()
     for method in (jv.input_x_gradient, jv.integrated_gradients):
