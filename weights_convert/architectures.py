@@ -1,7 +1,8 @@
 """The graphs of files that hold weights only, and how those networks were fed.
 
 Those of `keras.applications` are data, written down from real Keras by `tests/golden/make_applications.py`. A name that
-ends in `_notop` is the network without its classifier, for images of any size.
+ends in `_notop` is the network without its classifier, for images of any size: what Keras builds for
+`input_shape=None`. There, as there, strided layers are padded for even sizes; those of the NASNets as for 224 and 331.
 """
 
 import hashlib

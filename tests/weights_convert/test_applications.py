@@ -2,9 +2,15 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
+import keras
 import keras_applications
 import pytest
+from flax import nnx
 from keras_applications import FORMATS, NAMES
+
+import weights_convert
 
 # The cheap families, and each kind of file.
 SAMPLE = {
@@ -38,10 +44,28 @@ def test_every_application_from_every_file(name):
     within(keras_applications.row(name))
 
 
+@pytest.mark.slow
+def test_no_weight_is_invisible(tmp_path):
+    """A weight in the wrong order would be seen: each moves the output by more than the tolerance."""
+    model, images = keras_applications.build(keras, "EfficientNetB0", 32)
+    model.save(tmp_path / "model.keras")
+    net = weights_convert.load(tmp_path / "model.keras")
+    graphdef, state = nnx.split(net)
+    output = jax.jit(lambda state: nnx.merge(graphdef, state)(images))
+    wanted = output(state)
+    for layer, weights in net.weights().items():
+        for name, variable in weights.items():
+            right = variable.get_value()
+            if right.size > 1:
+                variable.set_value(jnp.roll(right, 1, max(axis for axis, size in enumerate(right.shape) if size > 1)))
+                assert keras_applications.error(output(nnx.state(net)), wanted) > 2 * TOLERANCE, (layer, name)
+                variable.set_value(right)
+
+
 def test_the_committed_table():
     devices = json.loads((keras_applications.RESULTS / "keras_applications.json").read_text(encoding="utf-8"))
-    assert devices
     for device in devices.values():
+        assert [*device["results"]] == NAMES
         for row in device["results"].values():
             within(row)
 
