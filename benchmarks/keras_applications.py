@@ -5,8 +5,8 @@
 Each network has random weights, and batch statistics by which no part of it is dead. Real Keras saves it as a full
 model (`.h5`, `.keras`; tf-keras, which is Keras 2, as `.h5` too) and, without its top, as weights only (`.weights.h5`
 and the older `.h5`, which is how Keras publishes them), to be loaded with `architecture=`. The error is the greatest
-difference of the output, and of a layer in the middle, relative to the greatest value. `float64` is how far Keras and
-this are from the same network in float64: what float32 itself costs.
+difference of the output, and of a layer in the middle, relative to the greatest value. `float64` is how far both
+outputs are from those of the same network in float64: what float32 itself costs.
 
 Results are merged into `results/keras_applications.json`, and the table is written anew.
 """
@@ -49,6 +49,7 @@ FORMATS = {
     "weights.h5": "`.weights.h5`, no top",
     "weights": "weights in `.h5`, no top",
 }
+EXACT = {"keras": "float64 to Keras, here", "keras 2": "float64 to Keras 2, here"}
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -70,7 +71,7 @@ def main() -> None:
 def row(name: str, formats: tuple[str, ...] = tuple(FORMATS), float64: bool = True) -> dict[str, Any]:
     """How far the application `name` is from Keras, for each of `formats` that there is of it."""
     size = SIZES.get(name, 32)
-    found: dict[str, Any] = {"image": size}
+    found: dict[str, Any] = {"image": size, "float64": {}}
     with tempfile.TemporaryDirectory() as folder:
         if {"h5", "keras"} & {*formats}:
             model, images = build(keras, name, size)
@@ -82,13 +83,17 @@ def row(name: str, formats: tuple[str, ...] = tuple(FORMATS), float64: bool = Tr
                     net = weights_convert.load(path)
                     path.unlink()
                     found[suffix] = errors(net, model, images)
-            found["float64"] = against_float64(net, model, images) if float64 else {}
-        if "keras 2 h5" in formats and hasattr(tf_keras.applications, name):
+            if float64:
+                found["float64"]["keras"] = against_float64(net, model, images)
+        if "keras 2 h5" in formats:
             model, images = build(tf_keras, name, size)
             path = Path(folder, "model.h5")
             model.save(path)
-            found["keras 2 h5"] = errors(weights_convert.load(path), model, images)
+            net = weights_convert.load(path)
             path.unlink()
+            found["keras 2 h5"] = errors(net, model, images)
+            if float64:
+                found["float64"]["keras 2"] = against_float64(net, model, images)
         if {"weights.h5", "weights"} & {*formats}:
             model, images = build(keras, name, size, include_top=False)
             for key, suffix in (("weights.h5", "weights.h5"), ("weights", "h5")):
@@ -212,25 +217,25 @@ def errors(net: KerasNet, model: Any, images: np.ndarray) -> Errors:
     return {what: error(ours, theirs) for what, ours, theirs in pairs}
 
 
-def against_float64(net: KerasNet, model: Any, images: np.ndarray) -> dict[str, Errors]:
-    """How far the outputs in float32 are from those in float64, which is computed here."""
+def against_float64(net: KerasNet, model: Any, images: np.ndarray) -> Errors:
+    """How far the outputs in float32, there and here, are from those in float64, computed here."""
     ours, theirs = here(net, model, images)[0], in_keras(model, images)[0]
     with jax.enable_x64(True):
         graphdef, state = nnx.split(net)
         wide = nnx.merge(graphdef, jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), state))
         exact = np.asarray(wide(jnp.asarray(images, jnp.float64)))
     assert exact.dtype == np.float64
-    return {"keras": error(theirs, exact), "here": error(ours, exact)}
+    return {"there": error(theirs, exact), "here": error(ours, exact)}
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """The results for reading: the greater one of the two errors of each file, in units of 1e-6."""
-    heads = ["network", "image", "layers", "parameters", *FORMATS.values(), "Keras to float64", "here to float64"]
+    heads = ["network", "image", "layers", "parameters", *FORMATS.values(), *EXACT.values()]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for name, found in rows.items():
         cells = [name, f"{found['image']}²", str(found["layers"]), f"{found['parameters']:,}"]
         cells += [f"{1e6 * max(found[key].values()):.1f}" if key in found else "–" for key in FORMATS]
-        cells += [f"{1e6 * found['float64'][side]:.1f}" for side in ("keras", "here")]
+        cells += [", ".join(f"{1e6 * each:.1f}" for each in found["float64"][library].values()) for library in EXACT]
         lines.append(f"| {' | '.join(cells)} |")
     head = "Errors relative to the greatest value, in millionths: the output or the middle layer, whichever is worse.\n"
     return f"{head}\n" + "\n".join(lines) + "\n"
