@@ -34,9 +34,11 @@ FORMATS = {  # what Keras writes, by the name it is loaded under
     "h5": "m.h5",
     "h5 weights": "w.h5",
     "weights.h5": "m.weights.h5",
+    "weights.json": "m.weights.json",  # of weights in shards, which are `.weights.h5` themselves
     "keras": "m.keras",
     "safetensors": "m.safetensors",
 }
+GRAPHLESS = ("h5 weights", "weights.h5", "weights.json")
 SECONDS = 10  # for one file
 MEMORY = 1 << 30  # bytes that one file may take
 BATCH = 1000  # files for one worker
@@ -60,13 +62,14 @@ def seeds(folder: Path) -> None:
     model.save(folder / FORMATS["h5"])
     model.save(folder / FORMATS["keras"])
     model.save_weights(folder / FORMATS["weights.h5"])
+    model.save_weights(folder / FORMATS["weights.json"], max_shard_size=5e-7)  # GB
     with h5py.File(folder / FORMATS["h5 weights"], "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, model)
     (folder / "m.json").write_text(model.to_json())
     weights_convert.save(weights_convert.load(folder / FORMATS["h5"]), folder / FORMATS["safetensors"])
 
 
-def load(path: Path) -> str:
+def load(path: Path, graph: str | None) -> str:
     """What became of a file: "loaded", or the name of the error. A loaded network must be whole."""
     import jax
     import jax.numpy as jnp
@@ -74,9 +77,7 @@ def load(path: Path) -> str:
     import weights_convert
 
     try:
-        net = weights_convert.load(
-            path, str(path.with_name("m.json")) if path.name in ("w.h5", "m.weights.h5") else None
-        )
+        net = weights_convert.load(path, graph)
     except (weights_convert.KerasFileError, FileNotFoundError) as error:
         str(error).encode()  # as a terminal does
         return type(error).__name__
@@ -91,15 +92,17 @@ def work(kind: str, first: int, count: int, folder: Path) -> None:
     """Load the files, and print for each what became of it, in how many seconds, and the peak of memory."""
     original = (folder / FORMATS[kind]).read_bytes()
     place = Path(tempfile.mkdtemp(dir=folder))
-    shutil.copy(folder / "m.json", place)
+    for shard in folder.glob("m_*.weights.h5"):
+        shutil.copy(shard, place)
+    graph = str(folder / "m.json") if kind in GRAPHLESS else None
     path = place / FORMATS[kind]
     path.write_bytes(original)
-    print(load(path), 0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)
+    print(load(path, graph), 0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)
     for number in range(first, first + count):
         path.write_bytes(make(kind, number, original))
         begin = time.perf_counter()
         try:
-            outcome = load(path)
+            outcome = load(path, graph)
         except Exception as error:  # what the claim says does not happen; anything at all is to be seen
             outcome = f"foreign {type(error).__name__}: {error}".replace("\n", " ")[:300]
         seconds = time.perf_counter() - begin

@@ -285,10 +285,19 @@ def spoil_header(content: bytes, rng: Random) -> bytes:
     return len(header).to_bytes(8, "little") + header + numbers
 
 
+# --- the index of shards ---
+
+
+def spoil_index(content: bytes, rng: Random) -> bytes:
+    """The JSON edited."""
+    return edit_text(content.decode(), rng).encode()
+
+
 MUTATIONS: dict[str, list[Callable[[bytes, Random], bytes]]] = {
     "h5": [*BYTES, *[spoil_hdf5] * 7],
     "h5 weights": [*BYTES, *[spoil_hdf5] * 7],
     "weights.h5": [*BYTES, *[spoil_hdf5] * 7],
+    "weights.json": [*BYTES, *[spoil_index] * 7],
     "keras": [*BYTES, *[spoil_zip] * 6, spoil_directory],
     "safetensors": [*BYTES, *[spoil_header] * 7],
 }

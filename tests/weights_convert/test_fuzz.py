@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FORMATS = ("h5", "h5 weights", "weights.h5", "keras", "safetensors")
+FORMATS = ("h5", "h5 weights", "weights.h5", "weights.json", "keras", "safetensors")
 COUNT = 200
 
 
