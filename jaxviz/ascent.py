@@ -6,6 +6,7 @@ that memory is one chunk's, progress is visible, Ctrl-C loses nothing that is fi
 whatever its channels, keys, step count and step size are.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from jaxtyping import Float, Key
 
 from jaxviz import recipes, xla
 from jaxviz.canvas import Canvas
+from jaxviz.checks import whole
 from jaxviz.chunks import chunks, progress
 from jaxviz.errors import InputError
 from jaxviz.model import IMAGE, Model, check_values
@@ -81,16 +83,17 @@ def sweep(
     canvas = canvas or defaults["canvas"]
     optimizer = _as_partial(optimizer or defaults["optimizer"])
     transform = Partial(transform) if callable(transform) and jax.tree.leaves(transform) == [transform] else transform
-    steps = defaults["steps"] if steps is None else steps
+    steps = whole("steps", defaults["steps"] if steps is None else steps)
     objectives = list(objectives)
     execution = replace(model.execution, precision=model.execution.precision or "default")
     model = replace(model, execution=execution)
-    _check(model, objectives, canvas, steps)
+    _check(model, objectives, canvas)
     key = jax.random.key(0) if key is None else key
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(objectives)))
     start = None if start is None else _check_start(start, len(objectives), canvas, model.image_shape[2])
 
     height, width = canvas.size
+    batch = xla.at_once(height, width) if batch is None else batch
     image = np.empty((len(objectives), height, width, model.image_shape[2]), np.float32)
     scores = np.empty((len(objectives), steps), np.float32)
     finished: list[int] = []
@@ -98,7 +101,7 @@ def sweep(
         with progress(len(objectives) * steps, "step") as bar:
             for positions, stack in _alike(objectives):
                 items = (stack, keys[positions], None if start is None else start[positions])
-                for (some, their_keys, their_start), which in chunks(items, batch or xla.at_once(height, width)):
+                for (some, their_keys, their_start), which in chunks(items, batch):
                     places, real = positions[which].tolist(), len(which)
                     state = _begin(canvas, optimizer, their_keys, their_start, channels=model.image_shape[2])
                     for first in range(0, steps, STRETCH):
@@ -111,6 +114,8 @@ def sweep(
     except KeyboardInterrupt:
         kept = Ascent(image[finished], scores[finished]) if finished else None
         raise Interrupted(kept, finished) from None
+    if lost := np.flatnonzero(~np.isfinite(image).all((1, 2, 3))).tolist():
+        warnings.warn(f"the ascents in positions {lost} ended in NaN or infinity: try smaller steps", stacklevel=2)
     return Ascent(image, scores)
 
 
@@ -193,11 +198,9 @@ class _Constant(NamedTuple):
         return self.value
 
 
-def _check(model: Model, objectives: list, canvas: Canvas, steps: int) -> None:
+def _check(model: Model, objectives: list, canvas: Canvas) -> None:
     if not objectives:
         raise InputError("a sweep needs at least one objective, such as jv.channels(model, layer)")
-    if steps < 1:
-        raise InputError(f"an ascent needs at least one step; given: steps={steps}")
     for objective in objectives:
         if not isinstance(objective, Objective):
             raise InputError(f"a sweep climbs objectives, such as jv.Channel(layer, index); given: {objective!r}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import jaxlib
 
+from jaxviz.checks import whole
 from jaxviz.errors import InputError
 from jaxviz.fetch import cache_folder
 
@@ -28,8 +29,9 @@ def keep_compilations(folder: str | PathLike[str] | None = None, *, megabytes: i
         megabytes: the most that is kept; what was used longest ago goes first.
 
     Raises:
-        InputError: other users may write to the folder.
+        InputError: other users may write to the folder, or no room in it.
     """
+    size = whole("megabytes", megabytes) * 2**20
     machine = hashlib.sha256(f"{platform.machine()} {_processor()}".encode()).hexdigest()[:12]
     place = Path(folder or cache_folder() / "compilations") / f"jaxlib-{jaxlib.__version__}-{machine}"
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -39,7 +41,7 @@ def keep_compilations(folder: str | PathLike[str] | None = None, *, megabytes: i
             if state.st_mode & 0o022 or state.st_uid != os.getuid():
                 raise InputError(f"{each} is open to other users, who could run code here: chmod 700 it")
     jax.config.update("jax_compilation_cache_dir", str(place))
-    jax.config.update("jax_compilation_cache_max_size", megabytes * 2**20)
+    jax.config.update("jax_compilation_cache_max_size", size)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     return place
 

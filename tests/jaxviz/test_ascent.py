@@ -211,7 +211,8 @@ def test_memory_is_that_of_one_chunk(vgg):
     [
         ({"objectives": []}, "at least one objective"),
         ({"objectives": [3]}, "climbs objectives, such as .*given: 3"),
-        ({"steps": 0}, "at least one step; given: steps=0"),
+        ({"steps": 0}, "steps is a whole number, 1 or more; given: 0"),
+        ({"batch": 0}, "batch is a whole number, 1 or more; given: 0"),
         ({"objectives": [jv.Channel("secnd", 0)]}, "no layer 'secnd' .*did you mean second"),
         ({"objectives": [jv.Channel("second", 6)]}, "second has 6 channels, 0 to 5; given: 6"),
         ({"objectives": [jv.Channel("second", -1)]}, "0 to 5; given: -1"),
@@ -229,3 +230,10 @@ def test_what_cannot_be_climbed_is_one_sentence(settings, sentence):
     settings = {"objectives": jv.channels(model, "second"), **small(), **settings}
     with pytest.raises(jv.InputError, match=sentence):
         jv.sweep(model, settings.pop("objectives"), **settings)
+
+
+def test_an_ascent_that_leaves_the_numbers_says_so():
+    model = keras_model()
+    settings = small(optimizer=Partial(optax.sgd, learning_rate=float("inf")))
+    with pytest.warns(UserWarning, match=r"positions \[0, 1\] ended in NaN or infinity: try smaller steps"):
+        jv.sweep(model, jv.channels(model, "second", [0, 1]), **settings)

@@ -36,3 +36,8 @@ def test_a_folder_that_others_can_write_to_is_refused(tmp_path):
     tmp_path.chmod(0o777)
     with pytest.raises(jv.InputError, match="open to other users"):
         jv.keep_compilations(tmp_path)
+
+
+def test_a_cache_has_room(tmp_path):
+    with pytest.raises(jv.InputError, match="megabytes is a whole number, 1 or more; given: -1"):
+        jv.keep_compilations(tmp_path, megabytes=-1)
