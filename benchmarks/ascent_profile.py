@@ -32,9 +32,9 @@ REST = "everything else"
 
 WHY = (
     "of the two aims that `filter_sweep` misses, the keras.io loop and the eager notebook at this layer, each asks for "
-    "about 23 ms: little more than half of the floor of direct convolution, near which the keras.io loop runs. What is "
-    "left to gain is not in the products but in the passes over memory between them, and in the time between "
-    "operations, which is the rest of the whole"
+    "about 23 ms: little more than half of the floor of direct convolution, near which the keras.io loop runs. The parts "
+    "do not add up to the whole: most of the missing time follows matrix products and the direct convolution in the "
+    "trace, so it is probably theirs, as their work goes on after the call that is timed. The rest is passes over memory"
 )
 
 
