@@ -31,10 +31,11 @@ KINDS = (
 REST = "everything else"
 
 WHY = (
-    "of the two aims that `filter_sweep` misses, the keras.io loop and the eager notebook at this layer, each asks for "
-    "about 23 ms: little more than half of the floor of direct convolution, near which the keras.io loop runs. The parts "
-    "do not add up to the whole: most of the missing time follows matrix products and the direct convolution in the "
-    "trace, so it is probably theirs, as their work goes on after the call that is timed. The rest is passes over memory"
+    "of the two aims that `filter_sweep` misses, the keras.io loop and the eager notebook at this layer, each asks "
+    "for about 23 ms: little more than half of the floor of direct convolution, near which the keras.io loop runs. "
+    "The parts do not add up to the whole: most of the missing time follows matrix products and the direct "
+    "convolution in the trace, so it is probably theirs, as their work goes on after the call that is timed. The "
+    "rest is passes over memory"
 )
 
 

@@ -50,11 +50,11 @@ FORMATS = {
     "weights": "weights in `.h5`, no top",
 }
 GAINS = (
-    "The gains of the random batch normalisations, 0.25 to 0.75, are the third range tried, chosen after looking at this "
-    "table. With 0.5 to 1.5, Keras 2 files of EfficientNetB4 to B7, V2M and V2L came to 25, 79, 75, 20, 47 and 43, as "
-    "Keras' own float32 was up to 60 from float64; with 0.1 to 0.5 some weights of EfficientNetB0, in the wrong order, "
-    "changed its output by less than the tolerance. The aim is 10, or 20 where float32 costs Keras half of it; "
-    "EfficientNetB7 and EfficientNetV2L miss it from Keras 2."
+    "The gains of the random batch normalisations, 0.25 to 0.75, are one of three ranges tried, chosen after "
+    "looking at this table. With 0.5 to 1.5, Keras 2 files of EfficientNetB4 to B7, V2M and V2L came to 25, 79, 75, "
+    "20, 47 and 43, as Keras' own float32 was up to 60 from float64; with 0.1 to 0.5 some weights of "
+    "EfficientNetB0, in the wrong order, changed its output by less than the tolerance. The aim is 10, or 20 where "
+    "float32 costs Keras half of it; EfficientNetB7 and EfficientNetV2L miss it from Keras 2."
 )
 EXACT = {"keras": "float64 to Keras, here", "keras 2": "float64 to Keras 2, here"}
 
