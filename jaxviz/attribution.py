@@ -16,7 +16,7 @@ from jaxviz import chunks, xla
 from jaxviz.checks import image_like, whole
 from jaxviz.errors import InputError
 from jaxviz.explain import BATCH, Array, Attribution, explain, explain_each, score, scores
-from jaxviz.jaxprs import bind, is_relu, with_rules
+from jaxviz.jaxprs import CALLS, Rule, bind, nn_function, with_rules
 from jaxviz.model import Model, check_values, out_of_range
 from jaxviz.objectives import Objective
 from jaxviz.targets import Target
@@ -252,6 +252,8 @@ def _noisy(image: Any, keys: jax.Array, noise: Any) -> jax.Array:
 def guided_gradient(model: Model, image: Any, target: Target = None, *, batch: int = BATCH) -> Attribution:
     """As `gradient`, with a backward pass that keeps only what is positive at every ReLU, there and back.
 
+    ReLU6, and Keras' `ReLU` with a maximum or a threshold, are ReLUs; LeakyReLU, swish, GELU … keep their gradient.
+
     Crisp pictures, but hardly an explanation: they change little with the class, or when the network's upper layers
     are made random (Adebayo et al. 2018, Sanity checks for saliency maps).
 
@@ -306,6 +308,8 @@ def _relu_gradients(
 def replace_relu(function: Callable, relu: Callable) -> Callable:
     """`function` with `relu` in place of every `jax.nn.relu`, in any model: the traced function is what is edited.
 
+    A ReLU6 is a ReLU and a cut at 6, which keeps its own derivative. One within hard_sigmoid or hard_silu stays.
+
     Raises:
         InputError: when called, if there is none.
     """
@@ -314,14 +318,20 @@ def replace_relu(function: Callable, relu: Callable) -> Callable:
         met = []
 
         def rule(equation: Any, *inputs: Any) -> list[Any]:
-            if not is_relu(equation):
-                return bind(equation, *inputs)
+            called = nn_function(equation)
+            if called not in ("relu", "relu6"):
+                return bind(equation, *inputs, rules=None if called else rules)
             met.append(equation)
-            return [relu(*inputs)]
+            (x,) = inputs
+            return [relu(x) if called == "relu" else jnp.where(x < 6, relu(x), jnp.asarray(6, x.dtype))]
 
-        result = with_rules(function, {"custom_jvp_call": rule})(*args)
+        rules: dict[str, Rule] = dict.fromkeys(CALLS, rule)
+        result = with_rules(function, rules)(*args)
         if not met:
-            raise InputError("no ReLU on the way to this target: guided gradients and deconvnets are about ReLUs")
+            raise InputError(
+                "no ReLU on the way to this target: guided gradients and deconvnets are about ReLU and ReLU6, and "
+                "leave other functions (LeakyReLU, swish, GELU …) as they are"
+            )
         return result
 
     return replaced

@@ -141,13 +141,12 @@ def body_of(call: JaxprEqn) -> ClosedJaxpr:
     return body if isinstance(body, ClosedJaxpr) else ClosedJaxpr(body, ())
 
 
-def is_relu(equation: JaxprEqn) -> bool:
-    """Whether this is `jax.nn.relu`, the one of jax, flax and Keras files; not another function of that name."""
-    body = equation.params.get("call_jaxpr")
-    if equation.primitive.name != "custom_jvp_call" or body is None:
-        return False
-    origin = body.jaxpr.debug_info.func_src_info
-    return origin.startswith("relu at ") and "jax/_src/nn/" in origin.replace("\\", "/")
+def nn_function(equation: JaxprEqn) -> str:
+    """The name of the function of `jax.nn` that this calls: "relu" for that of jax, flax and Keras files. Else ""."""
+    if equation.primitive.name not in CALLS:
+        return ""
+    origin = body_of(equation).jaxpr.debug_info.func_src_info
+    return origin.partition(" at ")[0] if "jax/_src/nn/" in origin.replace("\\", "/") else ""
 
 
 def depends(function: Callable, argument: Any) -> bool:

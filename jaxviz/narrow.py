@@ -18,7 +18,7 @@ from jax import lax
 from jax.extend.core import JaxprEqn
 
 from jaxviz import taps
-from jaxviz.jaxprs import ELEMENTWISE, bind, evaluate, is_relu
+from jaxviz.jaxprs import ELEMENTWISE, bind, evaluate, nn_function
 
 _INLINED = frozenset(("jit", "pjit", "closed_call"))
 
@@ -89,7 +89,7 @@ def _channel(node: Any, index: Any) -> Any:
 
         if name in ELEMENTWISE:
             return call.equation.primitive.bind(*map(same, inputs), **params)
-        if is_relu(call.equation):
+        if nn_function(call.equation) == "relu":
             return jax.nn.relu(_channel(inputs[0], index))
         if name == "broadcast_in_dim":
             last = params["broadcast_dimensions"][-1:] == (len(shape) - 1,)

@@ -1,14 +1,17 @@
 import gc
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from networks import SHAPE, image, images, keras_model, linear_model, three_of_a_kind
 
 import jaxviz as jv
 from jaxviz import attribution
 from jaxviz.attribution import replace_relu
+from weights_convert.layers.functions import rectify
 
 METHODS = {
     "gradient": jv.gradient,
@@ -192,6 +195,34 @@ def test_the_backward_rules_of_relu():
     assert jax.vjp(jax.nn.relu, x)[1](g)[0].tolist() == [3, -3, 0, 0]
     assert backward(attribution.guided_relu) == [3, 0, 0, 0]
     assert backward(attribution.deconvnet_relu) == [3, 0, 3, 0]
+
+
+@pytest.mark.parametrize("relu", [jax.nn.relu6, nnx.relu6, partial(rectify, max_value=6.0)])
+def test_the_backward_rules_of_relu6(relu):
+    """A ReLU that is cut at 6, where nothing comes back, in flax and in Keras files alike."""
+    x = jnp.array([2.0, 2.0, -2.0, -2.0, 6.0, 7.0])
+    g = jnp.array([3.0, -3.0, 3.0, -3.0, 3.0, 3.0])
+
+    def backward(rule):
+        values, pull = jax.vjp(replace_relu(lambda x: relu(x), rule), x)
+        assert values.tolist() == [2, 2, 0, 0, 6, 6]
+        return pull(g)[0].tolist()
+
+    assert backward(attribution.guided_relu) == [3, 0, 0, 0, 0, 0]
+    assert backward(attribution.deconvnet_relu) == [3, 0, 3, 0, 0, 0]
+
+
+def test_a_relu_with_a_threshold_is_a_relu():
+    guided = replace_relu(partial(rectify, threshold=1.0), attribution.guided_relu)
+    assert jax.grad(lambda x: -guided(x).sum())(jnp.array([0.5, 2.0])).tolist() == [0, 0]
+    assert jax.grad(lambda x: guided(x).sum())(jnp.array([0.5, 2.0])).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("other", [jax.nn.hard_sigmoid, jax.nn.hard_silu, jax.nn.leaky_relu])
+def test_functions_that_use_relu_are_left_as_they_are(other):
+    x = jnp.linspace(-4, 4, 9)
+    guided = replace_relu(lambda x: other(x) + jax.nn.relu(x), attribution.guided_relu)
+    assert jax.grad(lambda x: -guided(x).sum())(x).tolist() == jax.grad(lambda x: -other(x).sum())(x).tolist()
 
 
 def test_guided_gradients_reach_relus_in_inner_functions():

@@ -12,9 +12,11 @@ from jax import Array
 
 def rectify(x: Array, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0) -> Array:
     """ReLU with all of Keras' options: linear above `threshold`, cut at `max_value`, sloped below."""
-    if max_value is None and negative_slope == threshold == 0:
-        return jax.nn.relu(x)  # the plain one, which others recognise
-    y = jnp.where(x > threshold, x, negative_slope * (x - threshold))
+    if negative_slope == 0 and threshold >= 0:
+        y = jax.nn.relu(x)  # the plain one, which others recognise
+        y = jnp.where(x > threshold, y, 0.0) if threshold else y
+    else:
+        y = jnp.where(x > threshold, x, negative_slope * (x - threshold))
     return y if max_value is None else jnp.where(y >= max_value, max_value, y)
 
 
