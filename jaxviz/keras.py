@@ -50,7 +50,8 @@ def load(
             and "vgg16_tumor" a classifier built on it, both from the package that the extra `demo` installs.
         architecture: the graph of a file that holds weights only, such as "vgg16_notop".
         inputs: what the network was fed with: "unit" (it takes [0, 1]), "raw255", "caffe", "torch" or "tf". Default:
-            the architecture's own; for a full model "unit", or "raw255" if its first layer is a Rescaling.
+            the architecture's own. For a full model "raw255" if its first layers prepare such images (Rescaling,
+            Normalization, a `preprocess_input` …), else "unit", also if preparation was left outside of the network.
         others: of a network of several inputs, all but the image that is to be explained: {name: array without a batch
             axis, in the network's own units}, or {name: "image"} for one that takes the same image.
         custom: {layer: function of arrays [n …]} for Lambda layers and others that no file can be trusted with.

@@ -26,12 +26,13 @@ from .describe import describe
 from .description import decode
 from .errors import KerasFileError, UnsupportedLayer, WeightMismatch
 from .graph import Graph
-from .inputs import RAW255, UNIT, Inputs
+from .inputs import UNIT, Inputs
 from .isolated import read_isolated
 from .layers import KINDS
 from .nested import unnest
 from .net import KerasNet
 from .notes import restored
+from .preparation import recognized
 from .read import MAX_BYTES, existing, read
 from .saved import Saved, Weight
 
@@ -76,8 +77,10 @@ def load(
         if description is not None:
             saved = _described(saved, description)
         graph, inputs = _identify(saved, architecture, custom or {})
-        net = nnx.eval_shape(lambda: KerasNet(graph, inputs, rngs=nnx.Rngs(0)))
+        net = nnx.eval_shape(lambda: KerasNet(graph, inputs or UNIT, rngs=nnx.Rngs(0)))
         _fill(net, _named(saved, net))
+    if inputs is None:
+        net.inputs = recognized(net)
     return net
 
 
@@ -96,8 +99,8 @@ def _described(saved: Saved, path: Path) -> Saved:
     return replace(saved, weights=weights, config=model, keras=major)
 
 
-def _identify(saved: Saved, architecture: str | None, custom: Custom) -> tuple[Graph, Inputs]:
-    """The graph of a file under the file's names, and how the network is fed."""
+def _identify(saved: Saved, architecture: str | None, custom: Custom) -> tuple[Graph, Inputs | None]:
+    """The graph of a file under the file's names, and how the network is fed, where that is said."""
     if saved.config is None:
         if architecture is None and saved.path.suffix == ".onnx":
             architecture = "vgg16_tumor"
@@ -118,7 +121,7 @@ def _identify(saved: Saved, architecture: str | None, custom: Custom) -> tuple[G
                 f"{saved.path} is a full model, and not {architecture!r}; leave `architecture` out to load it"
             )
         return graph, known.inputs
-    return graph, saved.inputs or (RAW255 if graph.nodes[0].kind == "Rescaling" else UNIT)
+    return graph, saved.inputs
 
 
 def _under_the_files_names(graph: Graph, saved: Saved) -> Graph:

@@ -64,7 +64,7 @@ class KerasNet(nnx.Module):
     @property
     def names(self) -> tuple[str, ...]:
         """All handles but the inputs, in execution order."""
-        return tuple(self._steps())
+        return tuple(self.steps())
 
     @property
     def classes(self) -> int | None:
@@ -97,7 +97,7 @@ class KerasNet(nnx.Module):
         Raises:
             ValueError: an unknown name, or images that the network cannot take.
         """
-        names, edits, steps = tuple(names), edits or {}, self._steps()
+        names, edits, steps = tuple(names), edits or {}, self.steps()
         self._check_names((*names, *edits), steps)
         found = self._given(images)
         size = found[next(iter(self.open_inputs))].shape[1:]
@@ -127,7 +127,8 @@ class KerasNet(nnx.Module):
             if KINDS[node.kind].weights
         }
 
-    def _steps(self) -> dict[str, Step]:
+    def steps(self) -> dict[str, Step]:
+        """{handle: what computes it}, in execution order."""
         steps = {}
         for node in self.graph.nodes:
             function, ending, inputs = _function(node, self.layers), activation(node), node.inputs

@@ -14,7 +14,7 @@ from keras_oracle import assert_same, error, images_for, randomize, save, save_w
 from PIL import Image
 
 import weights_convert
-from weights_convert import ARCHITECTURES, CAFFE, RAW255, UNIT, KerasFileError, UnsupportedLayer, WeightMismatch
+from weights_convert import ARCHITECTURES, CAFFE, UNIT, KerasFileError, UnsupportedLayer, WeightMismatch
 
 CATS_OR_DOGS = Path(importlib.util.find_spec("catsordogs").origin).parent
 
@@ -125,11 +125,6 @@ def test_any_size_of_image(tmp_path):
     for size in (7, 8):
         images = np.random.default_rng(size).random((2, size, size + 3, 1), np.float32)
         assert error(net(images), model.predict(images, verbose=0)) <= 1e-5
-
-
-def test_a_network_that_begins_with_rescaling_was_fed_raw_pixels(tmp_path):
-    model = sequential((8, 8, 3), L.Rescaling(1 / 255), L.Conv2D(2, 3))
-    assert weights_convert.load(save(model, tmp_path / "m.h5")).inputs == RAW255
 
 
 def test_with_a_full_model_the_architecture_is_an_assertion(tmp_path):
