@@ -1,9 +1,7 @@
 """The command line: a Keras file (and a photograph) in, pictures out."""
 
 import re
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,56 +13,13 @@ import numpy as np
 import jaxviz as jv
 from jaxviz import demo, methods, rgb
 from jaxviz.cam import last_convolution
+from jaxviz.commands import OneLine
 from jaxviz.images import resize
 from jaxviz.model import SPARE_SIZE
 from jaxviz.rules import COMPOSITES
-from weights_convert import ARCHITECTURES, CAFFE, INPUTS, RAW255, KerasFileError
+from weights_convert import ARCHITECTURES, CAFFE, INPUTS, RAW255
 
 TOP = 5  # classes of a prediction that are printed
-
-# What a person can get wrong. Anything else is a bug, and shows its traceback.
-BAD_INPUT = (jv.InputError, KerasFileError, OSError, ImportError)
-
-
-class OneLine(click.Group):
-    """Commands whose bad input ends in exit status 2 and one line on stderr; the details, if any, are on stdout."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            with _blank_maps_in_one_line():
-                return super().invoke(ctx)
-        except click.UsageError as error:
-            asked = error.ctx or ctx
-            self._stop(f"{error.format_message()} See: {asked.command_path} --help", status=2)
-        except BAD_INPUT as error:
-            self._stop(str(error), status=2)
-        except KeyboardInterrupt:
-            self._stop("stopped", status=130)  # 128 + SIGINT, as a shell has it
-
-    @staticmethod
-    def _stop(message: str, status: int) -> None:
-        reason, *details = message.splitlines()
-        for line in details:
-            click.echo(line)
-        click.echo(f"jaxviz: {reason}", err=True)
-        raise click.exceptions.Exit(status)
-
-
-@contextmanager
-def _blank_maps_in_one_line() -> Iterator[None]:
-    """Within it, a BlankMap is a line on stderr; other warnings stay what they are."""
-    with warnings.catch_warnings():  # restores `showwarning`, too
-        warnings.simplefilter("always", jv.BlankMap)
-        show = warnings.showwarning
-
-        def show_in_one_line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if issubclass(category, jv.BlankMap):
-                click.echo(f"jaxviz: {message}", err=True)
-            else:
-                show(message, category, *where, **more)
-
-        warnings.showwarning = show_in_one_line
-        yield
 
 
 class Style(NamedTuple):

@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 from jax.extend.core import JaxprEqn
 
-from jaxviz import taps, winograd
+from jaxviz import interrupts, taps, winograd
 from jaxviz.execution import Execution
 from jaxviz.jaxprs import CALLS, Rule, bind, body_of, hoist, run, with_rules
 
@@ -51,7 +51,8 @@ class Jit:
         return self._jitted
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.compiled()(*args, **kwargs)
+        with interrupts.held():
+            return self.compiled()(*args, **kwargs)
 
 
 def jit(*, static: tuple[str, ...] = (), donate: tuple[str, ...] = ()) -> Callable[[Callable], Jit]:

@@ -27,7 +27,11 @@ TOLERANCE, DEEPEST = 1e-5, 2e-5
 BEYOND = {"EfficientNetB7": 2e-5, "EfficientNetV2L": 4e-5}
 
 # Keras on the small images; what it builds for published weights is the same for all sizes.
-pytestmark = pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square:UserWarning")
+# And Keras 2 on its own EfficientNetV2 as it saves it.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The `keras.initializers.serialize:UserWarning"),
+]
 
 
 def check(name, formats):
