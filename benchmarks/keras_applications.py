@@ -224,15 +224,39 @@ def errors(net: KerasNet, model: Any, images: np.ndarray) -> Errors:
     return {what: error(ours, theirs) for what, ours, theirs in pairs}
 
 
-def against_float64(net: KerasNet, model: Any, images: np.ndarray) -> Errors:
-    """How far the outputs in float32, there and here, are from those in float64, computed here."""
-    ours, theirs = here(net, model, images)[0], in_keras(model, images)[0]
+def here_in_float64(net: KerasNet, model: Any, images: np.ndarray) -> list[np.ndarray]:
     with jax.enable_x64(True):
         graphdef, state = nnx.split(net)
         wide = nnx.merge(graphdef, jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), state))
-        exact = np.asarray(wide(jnp.asarray(images, jnp.float64)))
-    assert exact.dtype == np.float64
-    return {"there": error(theirs, exact), "here": error(ours, exact)}
+        exact = here(wide, model, jnp.asarray(images, jnp.float64))
+    assert {each.dtype for each in exact} == {np.dtype(np.float64)}
+    return exact
+
+
+def against_float64(net: KerasNet, model: Any, images: np.ndarray) -> Errors:
+    """How far the outputs in float32, there and here, are from those in float64, computed here."""
+    exact = here_in_float64(net, model, images)[0]
+    return {"there": error(in_keras(model, images)[0], exact), "here": error(here(net, model, images)[0], exact)}
+
+
+def both_in_float64(name: str) -> Errors:
+    """`errors` of a file of Keras 2, with Keras and this in float64: whether they compute the same, rounding aside."""
+    model, images = build(tf_keras, name, SIZES.get(name, 32))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.h5")
+        model.save(path)
+        net = weights_convert.load(path)
+    weights, ours = model.get_weights(), here_in_float64(net, model, images)
+    tf_keras.backend.set_floatx("float64")
+    try:
+        tf_keras.backend.clear_session()
+        wide = getattr(tf_keras.applications, name)(weights=None, input_shape=images.shape[1:])
+        wide.set_weights(weights)
+        theirs = in_keras(wide, images.astype(np.float64))
+    finally:
+        tf_keras.backend.set_floatx("float32")
+    assert {each.dtype for each in theirs} == {np.dtype(np.float64)}
+    return {what: error(a, b) for what, a, b in zip(("output", "middle"), ours, theirs, strict=True)}
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.tree_util import Partial
-from jaxtyping import Float, Key
+from jaxtyping import Float
 
 from jaxviz import recipes, xla
 from jaxviz.canvas import Canvas
@@ -56,7 +56,7 @@ def sweep(
     model: Model,
     objectives: Sequence[Any],
     *,
-    key: Key[jax.Array, ""] | None = None,
+    key: jax.Array | None = None,
     canvas: Canvas | None = None,
     transform: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
     optimizer: Partial | optax.GradientTransformation | None = None,
@@ -68,7 +68,8 @@ def sweep(
 
     Args:
         objectives: any mixture; those that differ in numbers only share a compilation.
-        key: of the noise and the transforms, folded with each objective's position; default `jax.random.key(0)`.
+        key: of the noise and the transforms: one, folded with each objective's position (default `jax.random.key(0)`),
+            or one for each objective, as `jax.random.fold_in(key, position)` has them, to go on after an interruption.
         canvas, optimizer, steps: as in `recipes`, from where the defaults come (`chollet`). An optimiser descends on
             the negative score: `Partial(optax.adam, learning_rate=0.05)`, or any optax transformation.
         transform: `(key, image) -> image` before the network sees it, drawn anew at each step; a pytree or function.
@@ -88,8 +89,7 @@ def sweep(
     execution = replace(model.execution, precision=model.execution.precision or "default")
     model = replace(model, execution=execution)
     _check(model, objectives, canvas)
-    key = jax.random.key(0) if key is None else key
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(objectives)))
+    keys = _keys(jax.random.key(0) if key is None else key, len(objectives))
     start = None if start is None else _check_start(start, len(objectives), canvas, model.image_shape[2])
 
     height, width = canvas.size
@@ -209,6 +209,17 @@ def _check(model: Model, objectives: list, canvas: Canvas) -> None:
     shapes[IMAGE] = (*canvas.size, model.image_shape[2])
     for objective in objectives:
         objective.check(shapes)
+
+
+def _keys(key: jax.Array, count: int) -> jax.Array:
+    """A key for each objective."""
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key)  # one of `jax.random.PRNGKey`
+    if key.ndim == 0:
+        return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
+    if key.shape != (count,):
+        raise InputError(f"a key is one, or one for each of {count} objectives; given: an array of {list(key.shape)}")
+    return key
 
 
 def _check_start(start: Any, count: int, canvas: Canvas, channels: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from jaxviz.commands import OneLine
 from jaxviz.images import resize
 from jaxviz.model import SPARE_SIZE
 from jaxviz.rules import COMPOSITES
-from weights_convert import ARCHITECTURES, CAFFE, INPUTS, RAW255
+from weights_convert import CAFFE, INPUTS, RAW255
 
 TOP = 5  # classes of a prediction that are printed
 
@@ -45,9 +45,8 @@ def network(command: Callable) -> Callable:
         click.option("--inputs", type=click.Choice(list(INPUTS)), help="What it was fed with. Default: its own."),
         click.option(
             "--architecture",
-            type=click.Choice(list(ARCHITECTURES)),
             metavar="NAME",
-            help="The graph of a file of weights, such as vgg16_notop.",
+            help="The graph of a file of weights, such as vgg16_notop, or a .json file of what model.to_json() gave.",
         ),
         click.argument("file"),
     ):
@@ -193,7 +192,9 @@ def filters(
 @explained
 @click.option("--layer", help="Whose maps are weighted. Default: the last convolution before the target.")
 @click.option("--cmap", default="viridis", show_default=True, help="One of matplotlib's colour maps, such as jet.")
-@click.option("--weight", type=float, default=0.5, show_default=True, help="Of the colours over the photograph.")
+@click.option(
+    "--weight", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of the colours over the photograph."
+)
 def gradcam(
     file: str, photo: str, target: str | None, layer: str | None, cmap: str, weight: float, out: Path, **loading: Any
 ) -> None:

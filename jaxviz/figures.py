@@ -230,7 +230,7 @@ def _values(attribution: Any) -> np.ndarray:
     """The signed map [h w] of an Attribution or an array of one image, summed over its colours if it has them."""
     values = rgb.finite(getattr(attribution, "values", attribution), "the map")
     if values.ndim == 4 or (values.ndim == 3 and values.shape[2] not in (1, 3)):
-        values = _one(values, "the map")
+        values = _one(values, "the map", "[0] of an array, .values[0] of an Attribution")
     if values.ndim == 3:
         values = values.sum(axis=2)
     if values.ndim != 2 or values.size == 0:
@@ -238,10 +238,10 @@ def _values(attribution: Any) -> np.ndarray:
     return values
 
 
-def _one(values: np.ndarray, what: str) -> np.ndarray:
+def _one(values: np.ndarray, what: str, pick: str = "[0] of it") -> np.ndarray:
     """The only image of a batch of one."""
     if len(values) != 1:
-        raise InputError(f"{what} is of {len(values)} images, shape {list(values.shape)}: pick one, such as [0]")
+        raise InputError(f"{what} is of {len(values)} images, shape {list(values.shape)}: pick one, such as {pick}")
     return values[0]
 
 

@@ -54,7 +54,7 @@ def main(file: Path, architecture: str | None, to: Path | None, isolated: bool) 
         click.echo(f"\n{size:,} bytes, sha256 {sha256(file)}")
         if to is not None:
             save(net, to)
-    except (KerasFileError, OSError, ImportError) as error:
+    except (KerasFileError, OSError, ImportError, ValueError) as error:
         if isinstance(error, UnsupportedLayer) and not isolated:
             click.echo(_table(_listed(file)) + "\n")
         reason, *details = str(error).splitlines()

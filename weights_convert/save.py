@@ -2,6 +2,7 @@
 
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from .net import KerasNet
 from .safetensors import write_safetensors
@@ -10,7 +11,7 @@ from .write_keras import write_archive, write_h5
 WRITERS = {".safetensors": write_safetensors, ".h5": write_h5, ".hdf5": write_h5, ".keras": write_archive}
 
 
-def save(net: KerasNet, path: str | PathLike[str]) -> None:
+def save(net: Any, path: str | PathLike[str]) -> None:
     """Write `net` to `path`: `.safetensors`, or for Keras `.keras` or `.h5`. `weights_convert.load` reads all of them.
 
     For Keras means for Keras 3: tf-keras and other versions 2 cannot read its description of a network, in either file.
@@ -23,6 +24,8 @@ def save(net: KerasNet, path: str | PathLike[str]) -> None:
         OSError: `path` cannot be written.
     """
     path = Path(path)
+    if not isinstance(net, KerasNet):
+        raise ValueError(f"save takes a network as weights_convert.load returns it; given: {type(net).__name__}")
     if path.suffix not in WRITERS or path.name.endswith(".weights.h5"):
         raise ValueError(f"{path} names no format that can be written; those are {', '.join(WRITERS)}")
     if net.fixed:

@@ -177,6 +177,19 @@ def test_ctrl_c_keeps_what_is_finished(monkeypatch):
     np.testing.assert_array_equal(stop.value.finished.scores, whole.scores[:4])
 
 
+@pytest.mark.parametrize("new", [jax.random.key, jax.random.PRNGKey])
+def test_a_sweep_goes_on_where_it_stopped(new):
+    """A key for each objective: the rest is what it would have been in one go."""
+    model, key = keras_model(), new(3)
+    objectives = jv.channels(model, "second")
+    whole = jv.sweep(model, objectives, key=key, **small())
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(len(objectives)))
+    rest = jv.sweep(model, objectives[4:], key=keys[4:], **small())
+    np.testing.assert_array_equal(rest.image, whole.image[4:])
+    with pytest.raises(jv.InputError, match="a key is one, or one for each of 2 objectives"):
+        jv.sweep(model, objectives[:2], key=keys[:3], **small())
+
+
 def test_ctrl_c_before_anything_is_finished(monkeypatch):
     model = keras_model()
 

@@ -43,6 +43,14 @@ def test_converts(model, tmp_path):
     assert weights_convert.load(tmp_path / "m.safetensors").names == ("conv", "flat", "dense")
 
 
+def test_another_format_is_refused_in_one_line(model, tmp_path):
+    result = run(save(model, tmp_path / "m.h5"), "--to", tmp_path / "m.pt")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"error: {tmp_path / 'm.pt'} names no format that can be written; those are .safetensors, .h5, .hdf5, .keras\n"
+    )
+
+
 def test_reads_a_strangers_file_in_a_process_of_its_own(model, tmp_path):
     path = save(model, tmp_path / "m.h5")
     assert run(path, "--isolated", "--to", tmp_path / "m.safetensors").stdout == run(path).stdout

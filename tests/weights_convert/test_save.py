@@ -166,6 +166,11 @@ def test_what_keras_3_does_not_have(tmp_path):
     assert_equal(net, weights_convert.load(tmp_path / "again.safetensors"))
 
 
+def test_only_a_network_can_be_saved(tmp_path):
+    with pytest.raises(ValueError, match=r"save takes a network as weights_convert\.load returns it; given: dict"):
+        weights_convert.save({}, tmp_path / "x.h5")
+
+
 @pytest.mark.parametrize("name", ["m", "m.txt", "m.weights.h5", "m.onnx"])
 def test_other_suffixes(name, tmp_path):
     net = weights_convert.load(save(sequential((4, 4, 1), L.ReLU()), tmp_path / "m.h5"))
