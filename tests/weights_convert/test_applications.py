@@ -8,7 +8,7 @@ import keras
 import keras_applications
 import pytest
 from flax import nnx
-from keras_applications import FORMATS, NAMES
+from keras_applications import FORMATS, NAMES, TOLERANCE
 
 import weights_convert
 
@@ -21,9 +21,9 @@ SAMPLE = {
     "EfficientNetV2B0": ["weights"],
     "ConvNeXtTiny": ["weights.h5", "weights"],
 }
-TOLERANCE, DEEPEST = 1e-5, 2e-5
-# These miss the aim, from Keras 2: limits set to what was measured, so that it gets no worse. Float32 costs more here
-# than there (see `float64`); why is not known.
+DEEPEST = 2e-5
+# The deepest of Keras 2, with weights that magnify rounding: in float64 Keras and this agree, and in float32 either is
+# as far from it on images next to these (EfficientNetV2L, 16 of them: a median of 1.5e-5 there, 1.7e-5 here).
 BEYOND = {"EfficientNetB7": 2e-5, "EfficientNetV2L": 4e-5}
 
 # Keras on the small images; what it builds for published weights is the same for all sizes.
@@ -49,6 +49,10 @@ def test_an_application(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_application_from_every_file(name):
     within(name, keras_applications.row(name))
+
+
+def test_a_file_of_keras_2_is_the_same_network_in_float64():
+    assert max(keras_applications.both_in_float64("EfficientNetV2B0").values()) <= 1e-12
 
 
 @pytest.mark.slow
@@ -83,4 +87,6 @@ def within(name, row):
     for key in FORMATS:
         rounding = row["float64"]["keras 2" if key == "keras 2 h5" else "keras"]["there"]
         limit = DEEPEST if 2 * rounding >= row[key]["output"] else TOLERANCE
+        if key == "keras 2 h5" and row[key]["output"] > TOLERANCE:
+            assert max(row["float64"]["both"].values()) <= 1e-12
         assert max(row[key].values()) <= BEYOND.get(name, limit), (name, key, row)
