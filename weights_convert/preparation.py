@@ -2,7 +2,7 @@
 
 A file does not say whether images came in [0, 1] or [0, 255], but a network that prepares them itself shows it: it
 divides by 255 or 127.5, takes off ImageNet's means of about 110, or the mean that it saw in training. So its leading
-layers are run on a black and a white image, which gives the affine map that they are.
+layers are run on a black and a white pixel, which gives the affine map that they are.
 """
 
 import math
@@ -19,27 +19,31 @@ SCALING = ("Rescaling", "Normalization", "BatchNormalization", CUSTOM)
 OPERATIONS = ("ops.Add", "ops.Subtract", "ops.Multiply", "ops.TrueDivide", "ops.GetItem", "ops.Stack", "Concatenate")
 SHAPING = ("Resizing", "CenterCrop", "Cropping2D", "ZeroPadding2D")
 PREPARING = frozenset((*SCALING, *OPERATIONS, *SHAPING, *OVER))
-SIZE = 64  # of an image, where the network takes any
+NUMBERS = 4096  # at most, that a layer is given: a pixel has few, and a file may ask for any
 
 
 def recognized(net: KerasNet) -> Inputs:
     """`RAW255` if what `net` does first to an image is meant for values up to 255, else `UNIT`."""
-    image = next(((name, shape) for name, shape in net.graph.inputs if len(shape) == 3), None)
-    if image is None:
+    image = next((name for name, shape in net.graph.inputs if len(shape) == 3), None)
+    prepared = [] if image is None else _prepared(net, image)
+    if image is None or not any(node.kind in (*SCALING, *OPERATIONS) for node in prepared):
         return UNIT
-    name, shape = image
-    prepared = _prepared(net, name)
-    if not any(node.kind in (*SCALING, *OPERATIONS) for node in prepared):
+    channels = dict(net.graph.inputs)[image][2]
+    if channels is None or channels > NUMBERS:
         return UNIT
-    black = np.zeros([size or SIZE for size in shape], np.float32)
-    found = {name: jnp.stack([black, black + 1])}
+    # One black and one white pixel: what changes the size of an image changes nothing in them.
+    found = {image: jnp.asarray([0.0, 1.0])[:, None, None, None] * jnp.ones(channels)}
     steps = net.steps()
-    for node in prepared:
-        step = steps[node.name]
-        found[node.name] = step.function(*(found[source] for source in step.inputs))
-    low, high = np.asarray(found[prepared[-1].name], np.float64)
-    middle = tuple(n // 2 for n in low.shape[:2])  # away from a border of zeros
-    return _range(low[middle], high[middle])
+    try:
+        for node in prepared:
+            inputs = [found[source] for source in node.inputs]
+            if sum(each.size for each in inputs) > NUMBERS:
+                return UNIT
+            found[node.name] = inputs[0] if node.kind in SHAPING else steps[node.name].function(*inputs)
+    except Exception:
+        return UNIT
+    black, white = np.asarray(found[prepared[-1].name], np.float64)
+    return _range(black, white)
 
 
 def _prepared(net: KerasNet, image: str) -> list[Node]:

@@ -1,5 +1,7 @@
 """Whether a network takes [0, 1] or [0, 255] is read from what it does to an image first."""
 
+import h5py
+import jax.numpy as jnp
 import keras
 import numpy as np
 import pytest
@@ -82,3 +84,31 @@ def test_what_a_file_says_goes_before_what_it_looks_like(tmp_path):
     net.inputs = UNIT
     weights_convert.save(net, tmp_path / "n.keras")
     assert weights_convert.load(tmp_path / "n.keras").inputs == UNIT
+
+
+def test_what_a_file_asks_for_is_not_allocated(tmp_path):
+    """An image of 30 TB; and one that is doubled 40 times. Neither is made."""
+    path = save(sequential((None, None, 3), L.Rescaling(1 / 255), L.GlobalMaxPooling2D()), tmp_path / "m.h5")
+    with h5py.File(path, "r+") as file:
+        text = file.attrs["model_config"]
+        file.attrs["model_config"] = text.replace("[null, null, null, 3]", "[null, 1000000, 1000000, 3]")
+        assert file.attrs["model_config"] != text
+    assert weights_convert.load(path).inputs == RAW255
+
+    def doubled(x):
+        for _ in range(40):
+            x = L.Concatenate(axis=1)([x, x])
+        return L.GlobalMaxPooling2D()(L.Rescaling(1 / 255)(x))
+
+    image = keras.Input((None, 4, 3))
+    path = save(keras.Model(image, doubled(image)), tmp_path / "m.h5")
+    assert weights_convert.load(path).inputs == UNIT
+
+
+def test_a_function_that_a_pixel_is_too_small_for(tmp_path):
+    def crop(x):
+        return x[:, 4:-4, 4:-4][:, jnp.arange(3)] / 255
+
+    model = sequential((16, 16, 3), L.Lambda(lambda x: x, name="cropped"), L.Conv2D(2, 3))
+    path = save(model, tmp_path / "m.keras")
+    assert weights_convert.load(path, custom={"cropped": crop}).inputs == UNIT
