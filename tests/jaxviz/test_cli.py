@@ -159,7 +159,7 @@ def test_attribute_at_several_layers_with_its_sign(jaxviz, tmp_path, cats_and_do
 def test_attribute_of_a_channel(jaxviz, tmp_path, photograph):
     run = ("attribute", "vgg16_demo", photograph, "--target", "block1_conv2:5", "--method", "gradient")
     result = jaxviz(*run)
-    assert list(written(result, tmp_path)) == ["pictures/gradient_chelsea.png"]
+    assert list(written(result, tmp_path)) == ["pictures/gradient_chelsea_block1_conv2_5.png"]
     assert result.stdout.startswith("gradient: target block1_conv2:5, score ")
 
 

@@ -13,6 +13,14 @@ import pytest
 from jaxviz import interrupts, xla
 
 
+@pytest.fixture(autouse=True)
+def _as_in_a_terminal():
+    """Python's own handler, here and in processes started from here: a shell's background job ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def ctrl_c():
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(0.01)  # the handler runs between two lines of Python
