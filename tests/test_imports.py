@@ -17,7 +17,7 @@ SOLE_USERS = {
     "pooch": {"jaxviz/fetch.py"},
     "matplotlib": {"jaxviz/figures.py", "jaxviz/methods.py", "jaxviz/rgb.py"},
     "PIL": {"jaxviz/images.py"},
-    "click": {"jaxviz/cli.py", "weights_convert/__main__.py"},
+    "click": {"jaxviz/cli.py", "jaxviz/commands.py", "weights_convert/__main__.py"},
     "tensorboardX": {"jaxviz/monitor.py"},
     "flax.linen": {"jaxviz/forwards.py", "jaxviz/model.py"},
 }
