@@ -117,7 +117,7 @@ def activations(file: str, photo: str, layers: tuple[str, ...], channel: int | N
             jv.channels(model, name, [channel])  # refuses all that is out of range before anything is written
     found = jv.activations(model, _read(model, photo), names)
     for name in names:
-        path = _path(out, "activations", name, *([] if channel is None else [channel]))
+        path = _path(out, "activations", name, channel)
         jv.show_activations({name: found[name]}, channel=channel).savefig(path)
         click.echo(path)
 
@@ -211,7 +211,7 @@ def gradcam(
     model = jv.load(file, **loading)
     image, photograph = _read(model, photo), jv.read_image(photo)
     cam = jv.grad_cam(model, image, _decision(model, image, target), layer=layer)
-    path = _path(out, "gradcam", Path(photo).stem, *_asked(target))
+    path = _path(out, "gradcam", Path(photo).stem, target)
     values = resize(cam.values, photograph.shape[:2])
     jv.write_image(path, rgb.overlay(photograph, values, cmap, weight))
     click.echo(path)
@@ -265,7 +265,7 @@ def attribute(
         found = methods.METHODS[name](model, image, wanted, **settings)
         gap = f", which the map adds up to within {found.gap:.2%}" if hasattr(found, "gap") else ""
         click.echo(f"{name}: target {target or wanted}, score {found.score:.4f}{gap}")
-        path = _path(out, name, Path(photo).stem, *_asked(target))
+        path = _path(out, name, Path(photo).stem, target)
         methods.show(name, photograph, found, signed=settings.get("relu") is False).savefig(path)
         click.echo(path)
 
@@ -313,12 +313,10 @@ def _best(model: jv.Model, scores: np.ndarray) -> Iterator[str]:
         yield f"{scores[index]:.4f}  class {index}" + (f", {model.labels[index]}" if model.labels else "")
 
 
-def _asked(target: str | None) -> tuple[str, ...]:
-    """What a picture's name has of the target: as it was asked for, so that two targets are two pictures."""
-    return () if target is None else (target,)
-
-
 def _path(out: Path, *words: Any) -> Path:
-    """A PNG in the folder `out`, which is made; `model/conv:3`, a channel of a nested layer, is no name of a file."""
+    """A PNG in the folder `out`, which is made, named after what was asked for: two targets are two pictures.
+
+    `model/conv:3`, a channel of a nested layer, is no name of a file.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    return out / (re.sub("[/:]", "_", "_".join(map(str, words))) + ".png")
+    return out / (re.sub("[/:]", "_", "_".join(str(word) for word in words if word is not None)) + ".png")

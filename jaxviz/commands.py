@@ -11,7 +11,7 @@ from jaxviz.errors import InputError
 from jaxviz.explain import BlankMap
 from weights_convert import KerasFileError
 
-BAD, INTERRUPTED = 2, 130  # 128 + SIGINT, as a shell has it
+BAD, INTERRUPTED = 2, 130  # exit statuses: click's, and 128 + SIGINT as a shell has it
 # What a person can get wrong. Anything else is a bug, and shows its traceback.
 BAD_INPUT = (InputError, KerasFileError, OSError, ImportError)
 

@@ -41,6 +41,7 @@ def recognized(net: KerasNet) -> Inputs:
                 return UNIT
             found[node.name] = inputs[0] if node.kind in SHAPING else steps[node.name].function(*inputs)
     except Exception:
+        # A caller's function may raise anything, and an index may point beyond one pixel: then the range is not known.
         return UNIT
     black, white = np.asarray(found[prepared[-1].name], np.float64)
     return _range(black, white)
