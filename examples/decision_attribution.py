@@ -43,7 +43,7 @@ def main(file: str | None = None, photo: str | None = None) -> None:
     jv.show_maps({"Grad-CAM": cam}).savefig(OUT / "map.png")
 
     # The same over the photograph, at the photograph's own size.
-    jv.show_overlay(jv.read_image(photo), cam, cmap="viridis", weight=0.5).savefig(OUT / "decision.png")
+    jv.show_overlay(jv.read_image(photo), cam).savefig(OUT / "decision.png")
     print(f"the pictures are in {OUT}")
 
 

@@ -26,6 +26,7 @@ from jaxviz.errors import InputError
 from jaxviz.model import IMAGE, Model, check_values
 from jaxviz.narrow import narrow
 from jaxviz.objectives import Objective
+from jaxviz.results import brief
 
 STRETCH = 50  # steps in one compiled call: long enough to hide the call, short enough to stop between
 
@@ -35,6 +36,8 @@ class Ascent(NamedTuple):
 
     image: Float[np.ndarray, "*n h w c"]
     scores: Float[np.ndarray, "*n steps"]  # the objective before each step
+
+    __repr__ = brief
 
 
 class Interrupted(KeyboardInterrupt):

@@ -19,6 +19,7 @@ from jaxviz.explain import BATCH, Array, Attribution, explain, explain_each, sco
 from jaxviz.jaxprs import CALLS, Rule, bind, nn_function, with_rules
 from jaxviz.model import Model, check_values, out_of_range
 from jaxviz.objectives import Objective
+from jaxviz.results import brief
 from jaxviz.targets import Target
 
 
@@ -85,6 +86,8 @@ class PathAttribution(NamedTuple):
     values: Float[Array, "*n h w c"]
     score: Float[Array, "*n"]
     baseline_score: Float[Array, "*n"]
+
+    __repr__ = brief
 
     @property
     def gap(self) -> Float[np.ndarray, "*n"]:

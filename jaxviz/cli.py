@@ -38,10 +38,19 @@ STYLES = {
 }
 
 
+folder = click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False, writable=True),
+    default="pictures",
+    show_default=True,
+    help="A folder.",
+)
+
+
 def network(command: Callable) -> Callable:
     """The argument FILE, how to load it, and where the pictures go: what all commands on a network share."""
     for decorate in (
-        click.option("--out", type=click.Path(path_type=Path), default="pictures", show_default=True, help="A folder."),
+        folder,
         click.option("--inputs", type=click.Choice(list(INPUTS)), help="What it was fed with. Default: its own."),
         click.option(
             "--architecture",
@@ -80,7 +89,7 @@ def main() -> None:
 
 
 @main.command("demo")
-@click.option("--out", type=click.Path(path_type=Path), default="pictures", show_default=True, help="A folder.")
+@folder
 def show_demo(out: Path) -> None:
     """Make two pages on the real VGG16 and a cat.
 
@@ -191,9 +200,9 @@ def filters(
 @network
 @explained
 @click.option("--layer", help="Whose maps are weighted. Default: the last convolution before the target.")
-@click.option("--cmap", default="viridis", show_default=True, help="One of matplotlib's colour maps, such as jet.")
+@click.option("--cmap", default="jet", show_default=True, help="One of matplotlib's colour maps, such as viridis.")
 @click.option(
-    "--weight", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of the colours over the photograph."
+    "--weight", type=click.FloatRange(0, 1), default=0.4, show_default=True, help="Of the colours over the photograph."
 )
 def gradcam(
     file: str, photo: str, target: str | None, layer: str | None, cmap: str, weight: float, out: Path, **loading: Any
@@ -205,7 +214,7 @@ def gradcam(
     \b
     Examples:
       jaxviz gradcam vgg16 mello.jpg --target cornet
-      jaxviz gradcam cats_and_dogs_small_2.h5 cat.jpg --target 0 --cmap jet --weight 0.4
+      jaxviz gradcam cats_and_dogs_small_2.h5 cat.jpg --target 0 --cmap viridis --weight 0.5
       jaxviz gradcam vgg16_demo cat.jpg --target block5_conv3:286 --layer block5_conv2
     """
     model = jv.load(file, **loading)

@@ -185,7 +185,7 @@ def _overlays(
         say(f"Grad-CAM of {EXPLAINED}, channel {index}")
         cam = jv.grad_cam(model, image, jv.Channel(EXPLAINED, index), layer=SEEN_BY)
         file = f"gradcam_{EXPLAINED}_{index}.png"
-        jv.write_image(out / file, rgb.overlay(photograph, resize(cam.values, photograph.shape[:2]), "jet", 0.4))
+        jv.write_image(out / file, rgb.overlay(photograph, resize(cam.values, photograph.shape[:2])))
         pictures.append((file, f"Channel {index}, mean {mean:.1f}"))
     return pictures
 

@@ -18,6 +18,7 @@ from jaxviz import chunks, xla
 from jaxviz.errors import InputError
 from jaxviz.model import Model
 from jaxviz.objectives import Highest, Objective
+from jaxviz.results import brief
 from jaxviz.targets import Target, resolve
 
 BATCH = 32  # images in one compiled call
@@ -29,6 +30,8 @@ class Attribution(NamedTuple):
 
     values: Float[Array, "*n h w"] | Float[Array, "*n h w c"]
     score: Float[Array, "*n"]
+
+    __repr__ = brief
 
 
 Method = Callable[[Model, Array, Objective], tuple[Any, Bool[Array, " b"]]]

@@ -103,7 +103,7 @@ def show_filters(
 
 
 def show_overlay(
-    image: ArrayLike, attribution: Any, *, cmap: str = "viridis", weight: float | int = 0.5, title: str = ""
+    image: ArrayLike, attribution: Any, *, cmap: str = "jet", weight: float | int = 0.4, title: str = ""
 ) -> "matplotlib.figure.Figure":
     """An attribution drawn over its photograph, as `rgb.overlay` does, at the photograph's own size.
 
@@ -124,7 +124,12 @@ def show_overlay(
 
 
 def show_maps(
-    maps: Any, *, signed: bool | None = None, percentile: float | int | None = None, cmap: str | None = None
+    maps: Any,
+    *,
+    signed: bool | None = None,
+    percentile: float | int | None = None,
+    cmap: str | None = None,
+    columns: int = 4,
 ) -> "matplotlib.figure.Figure":
     """Heat maps side by side, each with its own scale and colour bar.
 
@@ -134,6 +139,7 @@ def show_maps(
         percentile: end the scale at this percentile of the magnitudes, so that one spike does not blank the rest:
             99.5 suits gradients. None: at the largest.
         cmap: a colour map; None: "RdBu_r" if symmetric, else "viridis".
+        columns: maps in a row.
 
     Raises:
         InputError: another shape, more than one image in a map, or NaN.
@@ -157,7 +163,7 @@ def show_maps(
         low, colours = (-high, cmap or "RdBu_r") if symmetric else (0.0, cmap or "viridis")
         pictures.append(rgb.heat(values, colours, low=low, high=high))
         scales.append(_scale(low, high, colours))
-    figure = _page(pictures, titles, columns=len(maps), right=90)
+    figure = _page(pictures, titles, columns=min(columns, len(maps)), right=90)
     for axes, scale in zip(list(figure.axes), scales, strict=True):
         pixels = axes.bbox.width
         bar = axes.inset_axes((1 + 8 / pixels, 0, 14 / pixels, 1))

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 
 from jaxviz import xla
 from jaxviz.errors import InputError
@@ -23,10 +22,10 @@ from jaxviz.explain import BATCH, Array, Attribution, explain
 from jaxviz.forwards import KerasForward
 from jaxviz.model import IMAGE, Model
 from jaxviz.objectives import Objective
-from jaxviz.rules import ADDING, LINEAR, MOVING, Gradient, Layer, Rule, ZBox, find_composite, find_rule
+from jaxviz.rules import ADDING, CONVOLUTIONS, LINEAR, MOVING, Gradient, Layer, Rule, ZBox, find_composite, find_rule
 from jaxviz.targets import Target
 from weights_convert import KerasNet, Node
-from weights_convert.layers import KINDS, OVER, activation
+from weights_convert.layers import KINDS, OVER, across_channels, activation, convolve
 
 
 def lrp(
@@ -107,7 +106,7 @@ def _plan(net: KerasNet, targets: Sequence[str], composite: Mapping[str, Rule]) 
         if node.name in readers and _mixes(node):
             raise InputError(f"softmax mixes all classes, and no rule passes it: explain {node.name}/pre instead")
 
-    first = next((name for name in reversed(nodes) if nodes[name].kind == "Conv2D"), None)
+    first = next((name for name in reversed(nodes) if nodes[name].kind in CONVOLUTIONS), None)
     steps = []
     for name, node in nodes.items():
         if node not in merged.values():
@@ -155,12 +154,12 @@ def _relevance(
         name, sources = step.node.name, step.node.inputs
         ends = [step.norm.name] if step.norm else [name, f"{name}/pre"]
         arrived: Any = sum(relevance.pop(end, 0.0) for end in ends)
-        layer, x = _layer(net, step, values, shifts)
+        layers, x = _layers(net, step, values, shifts)
         if isinstance(step.rule, ZBox):
-            layer = layer._replace(box=_box(model, net, images, sources[0], shifts))
+            layers[0] = layers[0]._replace(box=_box(model, net, images, sources[0], shifts))
         elif isinstance(step.rule, Gradient):  # the winner of a max-pooling won with its shift
             x = _arguments(values[source] for source in sources)
-        shares = step.rule(layer, x, arrived)
+        shares = _back(step.rule, layers, x, arrived)
         for source, share in zip(sources, shares if len(sources) > 1 else [shares], strict=True):
             relevance[source] = relevance.get(source, 0.0) + share
 
@@ -205,48 +204,64 @@ def _shifts(net: KerasNet, plan: Sequence[Step], values: Mapping[str, jax.Array]
     return shifts
 
 
-def _layer(
+def _back(rule: Rule, layers: Sequence[Layer], x: Any, relevance: Any) -> Any:
+    """The relevance of x from that of the last one's output, by the same rule for each of `layers`."""
+    first, *rest = layers
+    if rest:
+        relevance = _back(rule, rest, first.apply(first.kernel, x) + first.bias, relevance)
+    return rule(first, x, relevance)
+
+
+def _layers(
     net: KerasNet, step: Step, values: Mapping[str, jax.Array], shifts: Mapping[str, jax.Array]
-) -> tuple[Layer, Any]:
-    """A layer and its input, the batch normalisations around it in its weights."""
+) -> tuple[list[Layer], Any]:
+    """A layer, which is two for a separable convolution, and its input; batch normalisations are in the weights."""
     node = step.node
     x = _arguments(values[name] - shifts.get(name, 0.0) for name in node.inputs)
     if node.kind not in LINEAR:
         function = _function(net, node)
-        return Layer(lambda _, x: function(*(x if isinstance(x, tuple) else (x,)))), x
+        return [Layer(lambda _, x: function(*(x if isinstance(x, tuple) else (x,))))], x
 
-    apply = _dense if node.kind == "Dense" else partial(_convolution, dict(node.config))
-    module: Any = net.layers[node.layer]
-    kernel, bias = module.kernel[...], 0.0 if module.bias is None else module.bias[...]
+    layers = _linear(net.layers[node.layer], node)
+    layers[0] = layers[0]._replace(unsigned=step.unsigned)
     if node.inputs[0] in shifts:
-        bias = bias + apply(kernel, shifts[node.inputs[0]])
+        first = layers[0]
+        layers[0] = first._replace(bias=first.bias + first.apply(first.kernel, shifts[node.inputs[0]]))
     if step.norm is not None:
-        shape = (1,) * (x.ndim - 1) + kernel.shape[-1:]
+        last = layers[-1]
+        shape = (1,) * (x.ndim - 1) + last.kernel.shape[-1:]
         shift, scale = jax.jvp(net.layers[step.norm.layer], (jnp.zeros(shape),), (jnp.ones(shape),))
-        kernel, bias = kernel * scale.ravel(), bias * scale + shift
-    return Layer(apply, kernel, bias, step.unsigned), x
+        layers[-1] = last._replace(kernel=last.kernel * scale.ravel(), bias=last.bias * scale + shift)
+    return layers, x
+
+
+def _linear(module: Any, node: Node) -> list[Layer]:
+    """The linear functions, first to last, that a layer of LINEAR computes."""
+    config: dict[str, Any] = dict(node.config)
+    bias = 0.0 if module.bias is None else module.bias[...]
+    if node.kind == "Dense":
+        return [Layer(lambda kernel, x: x @ kernel, module.kernel[...], bias)]
+    if node.kind == "Conv2D":
+        return [Layer(partial(convolve, config, groups=config["groups"]), module.kernel[...], bias)]
+    if node.kind == "DepthwiseConv2D":
+        return [_depthwise(config, module.kernel[...], bias)]
+    return [
+        _depthwise(config, module.depthwise_kernel[...], 0.0),
+        Layer(across_channels, module.pointwise_kernel[...], bias),
+    ]
+
+
+def _depthwise(config: Mapping[str, Any], kernel: jax.Array, bias: Any) -> Layer:
+    """The kernel [h w i m] as [h w 1 i·m], whose last axis is the output's, as in every other layer."""
+    *window, channels, multiplier = kernel.shape
+    flat = kernel.reshape(*window, 1, channels * multiplier)
+    return Layer(partial(convolve, config, groups=channels), flat, bias)
 
 
 def _function(net: KerasNet, node: Node) -> Callable[..., jax.Array]:
     """What a layer computes before its activation function."""
     kind = KINDS[node.kind]
     return partial(kind.function, dict(node.config)) if kind.module is None else net.layers[node.layer]
-
-
-def _dense(kernel: jax.Array, x: jax.Array) -> jax.Array:
-    return x @ kernel
-
-
-def _convolution(config: Mapping[str, Any], kernel: jax.Array, x: jax.Array) -> jax.Array:
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        config["strides"],
-        config["padding"].upper(),
-        rhs_dilation=config["dilation_rate"],
-        feature_group_count=config["groups"],
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
 
 
 def _box(

@@ -120,6 +120,6 @@ def show(name: str, photograph: np.ndarray, found: Any, *, signed: bool = False)
     if name == "rise":
         values = values - values.min()  # only its differences mean something
     if values.ndim == 2 and not signed:
-        return jv.show_overlay(photograph, values, cmap="jet", weight=0.4, title=name)  # Chollet 2017, 5.4.3
+        return jv.show_overlay(photograph, values, title=name)
     values = values.sum(-1) if values.ndim == 3 else values
     return jv.show_maps({name: resize(values, photograph.shape[:2])}, signed=True, percentile=99.5)

@@ -4,6 +4,7 @@ A recipe is a dictionary of `sweep`'s arguments. An optimiser is a `Partial`, an
 pytree leaves, so that another step size compiles nothing new.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from jax.tree_util import Partial
 
 from jaxviz.canvas import Pixels
 from jaxviz.checks import height_width
+from jaxviz.errors import InputError
 
 Recipe = dict[str, Any]
 
@@ -30,10 +32,14 @@ def chollet(
         step: in 0–255 units.
         start: images `[n h w c]` in [0, 1]; else noise from the key.
 
+    Raises:
+        InputError: a size or a step that is none.
+
     Source: Chollet 2017, Deep Learning with Python, 5.4.
     """
     # The book divides by the gradient in 0–255 units; ours is in [0, 1], 255 times as large.
-    return _recipe(Pixels(height_width("size", size)), Partial(_normalized, step / 255, 255 * 1e-5, _rms), steps, start)
+    optimizer = Partial(_normalized, _length(step) / 255, 255 * 1e-5, _rms)
+    return _recipe(Pixels(height_width("size", size)), optimizer, steps, start)
 
 
 def keras_io(
@@ -51,11 +57,17 @@ def keras_io(
     """
     # Its noise is (U - 0.5) / 4 in [-1, 1], which is 0.5 ± 0.0625 in [0, 1]; a step is half as long there.
     canvas = Pixels(height_width("size", size), 0.5 - 0.0625, 0.5 + 0.0625)
-    return _recipe(canvas, Partial(_normalized, step / 2, 1e-12, _norm), steps, start)
+    return _recipe(canvas, Partial(_normalized, _length(step) / 2, 1e-12, _norm), steps, start)
 
 
 def _recipe(canvas: Pixels, optimizer: Partial, steps: int, start: Any) -> Recipe:
     return {"canvas": canvas, "optimizer": optimizer, "steps": steps, "start": start}
+
+
+def _length(step: float | int) -> float | int:
+    if not 0 < step < math.inf:
+        raise InputError(f"step is the length of a step, more than 0; given: {step}")
+    return step
 
 
 def _normalized(step: Any, epsilon: Any, norm: Any) -> optax.GradientTransformation:

@@ -35,7 +35,7 @@ def is_dead(channel: np.ndarray) -> bool:
 
 
 def activation_grid(
-    activation: ArrayLike, columns: int = 16, cmap: str = "viridis", margin: int = 0
+    activation: ArrayLike, columns: int = 16, cmap: str = "viridis", margin: int = 1
 ) -> tuple[UInt8[np.ndarray, "height width 3"], int]:
     """All channels of an activation [h w c] side by side, each standardized, and the number of dead ones.
 
@@ -129,11 +129,11 @@ def heat(
 
 
 def overlay(
-    image: ArrayLike, values: ArrayLike, cmap: str = "viridis", weight: float | int = 0.5
+    image: ArrayLike, values: ArrayLike, cmap: str = "jet", weight: float | int = 0.4
 ) -> UInt8[np.ndarray, "h w 3"]:
     """What speaks for the target, drawn over the image: the positive part of the values, as `heat`, added to it.
 
-    The sum is cut off at white. Chollet (2017), §5.4.3 has "jet" and 0.4.
+    The sum is cut off at white. The colours and their weight are those of Chollet (2017), §5.4.3.
 
     Args:
         image: [h w 3] or grey [h w 1], in [0, 1].

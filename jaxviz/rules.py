@@ -38,7 +38,7 @@ class Rule:
 
 
 class WeightRule(Rule):
-    """A rule that splits the weights by their sign: for Conv2D and Dense only."""
+    """A rule that splits the weights by their sign: for the layers of LINEAR only."""
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,9 @@ def _negative(x: Any) -> jax.Array:
     return jnp.minimum(x, 0.0)
 
 
-LINEAR = ("Conv2D", "Dense")
-"""The kinds of layers with weights."""
+CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D")
+LINEAR = (*CONVOLUTIONS, "Dense")
+"""The kinds of layers with weights. A rule for a SeparableConv2D is for both of its convolutions, one by one."""
 
 FIRST = "first"
 """A composite's key for the first convolution."""
@@ -189,9 +190,9 @@ _COMMON: Mapping[str, Rule] = {
     "Dense": Epsilon(),
 }
 COMPOSITES: Mapping[str, Mapping[str, Rule]] = {
-    "epsilon_plus": {**_COMMON, "Conv2D": ZPlus()},
-    "epsilon_alpha2_beta1": {**_COMMON, "Conv2D": AlphaBeta(2.0, 1.0)},
-    "epsilon_gamma_box": {**_COMMON, "Conv2D": Gamma(0.25), FIRST: ZBox()},
+    "epsilon_plus": {**_COMMON, **dict.fromkeys(CONVOLUTIONS, ZPlus())},
+    "epsilon_alpha2_beta1": {**_COMMON, **dict.fromkeys(CONVOLUTIONS, AlphaBeta(2.0, 1.0))},
+    "epsilon_gamma_box": {**_COMMON, **dict.fromkeys(CONVOLUTIONS, Gamma(0.25)), FIRST: ZBox()},
 }
 
 
@@ -224,7 +225,9 @@ def find_rule(composite: Mapping[str, Rule], name: str, kind: str, *, first: boo
     if rule is None:
         raise InputError(f"no rule for the layer {name}, a {kind}: this composite has rules for {', '.join(composite)}")
     if isinstance(rule, WeightRule) and kind not in LINEAR:
-        raise InputError(f"{rule} is for layers with weights, {' and '.join(LINEAR)}; {name} is a {kind}")
+        raise InputError(f"{rule} is for layers with weights, {', '.join(LINEAR)}; {name} is a {kind}")
     if isinstance(rule, ZBox) and not first:
         raise InputError(f"ZBox is for the first convolution, whose input has known bounds; {name} is not it")
+    if isinstance(rule, ZBox) and kind == "SeparableConv2D":
+        raise InputError(f"ZBox is for one convolution with known bounds; {name}, a SeparableConv2D, is two")
     return rule

@@ -50,7 +50,7 @@ class Activations:
     def __call__(self, model: Model) -> Picture:
         values = activations(model, self.image, self.layer)[self.layer]
         if values.ndim == 3:
-            return _enlarged(rgb.activation_grid(values, self.columns, self.cmap, margin=1)[0])
+            return _enlarged(rgb.activation_grid(values, self.columns, self.cmap)[0])
         if values.ndim != 1:
             raise InputError(f"this view draws one image [h w c]; {self.layer} came as {list(values.shape)}")
         squares = rgb.heat(values[:, None], self.cmap)[:, None]  # [units 1 1 3]
@@ -89,8 +89,8 @@ class Overlay:
     explain: Explain
     image: Any
     target: Target = None
-    cmap: str = "viridis"
-    weight: float | int = 0.5
+    cmap: str = "jet"
+    weight: float | int = 0.4
 
     def __call__(self, model: Model) -> Picture:
         maps = zip(*_explained(model, self), strict=True)

@@ -311,7 +311,7 @@ def test_a_saved_figure_has_room_for_every_value():
     with io.BytesIO() as file:
         show_activations({"conv": random(100, 100, 16)}).savefig(file)
         width, height = Image.open(file).size
-    assert (width, height) == (1600 + 2 * figures.GAP, 100 + 2 * figures.GAP + figures.TITLE)
+    assert (width, height) == (1615 + 2 * figures.GAP, 100 + 2 * figures.GAP + figures.TITLE)
 
 
 def test_a_page_without_end_is_drawn_smaller():

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 import pytest
 from flax import nnx
@@ -10,7 +11,7 @@ from networks import image, keras_model, three_of_a_kind
 import jaxviz as jv
 from jaxviz.keras import from_net
 from jaxviz.lrp import lrp
-from jaxviz.rules import COMPOSITES, AlphaBeta, Epsilon, Gamma, Gradient, Layer, Pass, ZBox, ZPlus
+from jaxviz.rules import ADDING, COMPOSITES, LINEAR, AlphaBeta, Epsilon, Gamma, Gradient, Layer, Pass, ZBox, ZPlus
 from weights_convert import CAFFE, UNIT, Graph, Inputs, KerasNet
 from weights_convert.layers import KINDS, node
 
@@ -338,6 +339,73 @@ def test_the_box_is_that_of_the_network_whatever_feeds_it(relative):
     assert relative(ours.values, theirs.values) < 1e-5
 
 
+# Convolutions of single channels: the same network in other layers, and real networks of Keras
+
+
+DEPTHWISE = {"kernel_size": 3, "strides": 2, "padding": "same", "depth_multiplier": 2}
+REST = (("norm", "BatchNormalization", {}), ("relu", "ReLU", {}), ("flat", "Flatten", {}), HEAD)
+
+
+@pytest.mark.parametrize("composite", COMPOSITES)
+def test_a_depthwise_convolution_is_one_with_zeros_between_channels(composite, relative):
+    net = network(("layer", "DepthwiseConv2D", DEPTHWISE), *REST)
+    whole = network(("layer", "Conv2D", {"filters": 6, "kernel_size": 3, "strides": 2, "padding": "same"}), *REST)
+    randomise(net, "DepthwiseConv2D")
+    randomise(net, "BatchNormalization")
+    kernel = np.zeros((3, 3, 3, 6), np.float32)
+    for channel in range(3):
+        kernel[:, :, channel, 2 * channel :][:, :, :2] = net.layers["layer"].kernel[...][:, :, channel]
+    copy_weights(net, whole, ["norm", "head"])
+    whole.layers["layer"].kernel[...] = jnp.asarray(kernel)
+    whole.layers["layer"].bias[...] = net.layers["layer"].bias[...]
+    found, expected = (lrp(from_net(each), pixels(), 1, composite=composite) for each in (net, whole))
+    assert relative(found.values, expected.values) < 1e-5
+
+
+@pytest.mark.parametrize("composite", ["epsilon_plus", "epsilon_alpha2_beta1"])
+def test_a_separable_convolution_is_its_two_convolutions(composite, relative):
+    net = network(("layer", "SeparableConv2D", {**DEPTHWISE, "filters": 5}), *REST)
+    two = network(
+        ("depth", "DepthwiseConv2D", {**DEPTHWISE, "use_bias": False}),
+        ("point", "Conv2D", {"filters": 5, "kernel_size": 1}),
+        *REST,
+    )
+    randomise(net, "SeparableConv2D")
+    randomise(net, "BatchNormalization")
+    copy_weights(net, two, ["norm", "head"])
+    two.layers["depth"].kernel[...] = net.layers["layer"].depthwise_kernel[...]
+    two.layers["point"].kernel[...] = net.layers["layer"].pointwise_kernel[...]
+    two.layers["point"].bias[...] = net.layers["layer"].bias[...]
+    found, expected = (lrp(from_net(each), pixels(), 1, composite=composite) for each in (net, two))
+    assert relative(found.values, expected.values) < 1e-5
+    with pytest.raises(jv.InputError, match=r"layer, a SeparableConv2D, is two"):
+        lrp(from_net(net), pixels(), 1, composite="epsilon_gamma_box")
+
+
+def copy_weights(source: KerasNet, target: KerasNet, layers: list[str]) -> None:
+    for layer in layers:
+        nnx.update(target.layers[layer], nnx.state(source.layers[layer]))
+
+
+@pytest.mark.parametrize(("name", "size"), [("MobileNetV2", 32), ("Xception", 71)])
+def test_all_contributions_in_a_network_without_biases_are_input_times_gradient(name, size, tmp_path, relative):
+    """Which is a law of networks of ReLUs; of Keras' own, with ReLU6 below its 6, sums and separable convolutions."""
+    network = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3))
+    random = np.random.default_rng(0)
+    for layer in network.layers:
+        for weight in (weight for weight in layer.weights if len(weight.shape) > 1):
+            of_one_channel = "Depthwise" in type(layer).__name__ or "depthwise" in weight.name
+            fan_in = np.prod(weight.shape[:2] if of_one_channel else weight.shape[:-1])
+            weight.assign(random.standard_normal(weight.shape) * np.sqrt(1.5 / fan_in))
+    network.layers[1].kernel.assign(0.1 * network.layers[1].kernel)  # and so is everything behind it
+    network.save(tmp_path / "model.keras")
+    model, picture = jv.load(tmp_path / "model.keras"), random.random((size, size, 3), np.float32)
+    rules = {**COMPOSITES["epsilon_plus"], **dict.fromkeys((*LINEAR, *ADDING), Epsilon(1e-12))}
+    found, expected = lrp(model, picture, 1, composite=rules), jv.input_x_gradient(model, picture, 1)
+    assert relative(found.values, expected.values) < 1e-3
+    assert lrp(model, picture, 1).values.any()
+
+
 # zennit
 
 
@@ -366,7 +434,7 @@ def test_a_network_from_elsewhere_is_refused():
         ({"Dense": Epsilon(), "Flatten": Gradient()}, "no rule for the layer second, a Conv2D.* Dense, Flatten"),
         ({**COMPOSITES["epsilon_plus"], "Conv2D": "gamma"}, "maps layers to rules.* 'Conv2D': 'gamma'"),
         ({**COMPOSITES["epsilon_plus"], "Conv2D": ZBox()}, "ZBox is for the first convolution.* second is not"),
-        ({**COMPOSITES["epsilon_plus"], "pool": ZPlus()}, "for layers with weights, Conv2D and Dense; pool is a Max"),
+        ({**COMPOSITES["epsilon_plus"], "pool": ZPlus()}, "for layers with weights, Conv2D, .* Dense; pool is a Max"),
     ],
 )
 def test_a_composite_that_does_not_fit_is_refused(composite, says):
@@ -387,13 +455,13 @@ def test_rules_are_for_kinds_that_there_are():
 def test_a_layer_with_other_weights_than_a_kernel_takes_a_rule_of_the_caller():
     """Of a linear layer without bias, Epsilon shares out the whole score."""
     head = node("head", "Dense", {"units": 2, "use_bias": False}, ("flat",))
-    depth = node("depth", "DepthwiseConv2D", {"kernel_size": 3, "use_bias": False}, ("image",))
-    graph = Graph.of_image((6, 6, 3), (depth, node("flat", "Flatten", {}, ("depth",)), head))
+    large = node("large", "Conv2DTranspose", {"filters": 2, "kernel_size": 3, "use_bias": False}, ("image",))
+    graph = Graph.of_image((6, 6, 3), (large, node("flat", "Flatten", {}, ("large",)), head))
     model = from_net(KerasNet(graph, rngs=nnx.Rngs(0)))
     picture = np.random.default_rng(0).random((6, 6, 3), np.float32)
-    with pytest.raises(jv.InputError, match="no rule for the layer depth, a DepthwiseConv2D"):
+    with pytest.raises(jv.InputError, match="no rule for the layer large, a Conv2DTranspose"):
         lrp(model, picture, 1)
-    found = lrp(model, picture, 1, composite={**COMPOSITES["epsilon_plus"], "DepthwiseConv2D": Epsilon(0.0)})
+    found = lrp(model, picture, 1, composite={**COMPOSITES["epsilon_plus"], "Conv2DTranspose": Epsilon(0.0)})
     np.testing.assert_allclose(found.values, jv.input_x_gradient(model, picture, 1).values, rtol=1e-4, atol=1e-6)
 
 

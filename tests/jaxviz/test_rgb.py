@@ -46,29 +46,29 @@ def test_a_constant_channel_is_dead(value):
 def test_the_grid_has_the_levels_of_the_book():
     activation = np.maximum(random(37, 37, 32), 0)
     before = activation.copy()
-    grid, dead = rgb.activation_grid(activation)
+    grid, dead = rgb.activation_grid(activation, margin=0)
     np.testing.assert_array_equal(grid, table("viridis")[the_book_grid(activation)])
     np.testing.assert_array_equal(activation, before)
     assert dead == 0
 
 
-@pytest.mark.parametrize(("channels", "shape"), [(20, (8, 64)), (3, (4, 64)), (16, (4, 64)), (1, (4, 64))])
+@pytest.mark.parametrize(("channels", "shape"), [(20, (9, 79)), (3, (4, 79)), (16, (4, 79)), (1, (4, 79))])
 def test_every_channel_has_a_cell_and_the_rest_is_black(channels, shape):
     activation = random(4, 4, channels)
     grid, _ = rgb.activation_grid(activation)
     assert grid.shape == (*shape, 3)
     for i in range(channels):
         row, column = divmod(i, 16)
-        cell = grid[4 * row :, 4 * column :][:4, :4]
+        cell = grid[5 * row :, 5 * column :][:4, :4]
         np.testing.assert_array_equal(cell, table("viridis")[rgb.standardize(activation[:, :, i])])
     used = channels % 16 or 16
-    assert not grid[-4:, 4 * used :].any()
+    assert not grid[-4:, 5 * used :].any()
 
 
 def test_dead_channels_are_black_and_counted():
     activation = random(4, 4, 3)
     activation[:, :, 1] = 0.1
-    grid, dead = rgb.activation_grid(activation, columns=3, margin=1)
+    grid, dead = rgb.activation_grid(activation, columns=3)
     assert dead == 1
     assert grid.shape == (4, 14, 3)
     assert not grid[:, 4:10].any()

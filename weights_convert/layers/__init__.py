@@ -5,6 +5,8 @@ from .functions import Activation as Activation
 from .kind import Config as Config
 from .kind import Kind as Kind
 from .kind import Shape as Shape
+from .linear import across_channels as across_channels
+from .linear import convolve as convolve
 from .operations import CUSTOM as CUSTOM
 from .options import REQUIRED as REQUIRED
 from .options import Option as Option

@@ -96,6 +96,12 @@ def _each_channel(config: Config, kernel: Array, x: Array) -> Array:
     return convolve(config, kernel.reshape(*window, 1, channels * multiplier), x, groups=channels)
 
 
+def across_channels(kernel: Array, x: Array) -> Array:
+    """x [n ... i] with `kernel` [1 ... i o]: each pixel for itself."""
+    once = (1,) * (x.ndim - 2)
+    return convolve({"strides": once, "padding": "valid", "dilation_rate": once}, kernel, x, groups=1)
+
+
 def _separable(config: Config, shape: Shape, rngs: nnx.Rngs) -> nnx.Module:
     channels, multiplier, window = length(shape), config["depth_multiplier"], config["kernel_size"]
     return Weighted(
@@ -108,9 +114,7 @@ def _separable(config: Config, shape: Shape, rngs: nnx.Rngs) -> nnx.Module:
 
 
 def _run_separable(config: Config, weights: Weights, x: Array) -> Array:
-    x = _each_channel(config, weights["depthwise_kernel"], x)
-    once = (1,) * (x.ndim - 2)
-    y = convolve({"strides": once, "padding": "valid", "dilation_rate": once}, weights["pointwise_kernel"], x, groups=1)
+    y = across_channels(weights["pointwise_kernel"], _each_channel(config, weights["depthwise_kernel"], x))
     return y if weights["bias"] is None else y + weights["bias"]
 
 
