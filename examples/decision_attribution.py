@@ -21,8 +21,8 @@ OUT = Path(__file__).parent / "out"
 
 def main(file: str | None = None, photo: str | None = None) -> None:
     OUT.mkdir(exist_ok=True)
-    photo = photo or package_file("catsordogs", "test2.jpeg", extra="test")
-    model = jv.load(file or package_file("catsordogs", "model.h5", extra="test"))
+    photo = photo or package_file("catsordogs", "test2.jpeg", "catsordogs==0.0.9")
+    model = jv.load(file or package_file("catsordogs", "model.h5", "catsordogs==0.0.9"))
     print(repr(model))
 
     # What the network thinks it is looking at.
@@ -48,4 +48,4 @@ def main(file: str | None = None, photo: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    print(__doc__) if "--help" in sys.argv else main(*sys.argv[1:])

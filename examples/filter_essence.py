@@ -42,4 +42,4 @@ def main(file: str = "vgg16_demo", layer: str = "block3_conv1") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    print(__doc__) if "--help" in sys.argv else main(*sys.argv[1:])

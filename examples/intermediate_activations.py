@@ -20,14 +20,14 @@ def main(file: str | None = None, photo: str | None = None) -> None:
     OUT.mkdir(exist_ok=True)
 
     # The network. Printing it shows the layers, their shapes and their parameters.
-    model = jv.load(file or package_file("catsordogs", "model.h5", extra="test"))
+    model = jv.load(file or package_file("catsordogs", "model.h5", "catsordogs==0.0.9"))
     print(model)
 
     # The photograph at the size and with the colours that the network was trained on. Values are in [0, 1]; what the
     # network itself expects, such as 0–255 or BGR, is the model's business: repr(model) says which.
     height, width, colours = model.image_shape
     image = jv.read_image(
-        photo or package_file("catsordogs", "test1.jpeg", extra="test"),
+        photo or package_file("catsordogs", "test1.jpeg", "catsordogs==0.0.9"),
         size=(height or 224, width or 224),
         channels=colours,
     )
@@ -51,4 +51,4 @@ def main(file: str | None = None, photo: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    print(__doc__) if "--help" in sys.argv else main(*sys.argv[1:])

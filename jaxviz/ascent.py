@@ -37,7 +37,8 @@ class Ascent(NamedTuple):
     image: Float[np.ndarray, "*n h w c"]
     scores: Float[np.ndarray, "*n steps"]  # the objective before each step
 
-    __repr__ = brief
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 class Interrupted(KeyboardInterrupt):

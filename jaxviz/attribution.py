@@ -87,7 +87,8 @@ class PathAttribution(NamedTuple):
     score: Float[Array, "*n"]
     baseline_score: Float[Array, "*n"]
 
-    __repr__ = brief
+    def __repr__(self) -> str:
+        return brief(self)
 
     @property
     def gap(self) -> Float[np.ndarray, "*n"]:

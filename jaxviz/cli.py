@@ -193,6 +193,9 @@ def filters(
             if interrupted.finished:
                 _write_grid(path, interrupted.finished.image, style, columns, margin)
             raise
+        still = int((found.scores == found.scores[:, :1]).all(1).sum())
+        if settings["steps"] > 1 and still:
+            click.echo(f"{name}: {still} did not move: what leads to them is off, try another --seed or --size")
         _write_grid(path, found.image, style, columns, margin)
 
 

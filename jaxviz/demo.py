@@ -89,7 +89,7 @@ def run(out: Path, say: Callable[[str], object] = print) -> Path:
     Raises:
         ImportError: the extra `demo` is not installed.
     """
-    photograph_file = package_file("skimage", "data/chelsea.png")
+    photograph_file = package_file("skimage", "data/chelsea.png", "scikit-image")
     say("loading VGG16's convolutions and the photograph")
     model, raw = jv.load("vgg16_demo"), jv.load("vgg16_demo", inputs="raw255")
     image, photograph = jv.read_image(photograph_file, size=224), jv.read_image(photograph_file)
@@ -137,15 +137,15 @@ def run(out: Path, say: Callable[[str], object] = print) -> Path:
     return _write_page(out / "index.html", "What VGG16 sees", sections)
 
 
-def package_file(package: str, name: str, extra: str = "demo") -> Path:
+def package_file(package: str, name: str, distribution: str) -> Path:
     """A file that an installed package carries; the package is found, never imported.
 
     Raises:
-        ImportError: the package is not installed; it names the extra that has it.
+        ImportError: the package is not installed; it says from which distribution it is.
     """
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
-        raise ImportError(f'the package {package} is not installed: pip install "jaxviz-engine[{extra}]"')
+        raise ImportError(f"the package {package} is not installed: pip install {distribution}")
     return Path(found.origin).parent / name
 
 

@@ -31,7 +31,8 @@ class Attribution(NamedTuple):
     values: Float[Array, "*n h w"] | Float[Array, "*n h w c"]
     score: Float[Array, "*n"]
 
-    __repr__ = brief
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 Method = Callable[[Model, Array, Objective], tuple[Any, Bool[Array, " b"]]]

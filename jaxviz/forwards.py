@@ -10,6 +10,7 @@ submodules, named by their paths; a plain function has the names that it returns
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -25,6 +26,14 @@ Edits = Mapping[str, Callable[[jax.Array], jax.Array]]
 Activations = dict[str, jax.Array]
 
 OUTPUT = "output"  # the name of what a tapped module itself returns
+# What Flax modules call the argument that switches training off, and the value that does.
+EVALUATION = {
+    "train": False,
+    "training": False,
+    "is_training": False,
+    "deterministic": True,
+    "use_running_average": True,
+}
 
 
 @runtime_checkable
@@ -102,6 +111,12 @@ class KerasForward:
         return net.activations(images, net.names if names is None else names, dict(edits))
 
 
+def evaluation(module: Any) -> dict[str, Any]:
+    """The arguments by which a module is called for evaluation, as far as it has any."""
+    taken = inspect.signature(module.__call__).parameters
+    return {name: value for name, value in EVALUATION.items() if name in taken}
+
+
 @dataclass(frozen=True)
 class NnxForward(_Tapped):
     """Any nnx module, in evaluation mode, tapped at each of its submodules."""
@@ -110,6 +125,7 @@ class NnxForward(_Tapped):
 
     def run(self, params: Any, images: jax.Array, tape: _Tape) -> None:
         module = nnx.merge(self.graphdef, params)  # a fresh copy: ours to re-class
+        switches = evaluation(module)
         seen = {}
         for path, part in nnx.iter_modules(module):
             if hasattr(type(part), "__call__"):  # noqa: B004  (containers of layers are modules that nobody calls)
@@ -126,7 +142,7 @@ class NnxForward(_Tapped):
 
         token = _observer.set(observe)
         try:
-            module(images)
+            module(images, **switches)
         finally:
             _observer.reset(token)
 
@@ -162,7 +178,7 @@ class LinenForward(_Tapped):
             return tape.see("/".join(context.module.path) or OUTPUT, type(context.module).__name__, value)
 
         with nn.intercept_methods(intercept):
-            self.module.apply(params, images)
+            self.module.apply(params, images, **evaluation(self.module))
 
 
 @dataclass(frozen=True)

@@ -243,6 +243,9 @@ def wrap(
 ) -> Model:
     """A Model of any nnx or linen module that is called with one image batch; the module is not edited.
 
+    It runs as in evaluation: an nnx module's copy by `eval()`, and where calls have an argument `train`, `training`,
+    `is_training`, `deterministic` or `use_running_average`, by that.
+
     Args:
         module: an `nnx.Module`; a linen `nn.Module` with its `variables`; or a function
             `(variables, images [n h w c]) -> array or {name: array}`.

@@ -181,7 +181,7 @@ def tensorboard(logdir: str | os.PathLike[str]) -> Writer:
     try:
         import tensorboardX  # noqa: F401
     except ImportError:
-        raise ImportError('a TensorBoard log needs tensorboardX: pip install "jaxviz-engine[tensorboard]"') from None
+        raise ImportError("a TensorBoard log needs tensorboardX: pip install tensorboardX") from None
     return _EventFile(os.fspath(logdir))
 
 

@@ -1,4 +1,6 @@
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,3 +56,10 @@ def test_filter_essence(example, capsys):
     assert set(pictures) == {f"{name}.png" for name in (*kinds, "filters_block1_conv1")}
     assert_not_blank(pictures)
     assert "filter 27" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.py")), ids=lambda script: script.stem)
+def test_help(script):
+    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"python examples/{script.name}" in done.stdout

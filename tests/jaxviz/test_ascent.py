@@ -250,3 +250,16 @@ def test_an_ascent_that_leaves_the_numbers_says_so():
     settings = small(optimizer=Partial(optax.sgd, learning_rate=float("inf")))
     with pytest.warns(UserWarning, match=r"positions \[0, 1\] ended in NaN or infinity: try smaller steps"):
         jv.sweep(model, jv.channels(model, "second", [0, 1]), **settings)
+
+
+@pytest.mark.parametrize("recipe", [jv.recipes.chollet, jv.recipes.keras_io])
+@pytest.mark.parametrize("step", [0, -1.0, float("nan"), float("inf")])
+def test_a_step_that_leads_nowhere_is_refused(recipe, step):
+    with pytest.raises(jv.InputError, match="step is the length of a step, more than 0; given"):
+        recipe(step=step)
+
+
+def test_an_ascent_prints_what_it_is():
+    assert repr(jv.Ascent(np.zeros((2, 4, 4, 3), np.float32), np.array([[1.0, 2.5]]))) == (
+        "Ascent(image=float32[2, 4, 4, 3] from 0 to 0, scores=float64[1, 2] from 1 to 2.5)"
+    )

