@@ -10,9 +10,7 @@ from jaxviz.ascent import Ascent as Ascent
 from jaxviz.ascent import Interrupted as Interrupted
 from jaxviz.ascent import ascend as ascend
 from jaxviz.ascent import sweep as sweep
-from jaxviz.attribution import deconvnet as deconvnet
 from jaxviz.attribution import gradient as gradient
-from jaxviz.attribution import guided_gradient as guided_gradient
 from jaxviz.attribution import input_x_gradient as input_x_gradient
 from jaxviz.attribution import integrated_gradients as integrated_gradients
 from jaxviz.attribution import smooth as smooth
@@ -21,7 +19,6 @@ from jaxviz.cam import grad_cam as grad_cam
 from jaxviz.cam import grad_cam_plus_plus as grad_cam_plus_plus
 from jaxviz.cam import hires_cam as hires_cam
 from jaxviz.cam import layer_cam as layer_cam
-from jaxviz.cam import score_cam as score_cam
 from jaxviz.cam import x_grad_cam as x_grad_cam
 from jaxviz.canvas import Pixels as Pixels
 from jaxviz.compilations import keep_compilations as keep_compilations
@@ -34,6 +31,8 @@ from jaxviz.figures import show_filters as show_filters
 from jaxviz.figures import show_maps as show_maps
 from jaxviz.figures import show_overlay as show_overlay
 from jaxviz.figures import show_scores as show_scores
+from jaxviz.guided import deconvnet as deconvnet
+from jaxviz.guided import guided_gradient as guided_gradient
 from jaxviz.images import read_image as read_image
 from jaxviz.images import write_image as write_image
 from jaxviz.keras import decode_predictions as decode_predictions
@@ -52,3 +51,4 @@ from jaxviz.objectives import channels as channels
 from jaxviz.perturbation import occlusion as occlusion
 from jaxviz.perturbation import rise as rise
 from jaxviz.plan import plan as plan
+from jaxviz.score_cam import score_cam as score_cam

@@ -1,7 +1,7 @@
 """Attributions by gradient: how the score changes with each pixel.
 
 Everything here is one gradient, `d score / d image`, with image values in [0, 1], and something built on it: along a
-path, under noise, or with another backward rule for ReLU. On a linear network f(x) = w · x all of them know the answer.
+path, or under noise. On a linear network f(x) = w · x all of them know the answer.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,6 @@ from jaxviz import chunks, xla
 from jaxviz.checks import image_like, whole
 from jaxviz.errors import InputError
 from jaxviz.explain import BATCH, Array, Attribution, explain, explain_each, score, scores
-from jaxviz.jaxprs import CALLS, Rule, bind, nn_function, with_rules
 from jaxviz.model import Model, check_values, out_of_range
 from jaxviz.objectives import Objective
 from jaxviz.results import brief
@@ -42,10 +41,10 @@ def gradient(model: Model, image: Any, target: Target = None, *, batch: int = BA
 
 @xla.jit()
 def gradients(model: Model, images: jax.Array, objectives: Objective) -> tuple[Attribution, jax.Array]:
-    return _rewritten(score, model, images, objectives)
+    return gradient_of(score, model, images, objectives)
 
 
-def _rewritten(
+def gradient_of(
     function: Callable, model: Model, images: jax.Array, objectives: Objective
 ) -> tuple[Attribution, jax.Array]:
     """The gradient of `function`, a score, for each image of a batch, and whether it is anything but zero."""
@@ -160,7 +159,7 @@ def path_gradient(
 ) -> np.ndarray:
     """The gradients at `points` of the straight way, 0 at `start` and 1 at `image`, times their weights, summed."""
     total = np.zeros(image.shape, np.float32)
-    for (where, weight), positions in chunks.chunks((points, weights), batch):
+    for (where, weight), positions in chunks.chunks((points, weights), batch, "point"):
         weight[len(positions) :] = 0
         total += np.asarray(_path(model, image, start, objective, where, weight))
     return total
@@ -171,7 +170,7 @@ def _path(model: Model, image: Any, start: Any, objective: Objective, where: Any
     """The weighted sum of the gradients at some points of a path."""
     points = start + where[:, None, None, None].astype(jnp.float32) * (image - start)
     objectives = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(points), *jnp.shape(leaf))), objective)
-    (values, _), _ = _rewritten(score, model, points, objectives)
+    (values, _), _ = gradient_of(score, model, points, objectives)
     return jnp.einsum("s,shwc->hwc", weight.astype(jnp.float32), values)
 
 
@@ -230,7 +229,7 @@ def _smooth(
     squares: Any = 0.0
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(samples))
     with out_of_range():
-        for some, positions in chunks.chunks(keys, batch):
+        for some, positions in chunks.chunks(keys, batch, "copy"):
             found = explain(np.asarray(_noisy(image, some, noise)))
             if not hasattr(found, "values") or np.shape(found.values)[:1] != (len(some),):
                 raise InputError(
@@ -251,91 +250,3 @@ def _smooth(
 @xla.jit()
 def _noisy(image: Any, keys: jax.Array, noise: Any) -> jax.Array:
     return jax.vmap(lambda key: image + noise * jax.random.normal(key, image.shape))(keys)
-
-
-def guided_gradient(model: Model, image: Any, target: Target = None, *, batch: int = BATCH) -> Attribution:
-    """As `gradient`, with a backward pass that keeps only what is positive at every ReLU, there and back.
-
-    ReLU6, and Keras' `ReLU` with a maximum or a threshold, are ReLUs; LeakyReLU, swish, GELU … keep their gradient.
-
-    Crisp pictures, but hardly an explanation: they change little with the class, or when the network's upper layers
-    are made random (Adebayo et al. 2018, Sanity checks for saliency maps).
-
-    Raises:
-        InputError: as `gradient`; also a network without a ReLU.
-
-    Source: Springenberg et al. 2014, Striving for simplicity, section 3.4.
-    """
-    return _with_relu(guided_relu, model, image, target, batch)
-
-
-def deconvnet(model: Model, image: Any, target: Target = None, *, batch: int = BATCH) -> Attribution:
-    """As `guided_gradient`, but every ReLU lets all of the positive gradient back, whether or not it was on.
-
-    It fails the same sanity checks (Adebayo et al. 2018).
-
-    Source: Zeiler & Fergus 2013, Visualizing and understanding convolutional networks, section 2.1.
-    """
-    return _with_relu(deconvnet_relu, model, image, target, batch)
-
-
-@jax.custom_vjp
-def guided_relu(x: jax.Array) -> jax.Array:
-    return jax.nn.relu(x)
-
-
-guided_relu.defvjp(lambda x: (jax.nn.relu(x), x > 0), lambda on, g: (jnp.where(on, jax.nn.relu(g), 0),))
-
-
-@jax.custom_vjp
-def deconvnet_relu(x: jax.Array) -> jax.Array:
-    return jax.nn.relu(x)
-
-
-deconvnet_relu.defvjp(lambda x: (jax.nn.relu(x), None), lambda _, g: (jax.nn.relu(g),))
-
-
-def _with_relu(relu: Callable, model: Model, image: Any, target: Target, batch: int) -> Attribution:
-    def method(model: Model, images: Array, objectives: Objective) -> Any:
-        return _relu_gradients(model, images, objectives, relu=relu)
-
-    return explain(method, model, image, target, batch)
-
-
-@xla.jit(static=("relu",))
-def _relu_gradients(
-    model: Model, images: jax.Array, objectives: Objective, *, relu: Callable
-) -> tuple[Attribution, jax.Array]:
-    return _rewritten(replace_relu(score, relu), model, images, objectives)
-
-
-def replace_relu(function: Callable, relu: Callable) -> Callable:
-    """`function` with `relu` in place of every `jax.nn.relu`, in any model: the traced function is what is edited.
-
-    A ReLU6 is a ReLU and a cut at 6, which keeps its own derivative. One within hard_sigmoid or hard_silu stays.
-
-    Raises:
-        InputError: when called, if there is none.
-    """
-
-    def replaced(*args: Any) -> Any:
-        met = []
-
-        def rule(equation: Any, *inputs: Any) -> list[Any]:
-            called = nn_function(equation)
-            if called not in ("relu", "relu6"):
-                return bind(equation, *inputs, rules=None if called else rules)
-            met.append(equation)
-            (x,) = inputs
-            return [relu(x) if called == "relu" else jnp.where(x < 6, relu(x), jnp.asarray(6, x.dtype))]
-
-        rules: dict[str, Rule] = dict.fromkeys(CALLS, rule)
-        result = with_rules(function, rules)(*args)
-        if not met:
-            raise InputError(
-                "no ReLU on the way to this target: guided gradients and deconvnets are about ReLU and ReLU6, and "
-                "leave other functions (LeakyReLU, swish, GELU …) as they are"
-            )
-        return result
-
-    return replaced

@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxviz import xla
 from jaxviz.errors import InputError
-from jaxviz.explain import BATCH, Array, Attribution, decide, explain, score
+from jaxviz.explain import BATCH, Array, Attribution, decide, explain
 from jaxviz.jaxprs import depends
 from jaxviz.model import IMAGE, Model
 from jaxviz.objectives import Objective
@@ -146,26 +146,11 @@ def weigh_eigen_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
     return (sign * values).reshape(activation.shape[:2])
 
 
-def score_cam(
-    model: Model, image: Any, target: Target = None, *, layer: Layer = None, relu: bool = True, batch: int = BATCH
-) -> Attribution:
-    """As `grad_cam`, without gradients: a channel's weight is the score of the image seen through its map.
-
-    Each channel's map, enlarged and scaled to [0, 1], masks the image; the softmax of the scores are the weights. One
-    forward pass for each channel: 512 at the end of VGG16.
-
-    Source: Wang et al. 2020, Score-CAM, equations 5 to 7.
-    """
-    return cam(None, model, image, target, layer, relu, batch)
-
-
-def cam(
-    weigh: Weigh | None, model: Model, image: Any, target: Target, layer: Layer, relu: bool, batch: int
-) -> Attribution:
-    """The CAM that `weigh` makes of the activation and its gradient; None: Score-CAM's, which needs the image."""
+def cam(weigh: Weigh, model: Model, image: Any, target: Target, layer: Layer, relu: bool, batch: int) -> Attribution:
+    """The CAM that `weigh` makes of the activation and its gradient."""
 
     def method(model: Model, images: Array, objectives: Objective) -> Any:
-        layers = _layers(model, objectives, layer)
+        layers = seen_layers(model, objectives, layer)
         return _cams(model, images, objectives, layers=layers, weigh=weigh, relu=relu)
 
     return explain(method, model, image, target, batch, otherwise=AGAINST)
@@ -173,57 +158,46 @@ def cam(
 
 @xla.jit(static=("layers", "weigh", "relu"))
 def _cams(
-    model: Model, images: jax.Array, objectives: Objective, *, layers: tuple[str, ...], weigh: Weigh | None, relu: bool
+    model: Model, images: jax.Array, objectives: Objective, *, layers: tuple[str, ...], weigh: Weigh, relu: bool
 ) -> tuple[Attribution, jax.Array]:
     def at(layer: str, image: jax.Array, objective: Objective) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The map at one layer, enlarged; the score; and whether it moves with what the layer sees."""
         activation = model(image, (layer,))[layer]
-        edited = functools.partial(_edited_score, model, image, objective, layer)
+        edited = functools.partial(edited_score, model, image, objective, layer)
         if not depends(edited, activation):
             raise InputError(f"the target, {', '.join(objective.layers)}, does not depend on {layer}")
-        if weigh is None:
-            values, value, sensitive = (
-                _score_cam(model, image, objective, activation),
-                edited(activation),
-                jnp.array(True),
-            )
-        else:
-            value, gradient = jax.value_and_grad(edited)(activation)
-            values, sensitive = weigh(activation, gradient), (activation * gradient != 0).any()
-        values = jax.nn.relu(values) if relu else values
-        return jax.image.resize(values, image.shape[:2], "bilinear"), value, sensitive
+        value, gradient = jax.value_and_grad(edited)(activation)
+        values = enlarged(weigh(activation, gradient), image.shape[:2], relu)
+        return values, value, (activation * gradient != 0).any()
 
     def one(image: jax.Array, objective: Objective) -> tuple[Attribution, jax.Array]:
         objective = decide(model, image, objective)
         maps, values, sensitive = zip(*(at(layer, image, objective) for layer in layers), strict=True)
-        if len(maps) > 1:
-            maps = tuple(each / jnp.maximum(jnp.abs(each).max(), jnp.finfo(each.dtype).tiny) for each in maps)
-        fused = sum(maps[1:], start=maps[0]) / len(maps)
-        return Attribution(fused, values[0]), jnp.stack(sensitive).any()
+        return Attribution(fuse(maps), values[0]), jnp.stack(sensitive).any()
 
     size = xla.at_once(*images.shape[1:3])
     return xla.over(one, images, objectives, size=size, execution=model.execution)
 
 
-def _score_cam(model: Model, image: jax.Array, objective: Objective, activation: jax.Array) -> jax.Array:
-    """The channels weighted by the softmax of the scores of the image seen through each of them (eq. 5 to 7)."""
-    large = jax.image.resize(activation, (*image.shape[:2], activation.shape[-1]), "bilinear")
-    low, high = large.min((0, 1)), large.max((0, 1))
-    masks = (large - low) / jnp.where(high > low, high - low, 1)  # a constant channel shows nothing
-    seen = jax.lax.map(
-        lambda mask: score(model, mask[..., None] * image, objective),
-        jnp.moveaxis(masks, -1, 0),
-        batch_size=xla.at_once(*image.shape[:2]),
-    )
-    return (activation * jax.nn.softmax(seen)).sum(-1)
+def enlarged(values: jax.Array, size: tuple[int, ...], relu: bool) -> jax.Array:
+    """A map `[h w]` of a layer at the image's size."""
+    return jax.image.resize(jax.nn.relu(values) if relu else values, size, "bilinear")
 
 
-def _edited_score(model: Model, image: jax.Array, objective: Objective, layer: str, activation: jax.Array) -> jax.Array:
+def fuse(maps: Sequence[jax.Array]) -> jax.Array:
+    """The maps of several layers, each divided by its largest magnitude, averaged; a single one as it is."""
+    if len(maps) == 1:
+        return maps[0]
+    tiny = jnp.finfo(maps[0].dtype).tiny
+    return jnp.stack([each / jnp.maximum(jnp.abs(each).max(), tiny) for each in maps]).mean(0)
+
+
+def edited_score(model: Model, image: jax.Array, objective: Objective, layer: str, activation: jax.Array) -> jax.Array:
     """The score of one image with the activation of `layer` replaced."""
     return objective(_activations(model, image, objective.layers, layer, activation))
 
 
-def _layers(model: Model, objectives: Objective, layer: Layer) -> tuple[str, ...]:
+def seen_layers(model: Model, objectives: Objective, layer: Layer) -> tuple[str, ...]:
     """The layers to look at, each of which has maps."""
     layer = last_convolution(model, objectives) if layer is None else layer
     names = [layer] if isinstance(layer, str) or not np.iterable(layer) else list(layer)

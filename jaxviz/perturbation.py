@@ -55,7 +55,10 @@ def occlusion(
     ).reshape(-1, 2)
 
     def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, bool]:
-        scores, lost = chunks.over(lambda at: _occluded(model, image, objective, at, filled, size=size), corners, batch)
+        def hide(at: Array) -> tuple[jax.Array, jax.Array]:
+            return _occluded(model, image, objective, at, filled, size=size)
+
+        scores, lost = chunks.over(hide, corners, batch, "window")
         total, count = np.zeros(shape[:2], np.float32), np.zeros(shape[:2], np.float32)
         for (y, x), loss in zip(corners, lost, strict=True):
             total[y : y + size[0], x : x + size[1]] += loss
@@ -119,12 +122,9 @@ def rise(
     def one(image: Array, objective: Objective, position: int) -> tuple[Attribution, bool]:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, position), np.arange(samples))
         total = np.zeros(image.shape[:2], np.float32)
-        with chunks.progress(samples, "mask") as bar:
-            for some, positions in chunks.chunks(keys, batch):
-                real = len(positions)
-                counts = (np.arange(len(some)) < real).astype(np.float32)
-                total += np.asarray(_masked(model, image, objective, some, counts, keep, grid=grid))
-                bar.update(real)
+        for some, positions in chunks.chunks(keys, batch, "mask"):
+            counts = (np.arange(len(some)) < len(positions)).astype(np.float32)
+            total += np.asarray(_masked(model, image, objective, some, counts, keep, grid=grid))
         return Attribution(total / (samples * keep), np.asarray(scores(model, image[None], objective))[0]), False
 
     return explain_each(one, model, image, target)

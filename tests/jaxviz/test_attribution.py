@@ -10,7 +10,7 @@ from networks import SHAPE, image, images, keras_model, linear_model, three_of_a
 
 import jaxviz as jv
 from jaxviz import attribution
-from jaxviz.attribution import replace_relu
+from jaxviz.guided import deconvnet_relu, guided_relu, replace_relu
 from weights_convert.layers.functions import rectify
 
 METHODS = {
@@ -193,8 +193,8 @@ def test_the_backward_rules_of_relu():
         return jax.vjp(replace_relu(lambda x: jax.nn.relu(x), relu), x)[1](g)[0].tolist()
 
     assert jax.vjp(jax.nn.relu, x)[1](g)[0].tolist() == [3, -3, 0, 0]
-    assert backward(attribution.guided_relu) == [3, 0, 0, 0]
-    assert backward(attribution.deconvnet_relu) == [3, 0, 3, 0]
+    assert backward(guided_relu) == [3, 0, 0, 0]
+    assert backward(deconvnet_relu) == [3, 0, 3, 0]
 
 
 @pytest.mark.parametrize("relu", [jax.nn.relu6, nnx.relu6, partial(rectify, max_value=6.0)])
@@ -208,12 +208,12 @@ def test_the_backward_rules_of_relu6(relu):
         assert values.tolist() == [2, 2, 0, 0, 6, 6]
         return pull(g)[0].tolist()
 
-    assert backward(attribution.guided_relu) == [3, 0, 0, 0, 0, 0]
-    assert backward(attribution.deconvnet_relu) == [3, 0, 3, 0, 0, 0]
+    assert backward(guided_relu) == [3, 0, 0, 0, 0, 0]
+    assert backward(deconvnet_relu) == [3, 0, 3, 0, 0, 0]
 
 
 def test_a_relu_with_a_threshold_is_a_relu():
-    guided = replace_relu(partial(rectify, threshold=1.0), attribution.guided_relu)
+    guided = replace_relu(partial(rectify, threshold=1.0), guided_relu)
     assert jax.grad(lambda x: -guided(x).sum())(jnp.array([0.5, 2.0])).tolist() == [0, 0]
     assert jax.grad(lambda x: guided(x).sum())(jnp.array([0.5, 2.0])).tolist() == [0, 1]
 
@@ -221,7 +221,7 @@ def test_a_relu_with_a_threshold_is_a_relu():
 @pytest.mark.parametrize("other", [jax.nn.hard_sigmoid, jax.nn.hard_silu, jax.nn.leaky_relu])
 def test_functions_that_use_relu_are_left_as_they_are(other):
     x = jnp.linspace(-4, 4, 9)
-    guided = replace_relu(lambda x: other(x) + jax.nn.relu(x), attribution.guided_relu)
+    guided = replace_relu(lambda x: other(x) + jax.nn.relu(x), guided_relu)
     assert jax.grad(lambda x: -guided(x).sum())(x).tolist() == jax.grad(lambda x: -other(x).sum())(x).tolist()
 
 
@@ -230,7 +230,7 @@ def test_guided_gradients_reach_relus_in_inner_functions():
         return jax.jit(jax.nn.relu)(x).sum() + jax.lax.scan(lambda c, _: (jax.nn.relu(c), None), x, None, 2)[0].sum()
 
     x = jnp.array([1.0, -1.0])
-    guided = jax.grad(replace_relu(lambda x: -score(x), attribution.guided_relu))(x)
+    guided = jax.grad(replace_relu(lambda x: -score(x), guided_relu))(x)
     assert guided.tolist() == [0, 0]  # what comes back is negative everywhere
 
 

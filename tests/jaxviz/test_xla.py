@@ -3,12 +3,14 @@
 import re
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from flax import struct
 from jax import lax
 
 import jaxviz as jv
@@ -139,3 +141,16 @@ def test_ynnpack_is_off_where_it_would_be_wrong():
 def test_importing_starts_no_backend():
     code = "import jaxviz, jax._src.xla_bridge as bridge; assert not bridge.backends_are_initialized()"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_classes_with_the_same_fields_are_not_taken_for_each_other():
+    """As `jax.jit` does, about once in a hundred pairs, where it takes its cache's word for it."""
+
+    def pair():
+        return [struct.dataclass(type("Factor", (), {"__annotations__": {"x": Any}, "by": by})) for by in (1, 10)]
+
+    one, ten = pair()
+    assert hash(jax.tree.structure(one(1.0))) != hash(jax.tree.structure(ten(1.0)))  # what `Jit` relies on
+    for _ in range(300):
+        times = xla.jit()(lambda factor: factor.x * factor.by)
+        assert [float(times(factor(1.0))) for factor in pair()] == [1, 10]
