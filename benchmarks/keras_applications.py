@@ -2,11 +2,11 @@
 
     python benchmarks/keras_applications.py [NAME ...]
 
-Each network has random weights by which no part of it is dead (`random_weight`, `calibrate`). Real Keras saves it as a full
-model (`.h5`, `.keras`; tf-keras, which is Keras 2, as `.h5` too) and, without its top, as weights only (`.weights.h5`
-and the older `.h5`, which is how Keras publishes them), to be loaded with `architecture=`. The error is the greatest
-difference of the output, and of a layer in the middle, relative to the greatest value. `float64` is how far both
-outputs are from those of the same network in float64: what float32 itself costs.
+Each network has random weights by which no part of it is dead (`random_weight`, `calibrate`). Real Keras saves it as a
+full model (`.h5`, `.keras`; tf-keras, which is Keras 2, as `.h5` too) and, without its top, as weights only
+(`.weights.h5` and the older `.h5`, which is how Keras publishes them), to be loaded with `architecture=`. The error is
+the greatest difference of the output, and of a layer in the middle, relative to the greatest value. `float64` is how
+far both outputs are from those of the same network in float64: what float32 itself costs.
 
 Results are merged into `results/keras_applications.json`, and the table is written anew.
 """
