@@ -108,7 +108,7 @@ def row(name: str, formats: tuple[str, ...] = tuple(FORMATS), float64: bool = Tr
 
 
 def build(library: ModuleType, name: str, size: int, include_top: bool = True) -> tuple[Any, np.ndarray]:
-    """The network with weights that nothing is invisible under, and four images for it.
+    """The network with weights that nothing is invisible under, and four images, 0–255 where it scales them itself.
 
     Without its top it is the one that Keras' published weights are for; for random weights some lack a layer.
     """
