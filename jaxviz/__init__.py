@@ -39,7 +39,6 @@ from jaxviz.keras import decode_predictions as decode_predictions
 from jaxviz.keras import load as load
 from jaxviz.lrp import lrp as lrp
 from jaxviz.model import Model as Model
-from jaxviz.model import wrap as wrap
 from jaxviz.monitor import Monitor as Monitor
 from jaxviz.monitor import pictures as pictures
 from jaxviz.monitor import tensorboard as tensorboard
@@ -52,3 +51,4 @@ from jaxviz.perturbation import occlusion as occlusion
 from jaxviz.perturbation import rise as rise
 from jaxviz.plan import plan as plan
 from jaxviz.score_cam import score_cam as score_cam
+from jaxviz.wrap import wrap as wrap

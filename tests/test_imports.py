@@ -19,7 +19,7 @@ SOLE_USERS = {
     "PIL": {"jaxviz/images.py"},
     "click": {"jaxviz/cli.py", "jaxviz/commands.py", "weights_convert/__main__.py"},
     "tensorboardX": {"jaxviz/monitor.py"},
-    "flax.linen": {"jaxviz/forwards.py", "jaxviz/model.py"},
+    "flax.linen": {"jaxviz/forwards.py", "jaxviz/wrap.py"},
 }
 
 # Pictures are made of numbers: these know of no model and no JAX.

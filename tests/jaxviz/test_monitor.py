@@ -25,11 +25,11 @@ from PIL import Image
 from jaxviz.cam import grad_cam
 from jaxviz.errors import InputError
 from jaxviz.keras import from_net
-from jaxviz.model import wrap
 from jaxviz.monitor import Monitor, pictures, tensorboard
 from jaxviz.objectives import Channel
 from jaxviz.recipes import chollet
 from jaxviz.views import Activations, Filters, Map, Overlay
+from jaxviz.wrap import wrap
 
 # A map may be blank before a network has learnt anything; what is drawn then is no matter of these tests.
 pytestmark = pytest.mark.filterwarnings("ignore::jaxviz.explain.BlankMap")
@@ -339,7 +339,7 @@ def test_parameters_on_several_devices_are_brought_to_one():
     code = """if True:
         import jax, numpy as np
         from jax.sharding import NamedSharding, PartitionSpec as P
-        from jaxviz.model import wrap
+        from jaxviz.wrap import wrap
         from jaxviz.monitor import Monitor
         def net(params, images): return images.mean((1, 2)) @ params["w"] + params["b"]
         params = {"w": np.ones((3, 4), np.float32), "b": np.ones(4, np.float32)}

@@ -11,10 +11,10 @@ from jaxviz.ascent import sweep
 from jaxviz.cam import grad_cam
 from jaxviz.errors import InputError
 from jaxviz.explain import Attribution
-from jaxviz.model import wrap
 from jaxviz.objectives import Channel, Unit, channels
 from jaxviz.recipes import chollet
 from jaxviz.views import SIDE, Activations, Filters, Map, Overlay
+from jaxviz.wrap import wrap
 
 # A map may be blank before a network has learnt anything; what is drawn then is no matter of these tests.
 pytestmark = pytest.mark.filterwarnings("ignore::jaxviz.explain.BlankMap")
