@@ -48,4 +48,7 @@ def main(file: str | None = None, photo: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    print(__doc__) if "--help" in sys.argv else main(*sys.argv[1:])
+    if {"-h", "--help"} & {*sys.argv}:
+        print(__doc__)
+    else:
+        main(*sys.argv[1:])

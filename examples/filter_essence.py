@@ -42,4 +42,7 @@ def main(file: str = "vgg16_demo", layer: str = "block3_conv1") -> None:
 
 
 if __name__ == "__main__":
-    print(__doc__) if "--help" in sys.argv else main(*sys.argv[1:])
+    if {"-h", "--help"} & {*sys.argv}:
+        print(__doc__)
+    else:
+        main(*sys.argv[1:])

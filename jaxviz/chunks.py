@@ -5,7 +5,6 @@
 Memory is that of one chunk whatever n is, long runs show their progress, and nothing retraces.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,13 +30,12 @@ def chunks(items: Any, size: int, unit: str = "") -> Iterator[tuple[Any, np.ndar
     """
     count = len(jax.tree.leaves(items)[0])
     size = -(-count // -(-count // whole("batch", size)))
-    with progress(count, unit) if unit else contextlib.nullcontext() as bar:
+    with progress(count, unit) as bar:
         for start in range(0, count, size):
             positions = np.arange(start, min(start + size, count))
             index = np.minimum(np.arange(start, start + size), count - 1)
             yield jax.tree.map(lambda leaf, i=index: leaf[i], items), positions
-            if bar is not None:
-                bar.update(len(positions))
+            bar.update(len(positions))
 
 
 def over(function: Callable[[Any], Any], items: Any, size: int, unit: str = "image") -> Any:
@@ -50,5 +48,5 @@ def over(function: Callable[[Any], Any], items: Any, size: int, unit: str = "ima
 
 
 def progress(total: int, unit: str) -> tqdm:
-    """A progress bar on the terminal that appears once a run turns out to be long."""
-    return tqdm(total=total, unit=unit, delay=LONG, leave=False, disable=None)
+    """A progress bar on the terminal that appears once a run turns out to be long; without a `unit`, it never does."""
+    return tqdm(total=total, unit=unit, delay=LONG, leave=False, disable=None if unit else True)

@@ -195,7 +195,8 @@ def filters(
             raise
         still = int((found.scores == found.scores[:, :1]).all(1).sum())
         if settings["steps"] > 1 and still:
-            click.echo(f"{name}: {still} did not move: what leads to them is off, try another --seed or --size")
+            why = "what leads to them is off, or --step is too short; try another --seed or --size"
+            click.echo(f"{name}: {still} did not move: {why}", err=True)
         _write_grid(path, found.image, style, columns, margin)
 
 

@@ -1,4 +1,4 @@
-"""How a command ends that does not succeed: on bad input, on Ctrl-C; and how it warns."""
+"""How a command ends that does not succeed: on bad input, on Ctrl-C; and what it says of a blank map."""
 
 import warnings
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ class OneLine(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with _warnings_in_one_line():
+            with _blank_maps_in_one_line():
                 return super().invoke(ctx)
         except click.UsageError as error:
             asked = error.ctx or ctx
@@ -41,14 +41,14 @@ class OneLine(click.Group):
 
 
 @contextmanager
-def _warnings_in_one_line() -> Iterator[None]:
-    """Within it, a warning to the user is a line on stderr; those to programmers stay what they are."""
+def _blank_maps_in_one_line() -> Iterator[None]:
+    """Within it, a BlankMap is a line on stderr; other warnings stay what they are."""
     with warnings.catch_warnings():  # restores `showwarning`, too
         warnings.simplefilter("always", BlankMap)
         show = warnings.showwarning
 
         def show_in_one_line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if issubclass(category, UserWarning):
+            if issubclass(category, BlankMap):
                 click.echo(f"jaxviz: {message}", err=True)
             else:
                 show(message, category, *where, **more)

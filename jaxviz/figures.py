@@ -131,7 +131,7 @@ def show_maps(
     cmap: str | None = None,
     columns: int = 4,
 ) -> "matplotlib.figure.Figure":
-    """Heat maps side by side, each with its own scale and colour bar.
+    """Heat maps in rows, each with its own scale and colour bar.
 
     Args:
         maps: one Attribution or array, a list, or a dict title → map; each [h w] or [h w c] (summed over channels).
@@ -142,7 +142,7 @@ def show_maps(
         columns: maps in a row.
 
     Raises:
-        InputError: another shape, more than one image in a map, or NaN.
+        InputError: another shape, more than one image in a map, NaN, or columns below 1.
     """
     if isinstance(maps, Mapping):
         titles, maps = [str(title) for title in maps], list(maps.values())
@@ -163,7 +163,7 @@ def show_maps(
         low, colours = (-high, cmap or "RdBu_r") if symmetric else (0.0, cmap or "viridis")
         pictures.append(rgb.heat(values, colours, low=low, high=high))
         scales.append(_scale(low, high, colours))
-    figure = _page(pictures, titles, columns=min(columns, len(maps)), right=90)
+    figure = _page(pictures, titles, columns=min(whole("columns", columns), len(maps)), right=90)
     for axes, scale in zip(list(figure.axes), scales, strict=True):
         pixels = axes.bbox.width
         bar = axes.inset_axes((1 + 8 / pixels, 0, 14 / pixels, 1))

@@ -112,9 +112,12 @@ class KerasForward:
 
 
 def evaluation(module: Any) -> dict[str, Any]:
-    """The arguments by which a module is called for evaluation, as far as it has any."""
-    taken = inspect.signature(module.__call__).parameters
-    return {name: value for name, value in EVALUATION.items() if name in taken}
+    """The arguments by which a module is called for evaluation, as far as it has any and was not built with them."""
+    if not hasattr(module, "__call__"):  # noqa: B004  (what cannot be called is refused where it is)
+        return {}
+    taken = inspect.signature(module.__call__).parameters.values()
+    names = {each.name for each in taken if each.kind != inspect.Parameter.POSITIONAL_ONLY}
+    return {name: value for name, value in EVALUATION.items() if name in names and getattr(module, name, None) is None}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,9 @@ def with_rules(function: Callable, rules: Mapping[str, Rule]) -> Callable:
 
     @functools.wraps(function)
     def other(*args: Any) -> Any:
-        jaxpr, out = jax.make_jaxpr(function, return_shape=True)(*args)
+        # A new function for each trace: JAX keeps the trace of one that it knows, and takes it for arguments of another
+        # class with the same fields, see `xla.Jit`.
+        jaxpr, out = jax.make_jaxpr(lambda *args: function(*args), return_shape=True)(*args)
         values = run(jaxpr.jaxpr, jaxpr.consts, jax.tree.leaves(args), rules)
         return jax.tree.unflatten(jax.tree.structure(out), values)
 

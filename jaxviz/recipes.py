@@ -33,7 +33,7 @@ def chollet(
         start: images `[n h w c]` in [0, 1]; else noise from the key.
 
     Raises:
-        InputError: a size or a step that is none.
+        InputError: a size below 1, or a step that is not above 0.
 
     Source: Chollet 2017, Deep Learning with Python, 5.4.
     """
@@ -52,6 +52,9 @@ def keras_io(
 
     Args:
         step: in the units of its network, ResNet50V2, which takes [-1, 1].
+
+    Raises:
+        InputError: a size below 1, or a step that is not above 0.
 
     Source: keras.io, "Visualizing what convnets learn", F. Chollet 2020.
     """

@@ -181,11 +181,14 @@ ADDING = (
     *(f"{kind}{rank}D" for kind in ("AveragePooling", "GlobalAveragePooling") for rank in (1, 2, 3)),
     *("Add", "Average"),
 )
-ELEMENTWISE = ("Activation", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "PReLU", "Rescaling", "LayerScale")
+ELEMENTWISE = (
+    *("Activation", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "PReLU"),
+    *("Rescaling", "Normalization", "LayerScale"),
+)
 
 _COMMON: Mapping[str, Rule] = {
     **dict.fromkeys((*ELEMENTWISE, "BatchNormalization", *OVER), Pass()),
-    **dict.fromkeys((*ADDING, "ops.Add", "ops.Subtract"), Epsilon()),
+    **dict.fromkeys((*ADDING, "Subtract", "CustomScaleLayer", "ops.Add", "ops.Subtract"), Epsilon()),
     **dict.fromkeys(MOVING, Gradient()),
     "Dense": Epsilon(),
 }

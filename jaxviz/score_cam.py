@@ -1,5 +1,6 @@
 """Score-CAM: a class activation map without gradients, by many forward passes."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -30,13 +31,15 @@ def score_cam(
     Source: Wang et al. 2020, Score-CAM, equations 5 to 7.
     """
 
-    def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, bool]:
-        def see(masks: Array) -> jax.Array:
-            return _seen(model, image, objective, masks)
+    layers: list[str] = []
 
+    def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, bool]:
+        if not layers:  # which are the same for all images
+            layers.extend(seen_layers(model, objective, layer))
         found = []
-        for name in seen_layers(model, objective, layer):
+        for name in layers:
             activation, masks = _masks(model, image, objective, layer=name)
+            see = partial(_seen, model, image, objective)
             found.append((activation, chunks.over(see, np.asarray(masks), batch, "channel")))
         value = np.asarray(scores(model, image[None], objective))[0]
         return Attribution(_weighted(tuple(found), size=image.shape[:2], relu=relu), value), True
@@ -59,9 +62,11 @@ def _masks(model: Model, image: jax.Array, objective: Objective, *, layer: str) 
 @xla.jit()
 def _seen(model: Model, image: jax.Array, objective: Objective, masks: jax.Array) -> jax.Array:
     """The scores `[b]` of the image seen through each mask."""
-    size = xla.at_once(*image.shape[:2])
-    through = lambda mask: score(model, mask[..., None] * image, objective)  # noqa: E731
-    return xla.over(through, masks, size=size, execution=model.execution)
+
+    def through(mask: jax.Array) -> jax.Array:
+        return score(model, mask[..., None] * image, objective)
+
+    return xla.over(through, masks, size=xla.at_once(*image.shape[:2]), execution=model.execution)
 
 
 @xla.jit(static=("size", "relu"))

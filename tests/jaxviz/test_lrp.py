@@ -403,7 +403,6 @@ def test_all_contributions_in_a_network_without_biases_are_input_times_gradient(
     rules = {**COMPOSITES["epsilon_plus"], **dict.fromkeys((*LINEAR, *ADDING), Epsilon(1e-12))}
     found, expected = lrp(model, picture, 1, composite=rules), jv.input_x_gradient(model, picture, 1)
     assert relative(found.values, expected.values) < 1e-3
-    assert lrp(model, picture, 1).values.any()
 
 
 # zennit

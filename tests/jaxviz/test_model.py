@@ -53,6 +53,35 @@ def test_a_linen_module_whose_calls_need_a_switch_runs_as_in_evaluation(relative
     assert relative(jv.predict(model, batch), module.apply(variables, batch, train=False)) < 1e-6
 
 
+def test_a_switch_that_a_linen_module_was_built_with_is_left_to_it(relative):
+    class Built(nn.Module):
+        deterministic: bool | None = None
+
+        @nn.compact
+        def __call__(self, x, deterministic=None):
+            off = nn.merge_param("deterministic", self.deterministic, deterministic)
+            return nn.Dropout(0.5)(x.reshape(len(x), -1), deterministic=off)
+
+    batch = images(2)
+    for module in (Built(deterministic=True), Built()):
+        model = jv.wrap(module, {}, image_shape=SHAPE)
+        np.testing.assert_array_equal(jv.predict(model, batch), batch.reshape(2, -1))
+
+
+def test_a_switch_by_position_is_left_at_its_default():
+    class Positional(nnx.Module):
+        def __call__(self, x, train=False, /):
+            return jnp.zeros((len(x), 1)) if train else x.reshape(len(x), -1)
+
+    class Uncalled(nnx.Module):
+        pass
+
+    batch = images(2)
+    np.testing.assert_array_equal(jv.predict(jv.wrap(Positional(), image_shape=SHAPE), batch), batch.reshape(2, -1))
+    with pytest.raises(jv.InputError, match="does not run on a batch of one image"):
+        jv.wrap(Uncalled(), image_shape=SHAPE)
+
+
 def test_an_nnx_module_whose_calls_train_by_default_runs_as_in_evaluation():
     class Switched(nnx.Module):
         def __call__(self, x, *, deterministic=False):

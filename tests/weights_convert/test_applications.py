@@ -80,11 +80,11 @@ def test_no_weight_is_invisible(name, tmp_path):
     output = jax.jit(lambda state: nnx.merge(graphdef, state)(images))
     wanted = output(state)
     for layer, weights in net.weights().items():
-        for name, variable in weights.items():
+        for weight, variable in weights.items():
             right = variable.get_value()
             if right.size > 1:
                 variable.set_value(jnp.roll(right, 1, max(axis for axis, size in enumerate(right.shape) if size > 1)))
-                assert keras_applications.error(output(nnx.state(net)), wanted) > 2 * TOLERANCE, (layer, name)
+                assert keras_applications.error(output(nnx.state(net)), wanted) > 2 * TOLERANCE, (layer, weight)
                 variable.set_value(right)
 
 

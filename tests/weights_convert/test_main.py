@@ -90,7 +90,7 @@ def test_says_in_one_line_what_is_wrong(model, tmp_path):
     path = save_weights(model, tmp_path / "w.h5")
     for arguments, line in [
         ([tmp_path / "none.h5"], "none.h5 is not there; expected a file of weights\n"),
-        ([path], "its shapes fit none of them\n"),
+        ([path], "what model.to_json() gave\n"),
         ([path, "--architecture", "cats_dogs"], "(- what the network needs, + what the file has):\n"),
     ]:
         result = run(*arguments)

@@ -10,6 +10,7 @@ from keras_oracle import TOLERANCE, error
 
 import weights_convert
 from weights_convert import ARCHITECTURES, CAFFE, UNIT, NotReadable, UnsafeFile, WeightMismatch, demo_file
+from weights_convert.onnx import INSTALL
 
 
 def test_the_classifier_computes_what_its_own_runtime_does():
@@ -61,8 +62,8 @@ def test_weights_in_other_files(tmp_path):
 def test_without_the_extra(monkeypatch):
     path = demo_file()
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ImportError, match=r'needs the package onnx: pip install "jaxviz-engine\[demo\]"'):
+    with pytest.raises(ImportError, match=f"needs the package onnx: {INSTALL}"):
         weights_convert.load(path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r'is not installed: pip install "jaxviz-engine\[demo\]"'):
+    with pytest.raises(ImportError, match=f"is not installed: {INSTALL}"):
         demo_file()
