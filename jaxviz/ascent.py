@@ -58,7 +58,7 @@ class _State(NamedTuple):
 
 def sweep(
     model: Model,
-    objectives: Sequence[Any],
+    objectives: Sequence[Any] | Objective,
     *,
     key: jax.Array | None = None,
     canvas: Canvas | None = None,
@@ -89,6 +89,8 @@ def sweep(
     optimizer = _as_partial(optimizer or defaults["optimizer"])
     transform = Partial(transform) if callable(transform) and jax.tree.leaves(transform) == [transform] else transform
     steps = whole("steps", defaults["steps"] if steps is None else steps)
+    if isinstance(objectives, Objective):
+        raise InputError(f"a sweep climbs several objectives, [{objectives!r}]; ascend climbs one")
     objectives = list(objectives)
     execution = replace(model.execution, precision=model.execution.precision or "default")
     model = replace(model, execution=execution)

@@ -139,9 +139,12 @@ def eigen_cam(
 def weigh_eigen_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
     pixels = activation.reshape(-1, activation.shape[-1])
     pixels = pixels - pixels.mean(0)
-    # The first singular vector of n pixels × k channels, from the n × n products: n is small where k is large.
-    squares, vectors = jnp.linalg.eigh(pixels @ pixels.T)
-    values = vectors[:, -1] * jnp.sqrt(jnp.maximum(squares[-1], 0))
+    # The first principal component of n pixels × k channels, by the products of whichever are fewer.
+    if len(pixels) <= pixels.shape[1]:
+        squares, vectors = jnp.linalg.eigh(pixels @ pixels.T)
+        values = vectors[:, -1] * jnp.sqrt(jnp.maximum(squares[-1], 0))
+    else:
+        values = pixels @ jnp.linalg.eigh(pixels.T @ pixels)[1][:, -1]
     sign = jnp.where(values @ activation.sum(-1).ravel() < 0, -1, 1)
     return (sign * values).reshape(activation.shape[:2])
 

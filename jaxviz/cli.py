@@ -203,7 +203,7 @@ def filters(
 @main.command()
 @network
 @explained
-@click.option("--layer", help="Whose maps are weighted. Default: the last convolution before the target.")
+@click.option("--layer", help="Whose maps are weighted. Default: the last convolution that the target depends on.")
 @click.option("--cmap", default="jet", show_default=True, help="One of matplotlib's colour maps, such as viridis.")
 @click.option(
     "--weight", type=click.FloatRange(0, 1), default=0.4, show_default=True, help="Of the colours over the photograph."
@@ -241,7 +241,9 @@ def gradcam(
     show_default=True,
     help=f"Repeatable: {', '.join(methods.METHODS)}.",
 )
-@click.option("--layer", multiple=True, help="Of CAMs; repeatable. Default: the last convolution before the target.")
+@click.option(
+    "--layer", multiple=True, help="Of CAMs; repeatable. Default: the last convolution that the target depends on."
+)
 @click.option("--relu/--no-relu", default=None, help="Of CAMs: without, also what speaks against the target.")
 @click.option("--steps", type=click.IntRange(min=1), help="Of integrated_gradients. Default: 64.")
 @click.option("--samples", type=click.IntRange(min=1), help="Of smoothgrad (default: 25) and rise (default: 4000).")

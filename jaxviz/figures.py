@@ -127,7 +127,7 @@ def show_maps(
     maps: Any,
     *,
     signed: bool | None = None,
-    percentile: float | int | None = None,
+    percentile: float | int = 99.5,
     cmap: str | None = None,
     columns: int = 4,
 ) -> "matplotlib.figure.Figure":
@@ -136,8 +136,8 @@ def show_maps(
     Args:
         maps: one Attribution or array, a list, or a dict title → map; each [h w] or [h w c] (summed over channels).
         signed: True: colours symmetric about 0; False: from 0 up; None: symmetric for a map that has negative values.
-        percentile: end the scale at this percentile of the magnitudes, so that one spike does not blank the rest:
-            99.5 suits gradients. None: at the largest.
+        percentile: end the scale at this percentile of the magnitudes, so that one spike does not blank the rest; 100:
+            at the largest.
         cmap: a colour map; None: "RdBu_r" if symmetric, else "viridis".
         columns: maps in a row.
 
@@ -151,7 +151,7 @@ def show_maps(
         titles = [""] * len(maps)
     if not maps:
         raise InputError("there is no map to show: maps is empty")
-    if percentile is not None and not 0 <= percentile <= 100:
+    if not 0 <= percentile <= 100:
         raise InputError(f"percentile must be between 0 and 100, got {percentile}")
     scales, pictures = [], []
     for each in maps:
@@ -159,7 +159,7 @@ def show_maps(
         symmetric = bool(values.min() < 0) if signed is None else signed
         size = np.abs(values) if symmetric else np.maximum(values, 0)
         # Where most of the map is 0 so is the percentile; a map of zeros gets any scale, to keep its zero in place.
-        high = float(np.percentile(size, 100 if percentile is None else percentile) or size.max() or 1)
+        high = float(np.percentile(size, percentile, method="higher") or size.max() or 1)
         low, colours = (-high, cmap or "RdBu_r") if symmetric else (0.0, cmap or "viridis")
         pictures.append(rgb.heat(values, colours, low=low, high=high))
         scales.append(_scale(low, high, colours))

@@ -111,6 +111,19 @@ class KerasForward:
         return net.activations(images, net.names if names is None else names, dict(edits))
 
 
+def _returned(value: Any) -> None:
+    """What a module returns itself, which is the output that is explained.
+
+    Raises:
+        InputError: it is no array.
+    """
+    if not isinstance(value, jax.Array):
+        raise InputError(
+            f"it returns a {type(value).__name__}, and what is explained is one array [n …]: wrap a module that calls "
+            "it and returns the one that you mean"
+        )
+
+
 def evaluation(module: Any) -> dict[str, Any]:
     """The arguments by which a module is called for evaluation, as far as it has any and was not built with them."""
     if not hasattr(module, "__call__"):  # noqa: B004  (what cannot be called is refused where it is)
@@ -145,7 +158,7 @@ class NnxForward(_Tapped):
 
         token = _observer.set(observe)
         try:
-            module(images, **switches)
+            _returned(module(images, **switches))
         finally:
             _observer.reset(token)
 
@@ -181,7 +194,7 @@ class LinenForward(_Tapped):
             return tape.see("/".join(context.module.path) or OUTPUT, type(context.module).__name__, value)
 
         with nn.intercept_methods(intercept):
-            self.module.apply(params, images, **evaluation(self.module))
+            _returned(self.module.apply(params, images, **evaluation(self.module)))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from jaxviz.fetch import FILES, cached, fetch
 from jaxviz.forwards import KerasForward
 from jaxviz.model import IMAGE, Layer, Model, find_inputs
 from weights_convert import ARCHITECTURES, Inputs, KerasFileError, KerasNet, fix
+from weights_convert.layers import OVER
 from weights_convert.onnx import INSTALL
 from weights_convert.saved import sha256
 
@@ -71,7 +72,7 @@ def load(
         path, architecture = fetch(name, instead=WITHOUT_NETWORK), name
         labels = None if name.endswith("_notop") else _imagenet_names()
     elif not path.exists() and not path.suffix:
-        hint = near(name, [*ARCHITECTURES, DEMO, TUMOR])
+        hint = near(name.lower(), [*ARCHITECTURES, DEMO])
         raise InputError(f"no file and no known network {name!r}: {hint}known are {DEMO}, {TUMOR}, {ARCHITECTURES}")
     try:
         net = weights_convert.load(path, architecture=architecture, custom=custom, isolated=isolated)
@@ -121,7 +122,26 @@ def from_net(
         net.graph.outputs,
         labels,
         source,
+        logits=_logits(net),
     )
+
+
+# Functions, by Keras' names for them, that make probabilities of scores.
+PROBABILITIES = {"softmax", "softmax_v2", "log_softmax", "log_softmax_v2", "sigmoid", "hard_sigmoid"}
+
+
+def _logits(net: KerasNet) -> str | None:
+    """The handle before the softmax or sigmoid that the network ends in; what is no layer any more may follow it."""
+    nodes = {node.name: node for node in net.graph.nodes}
+    node = nodes.get(net.graph.outputs[0])
+    while node is not None:
+        function = dict(node.config).get("activation")
+        if node.kind == "Softmax" or function in PROBABILITIES:
+            return f"{node.name}/pre"
+        if node.kind not in OVER and (node.kind, function) != ("Activation", "linear"):
+            return None
+        node = nodes.get(node.inputs[0])
+    return None
 
 
 def decode_predictions(scores: np.ndarray, top: int = 5) -> list[Prediction] | list[list[Prediction]]:

@@ -134,7 +134,7 @@ def _never_negative(node: Node) -> bool:
     return config.get("activation") in ("relu", "relu6", "sigmoid")
 
 
-SIGN_KEEPING = {*MOVING, *ADDING, *OVER} - {"UpSampling2D"}  # which may interpolate with negative weights
+SIGN_KEEPING = {*MOVING, *ADDING, *OVER} - {"UpSampling2D", "Resizing"}  # which may interpolate with negative weights
 
 
 @xla.jit(static=("plan",))

@@ -2,7 +2,7 @@
 
     METHODS {name: (model, image, target, **options) -> Attribution}      show: an Attribution -> Figure
 
-Most are the library's own functions; three set an argument that a name alone leaves open, or combine two others.
+Most are the library's own functions; two combine two others.
 """
 
 import inspect
@@ -48,14 +48,6 @@ def guided_grad_cam(model: jv.Model, image: Any, target: Target = None, *, layer
     return guided._replace(values=guided.values * cam.values[..., None])
 
 
-def occlusion(
-    model: jv.Model, image: Any, target: Target = None, *, window: int | None = None, stride: int | None = None
-) -> jv.Attribution:
-    """`occlusion` by a grey square; window None: a fifth of the image's shorter side, 25 windows on a square image."""
-    shorter = min(np.shape(image)[-3:-1])
-    return jv.occlusion(model, image, target, window=max(1, shorter // 5) if window is None else window, stride=stride)
-
-
 METHODS: Mapping[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
@@ -74,7 +66,7 @@ METHODS: Mapping[str, Callable[..., Any]] = {
         jv.x_grad_cam,
         jv.eigen_cam,
         jv.score_cam,
-        occlusion,
+        jv.occlusion,
         jv.rise,
     )
 }
@@ -122,4 +114,4 @@ def show(name: str, photograph: np.ndarray, found: Any, *, signed: bool = False)
     if values.ndim == 2 and not signed:
         return jv.show_overlay(photograph, values, title=name)
     values = values.sum(-1) if values.ndim == 3 else values
-    return jv.show_maps({name: resize(values, photograph.shape[:2])}, signed=True, percentile=99.5)
+    return jv.show_maps({name: resize(values, photograph.shape[:2])}, signed=True)

@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from os import PathLike
 from typing import Any, NamedTuple
 
 import jax
@@ -50,6 +51,7 @@ class Model:
     source: str = struct.field(pytree_node=False, default="")
     sha256: str = struct.field(pytree_node=False, default="")
     execution: Execution = struct.field(pytree_node=False, default=Execution())
+    logits: str | None = struct.field(pytree_node=False, default=None)
 
     def __call__(
         self, images: jax.Array, names: Iterable[str] | None = None, edits: Edits | None = None
@@ -96,8 +98,7 @@ class Model:
     @property
     def scores(self) -> str:
         """The handle that a class target explains: the output before its softmax or sigmoid, where it has one."""
-        before = f"{self.output}/pre"
-        return before if before in self.handles else self.output
+        return self.logits or self.output
 
     def shapes(self, size: int | tuple[int, int] | None = None, names: Iterable[str] | None = None) -> dict[str, tuple]:
         """Shapes of the activations of `names` (None: all layers), without the batch axis; nothing is computed.
@@ -166,12 +167,15 @@ class Model:
             raise InputError("images of one batch have one size; given: lists of unequal lengths") from None
         height, width, channels = self.image_shape
         wanted = f"[{height or 'h'} {width or 'w'} {channels}]"
+        if isinstance(images, str | PathLike):
+            raise InputError(f"an image is an array, as jv.read_image(path) returns it; given: {images!r}")
         if array.ndim not in (3, 4):
             raise InputError(f"an image is {wanted}, a batch has one more axis in front; given: {list(array.shape)}")
         if array.shape[-1] != channels or any(
             want not in (None, have) for want, have in zip((height, width), array.shape[-3:-1], strict=True)
         ):
-            hint = f": read it with size=({height}, {width})" if height and array.shape[-1] == channels else ""
+            size = f", size=({height}, {width})" if height else ""
+            hint = f": jv.read_image(path{size}, channels={channels}) reads it so"
             raise InputError(f"this network takes images {wanted}; given: {list(array.shape)}{hint}")
         return check_values(array)
 

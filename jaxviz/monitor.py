@@ -52,10 +52,12 @@ class Monitor:
         every: steps from one set of pictures to the next; step 0 has one.
 
     Raises:
-        InputError: no views, or `every` below 1.
+        InputError: no writer, no views, or `every` below 1.
     """
 
     def __init__(self, writer: Writer, views: Mapping[str, View], every: int = 100):
+        if not callable(writer):
+            raise InputError(f"a Monitor writes by tensorboard(logdir) or pictures(folder); given: {writer!r}")
         if every < 1 or not views:
             raise InputError(f"a Monitor needs views and a step count of 1 or more; given: {len(views)}, every={every}")
         self._writer, self._views, self._every = writer, dict(views), every

@@ -23,7 +23,7 @@ def occlusion(
     image: Any,
     target: Target = None,
     *,
-    window: int | Sequence[int],
+    window: int | Sequence[int] | None = None,
     stride: int | Sequence[int] | None = None,
     fill: Any = 0.5,
     batch: int = BATCH,
@@ -34,7 +34,8 @@ def occlusion(
 
     Args:
         image, target: as for `gradient`.
-        window: height and width of what is hidden, or one number for a square.
+        window: height and width of what is hidden, or one number for a square; None: a fifth of the image's shorter
+            side, 25 windows on a square image.
         stride: from one window to the next; None: the window's size.
         fill: what hides it, in the image's units: a number (0.5 is mid-grey), a colour [c] or an image [h w c].
         batch: windows in one compiled call.
@@ -45,6 +46,7 @@ def occlusion(
     Source: Zeiler & Fergus 2013, Visualizing and understanding convolutional networks, section 4.2.
     """
     shape = model.check_images(image).shape[-3:]
+    window = max(1, min(shape[:2]) // 5) if window is None else window
     size, step = height_width("window", window), height_width("stride", window if stride is None else stride)
     if size[0] > shape[0] or size[1] > shape[1]:
         raise InputError(f"a window of {size[0]} × {size[1]} is larger than the image, {shape[0]} × {shape[1]}")

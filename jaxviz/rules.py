@@ -175,7 +175,7 @@ FIRST = "first"
 MOVING = (
     *(f"{kind}{rank}D" for kind in ("MaxPooling", "GlobalMaxPooling", "ZeroPadding", "Cropping") for rank in (1, 2, 3)),
     *("Flatten", "Reshape", "Permute", "RepeatVector", "Concatenate", "CenterCrop"),
-    *("UpSampling1D", "UpSampling2D", "UpSampling3D"),
+    *("UpSampling1D", "UpSampling2D", "UpSampling3D", "Resizing"),
 )
 ADDING = (
     *(f"{kind}{rank}D" for kind in ("AveragePooling", "GlobalAveragePooling") for rank in (1, 2, 3)),
@@ -187,7 +187,7 @@ ELEMENTWISE = (
 )
 
 _COMMON: Mapping[str, Rule] = {
-    **dict.fromkeys((*ELEMENTWISE, "BatchNormalization", *OVER), Pass()),
+    **dict.fromkeys((*ELEMENTWISE, "BatchNormalization", "Softmax", *OVER), Pass()),
     **dict.fromkeys((*ADDING, "Subtract", "CustomScaleLayer", "ops.Add", "ops.Subtract"), Epsilon()),
     **dict.fromkeys(MOVING, Gradient()),
     "Dense": Epsilon(),

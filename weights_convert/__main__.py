@@ -36,7 +36,7 @@ def _architecture(context: click.Context, option: click.Parameter, name: str | N
     raise click.BadParameter(f"{name!r} is none of {ARCHITECTURES}, and no .json file")
 
 
-@click.command(help=HELP)
+@click.command(help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--architecture",

@@ -16,7 +16,7 @@ def save(net: Any, path: str | PathLike[str]) -> None:
 
     For Keras means for Keras 3: tf-keras and other versions 2 cannot read its description of a network, in either file.
     Dropout, augmentation and batch normalisation keep the settings that Keras trains with; initializers, regularizers,
-    constraints and the state of the optimizer are not in the file.
+    constraints, what was frozen (`trainable`) and the state of the optimizer are not in the file.
 
     Raises:
         UnsupportedLayer: for Keras, a layer that it does not have.

@@ -233,6 +233,7 @@ def test_memory_is_that_of_one_chunk(vgg):
         ({"objectives": [jv.Channel("head", 0)]}, r"head has shape \[5\]: for its units use Unit"),
         ({"objectives": [jv.Unit("second", 0)]}, r"for its channels use Channel"),
         ({"objectives": [jv.Channel("second", 0, border=3)]}, "second is 6 × 6 here: nothing is left inside a border"),
+        ({"objectives": jv.Channel("second", 0)}, r"several objectives, \[Channel.*ascend climbs one"),
         ({"canvas": jv.Pixels((1, 1))}, "1 × 1 does not fit second: it needs at least"),
         ({"start": np.zeros((3, 12, 12, 3), np.float32)}, r"one for each of 6 objectives; given: \[3, 12, 12, 3\]"),
         ({"start": np.full((12, 12, 3), 128.0)}, r"values in \[0, 1\]; given: 128"),

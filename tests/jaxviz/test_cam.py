@@ -229,6 +229,16 @@ def test_eigen_cam_is_the_principal_component_and_points_at_activity(looked_at, 
     assert relative(jv.eigen_cam(model, image(), 1, relu=False).values, wanted) < 1e-4
 
 
+@pytest.mark.parametrize("shape", [(20, 30, 4), (2, 3, 40)])
+def test_eigen_cam_of_few_and_of_many_channels(shape, relative):
+    activation = np.random.default_rng(0).random(shape, np.float32) ** 3
+    centred = activation.reshape(-1, shape[2]) - activation.mean((0, 1))
+    left, singular, _ = np.linalg.svd(centred, full_matrices=False)
+    wanted = (left[:, 0] * singular[0]).reshape(shape[:2])
+    wanted *= np.sign((wanted * activation.sum(-1)).sum())
+    assert relative(cam.weigh_eigen_cam(jax.numpy.asarray(activation), jax.numpy.zeros(shape)), wanted) < 1e-4
+
+
 def test_grad_cam_is_cam_where_the_head_is_an_average():
     """On convolution → global average → dense, Grad-CAM is CAM (Zhou et al. 2016) up to the number of pixels."""
     rows = [

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import tempfile
 
 import numpy as np
 import pytest
@@ -257,3 +258,44 @@ def test_a_strangers_file_is_read_in_a_process_of_its_own(cats_and_dogs_file, mo
     monkeypatch.setattr("weights_convert.isolated.PROGRAM", "import sys; sys.exit(3)")
     with pytest.raises(weights_convert.UnsafeFile, match="the process that read it crashed"):
         jv.load(cats_and_dogs_file, isolated=True)
+
+
+def keras_head(*layers) -> jv.Model:
+    """A convolution, and then these layers of real Keras, as they come back from a file."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, activation="relu", name="conv")])
+    for layer in (keras.layers.GlobalAveragePooling2D(), *layers):
+        network.add(layer)
+    with tempfile.TemporaryDirectory() as folder:
+        network.save(f"{folder}/model.keras")
+        return jv.load(f"{folder}/model.keras")
+
+
+@pytest.mark.parametrize("function", ["softplus", "relu", "tanh", "exponential", "linear"])
+def test_a_single_unit_is_two_classes_only_behind_a_sigmoid(function):
+    from keras import layers
+
+    image = np.random.default_rng(0).random((8, 8, 3), np.float32)
+    model = keras_head(layers.Dense(1, activation=function, kernel_initializer="ones", bias_initializer="ones"))
+    assert model.scores == model.output
+    assert jv.gradient(model, image).score == pytest.approx(jv.predict(model, image)[0], rel=1e-6)
+    with pytest.raises(jv.InputError, match="has 1 units, 0 to 0; given: 1"):
+        jv.gradient(model, image, 1)
+    logistic = keras_head(layers.Dense(1, activation="sigmoid", name="head"))
+    assert logistic.scores == "head/pre"
+    assert jv.gradient(logistic, image, 0).score == -jv.gradient(logistic, image, 1).score
+
+
+def test_what_is_explained_is_before_the_softmax_whatever_follows_it():
+    from keras import layers
+
+    image = np.random.default_rng(0).random((8, 8, 3), np.float32)
+    dense = layers.Dense(3, activation="softmax", name="head")
+    for after in ([], [layers.Activation("linear")], [layers.Dropout(0.5), layers.Activation("linear")]):
+        assert keras_head(dense, *after).scores == "head/pre"
+    apart = keras_head(layers.Dense(3, name="head"), layers.Softmax(name="softmax"))
+    assert apart.scores == "softmax/pre"
+    assert jv.lrp(apart, image, 1).score == jv.gradient(apart, image, 1).score
+    assert keras_head(dense, layers.Reshape((1, 3))).scores != "head/pre"  # of another shape

@@ -37,7 +37,7 @@ def test_guided_grad_cam_is_zero_where_grad_cam_is(cats_and_dogs, dog):
 
 
 def test_an_occluding_window_is_a_fifth_of_the_image(cats_and_dogs, dog):
-    ours = methods.occlusion(cats_and_dogs, dog, 1)
+    ours = jv.occlusion(cats_and_dogs, dog, 1)
     np.testing.assert_array_equal(ours.values, jv.occlusion(cats_and_dogs, dog, 1, window=51).values)
 
 

@@ -127,6 +127,26 @@ def test_a_layer_called_twice_has_two_names():
     assert not np.allclose(acts["dense"], acts["dense#2"])
 
 
+@pytest.mark.parametrize("returned", [lambda x: (x, x), lambda x: {"logits": x}])
+def test_a_module_that_returns_no_array_is_refused(returned):
+    class Linen(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return returned(nn.Dense(2)(x.mean((1, 2))))
+
+    class Nnx(nnx.Module):
+        def __init__(self, rngs):
+            self.dense = nnx.Linear(3, 2, rngs=rngs)
+
+        def __call__(self, x):
+            return returned(self.dense(x.mean((1, 2))))
+
+    variables = Linen().init(jax.random.key(0), images(1))
+    for module in ((Linen(), variables), (Nnx(nnx.Rngs(0)),)):
+        with pytest.raises(jv.InputError, match=r"it returns a (tuple|dict), and what is explained is one array"):
+            jv.wrap(*module, image_shape=SHAPE)
+
+
 def test_a_function_has_the_names_that_it_returns():
     def function(scale, batch):
         return {"half": batch / 2, "scores": scale * batch.sum((1, 2))}
@@ -183,7 +203,11 @@ def test_unknown_layer_says_what_is_near_and_what_there_is(vgg):
     [
         (np.zeros((12, 12), np.float32), r"an image is \[12 12 3\].*given: \[12, 12\]"),
         (np.zeros((12, 12, 1), np.float32), r"takes images \[12 12 3\]; given: \[12, 12, 1\]"),
-        (np.zeros((2, 9, 12, 3), np.float32), r"given: \[2, 9, 12, 3\]: read it with size=\(12, 12\)"),
+        (
+            np.zeros((2, 9, 12, 3), np.float32),
+            r"given: \[2, 9, 12, 3\]: jv.read_image\(path, size=\(12, 12\)",
+        ),
+        ("cat.jpg", r"an array, as jv.read_image\(path\) returns it; given: 'cat.jpg'"),
         (np.zeros((0, 12, 12, 3), np.float32), "no image in an array"),
         (np.zeros(SHAPE, np.uint8), r"floats in \[0, 1\]; given: uint8 .*image / 255"),
         (np.full(SHAPE, 200.0), r"values in \[0, 1\]; given: 200 to 200 .*image / 255"),
