@@ -18,7 +18,7 @@ from jaxviz.fetch import FILES, cached, fetch
 from jaxviz.forwards import KerasForward
 from jaxviz.model import IMAGE, Layer, Model, find_inputs
 from weights_convert import ARCHITECTURES, Inputs, KerasFileError, KerasNet, fix
-from weights_convert.layers import OVER
+from weights_convert.layers import MIXING, OVER
 from weights_convert.onnx import INSTALL
 from weights_convert.saved import sha256
 
@@ -127,7 +127,7 @@ def from_net(
 
 
 # Functions, by Keras' names for them, that make probabilities of scores.
-PROBABILITIES = {"softmax", "softmax_v2", "log_softmax", "log_softmax_v2", "sigmoid", "hard_sigmoid"}
+PROBABILITIES = {*MIXING, "sigmoid", "hard_sigmoid", "hard_sigmoid_of_keras_2", "sparse_sigmoid"}
 
 
 def _logits(net: KerasNet) -> str | None:

@@ -25,7 +25,7 @@ from jaxviz.objectives import Objective
 from jaxviz.rules import ADDING, CONVOLUTIONS, LINEAR, MOVING, Gradient, Layer, Rule, ZBox, find_composite, find_rule
 from jaxviz.targets import Target
 from weights_convert import KerasNet, Node
-from weights_convert.layers import KINDS, OVER, across_channels, activation, convolve
+from weights_convert.layers import KINDS, MIXING, OVER, across_channels, activation, convolve
 
 
 def lrp(
@@ -124,7 +124,7 @@ def _merges(node: Node, norm: Node, rank: int) -> bool:
 
 
 def _mixes(node: Node) -> bool:
-    return node.kind == "Softmax" or dict(node.config).get("activation") in ("softmax", "log_softmax")
+    return node.kind == "Softmax" or dict(node.config).get("activation") in MIXING
 
 
 def _never_negative(node: Node) -> bool:

@@ -441,6 +441,12 @@ def test_a_composite_that_does_not_fit_is_refused(composite, says):
         lrp(keras_model(), image(), composite=composite)
 
 
+@pytest.mark.parametrize("function", ["softmax_v2", "log_softmax"])
+def test_another_mixture_of_classes_is_refused(function):
+    with pytest.raises(jv.InputError, match=r"softmax mixes all classes.*explain head/pre instead"):
+        lrp(keras_model(head=function), image(), jv.Unit("head", 1))
+
+
 def test_a_probability_is_refused():
     with pytest.raises(jv.InputError, match=r"softmax mixes all classes.*explain head/pre instead"):
         lrp(keras_model(), image(), jv.Unit("head", 1))

@@ -1,6 +1,7 @@
 """What Keras layers compute: KINDS, one row for each kind of layer, in one file for each family of kinds."""
 
 from .functions import ACTIVATIONS as ACTIVATIONS
+from .functions import MIXING as MIXING
 from .functions import Activation as Activation
 from .kind import Config as Config
 from .kind import Kind as Kind

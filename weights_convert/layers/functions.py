@@ -107,3 +107,6 @@ ACTIVATIONS: dict[str, Activation] = {
     "log_softmax_v2": jax.nn.log_softmax,
     "sparsemax": _sparsemax,
 }
+
+MIXING = ("softmax", "softmax_v2", "log_softmax", "log_softmax_v2", "sparsemax")
+"""The activations whose every number depends on all units."""
