@@ -258,7 +258,7 @@ def device() -> str:
     import jax
 
     first = jax.devices()[0]
-    return f"CPU, {CORES} cores" if first.platform == "cpu" else first.device_kind
+    return f"CPU, {CORES} cores{_generation()}" if first.platform == "cpu" else first.device_kind
 
 
 def write(name: str, results: Any, packages: tuple[str, ...] = ()) -> Path:
@@ -287,11 +287,20 @@ def read(name: str) -> Any:
     return known.get(device(), {}).get("results")
 
 
+def _generation() -> str:
+    """What tells processors of one name apart: ", family 26" of an AMD EPYC."""
+    family = _cpuinfo("cpu family")
+    return f", family {family}" if family else ""
+
+
 def _processor() -> str:
+    return f"{_cpuinfo('model name') or platform.processor()}, {platform.machine()}"
+
+
+def _cpuinfo(key: str) -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{models[0] if models else platform.processor()}, {platform.machine()}"
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "")
 
 
 def options(description: str | None) -> argparse.Namespace:

@@ -151,12 +151,16 @@ def extract_activations(
         raise InputError(f"{layer} has shape {list(values.shape)}: a grid needs a layer with maps [h w c]")
     height, width, count = values.shape[-3:]
     side = math.isqrt(count - 1) + 1
-    cells = np.zeros((*many, height, width, side * side), np.float32)
-    cells[..., :count] = values
-    rows = np.einsum("...hwrc->...rhcw", cells.reshape(*many, height, width, side, side))
-    grid = rows.reshape(*many, side * height, side * width)
+    cells = np.zeros((*many, side, height, side, width), np.float32)
+    for row in range(side):
+        some = values[..., row * side : (row + 1) * side]
+        cells[..., row, :, : some.shape[-1], :] = np.moveaxis(some, -1, -2)
+    grid = cells.reshape(*many, side * height, side * width)
     low, high = grid.min((-2, -1), keepdims=True), grid.max((-2, -1), keepdims=True)
-    return ((grid - low) / np.where(high > low, high - low, 1) * 255).astype(np.uint8)
+    grid -= low  # in place: most of the time goes into new memory
+    grid /= np.where(high > low, high - low, 1)
+    grid *= 255
+    return grid.astype(np.uint8)
 
 
 @struct.dataclass
