@@ -130,7 +130,9 @@ def evaluation(module: Any) -> dict[str, Any]:
         return {}
     taken = inspect.signature(module.__call__).parameters.values()
     names = {each.name for each in taken if each.kind != inspect.Parameter.POSITIONAL_ONLY}
-    return {name: value for name, value in EVALUATION.items() if name in names and getattr(module, name, None) is None}
+    # One that it was built with is a bool of its own; `train` is also a method of every nnx module.
+    own = {name for name in names if isinstance(getattr(module, name, None), bool)}
+    return {name: value for name, value in EVALUATION.items() if name in names - own}
 
 
 @dataclass(frozen=True)

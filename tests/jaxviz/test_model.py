@@ -83,12 +83,17 @@ def test_a_switch_by_position_is_left_at_its_default():
 
 
 def test_an_nnx_module_whose_calls_train_by_default_runs_as_in_evaluation():
-    class Switched(nnx.Module):
+    class Deterministic(nnx.Module):
         def __call__(self, x, *, deterministic=False):
             return x.reshape(len(x), -1) if deterministic else jnp.zeros((len(x), 1))
 
+    class Train(nnx.Module):
+        def __call__(self, x, train=True):
+            return jnp.zeros((len(x), 1)) if train else x.reshape(len(x), -1)
+
     batch = images(2)
-    np.testing.assert_array_equal(jv.predict(jv.wrap(Switched(), image_shape=SHAPE), batch), batch.reshape(2, -1))
+    for module in (Deterministic(), Train()):
+        np.testing.assert_array_equal(jv.predict(jv.wrap(module, image_shape=SHAPE), batch), batch.reshape(2, -1))
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
