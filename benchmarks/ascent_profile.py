@@ -3,7 +3,9 @@
     python benchmarks/ascent_profile.py
 
 Chollet's ascent at block3_conv1 and 150², as in `filter_sweep.py`, under JAX's profiler. Each operation of XLA
-counts where its kind belongs. What runs side by side is counted twice, so that the parts may exceed the whole.
+counts where its kind belongs. What runs side by side is counted twice, so that the parts may exceed the whole. Where
+they do not add up to it, on the first processor of the results, most of the missing time follows matrix products and
+the direct convolution in the trace: it is probably theirs, as their work goes on after the call that is timed.
 """
 
 import collections
@@ -32,10 +34,7 @@ REST = "everything else"
 
 WHY = (
     "of the two aims that `filter_sweep` misses, the keras.io loop and the eager notebook at this layer, each asks "
-    "for about 23 ms: little more than half of the floor of direct convolution, near which the keras.io loop runs. "
-    "The parts do not add up to the whole: most of the missing time follows matrix products and the direct "
-    "convolution in the trace, so it is probably theirs, as their work goes on after the call that is timed. The "
-    "rest is passes over memory"
+    "for little more than half of the floor of direct convolution, near which the keras.io loop runs"
 )
 
 

@@ -39,8 +39,9 @@ def write_page() -> Path:
 def section(name: str, devices: Mapping[str, Any]) -> str:
     """One benchmark: for each device its table and its plot; where there are several, ours on all of them first."""
     lines = [f"## {name}\n"]
-    if len(devices) > 1:
-        lines += [*across({device: found["results"].get("rows", []) for device, found in devices.items()}), ""]
+    rows_of = {device: found["results"].get("rows", []) for device, found in devices.items()}
+    if len(devices) > 1 and any(rows_of.values()):
+        lines += [*across(rows_of), ""]
     for number, (device, found) in enumerate(devices.items()):
         results, environment = found["results"], found["environment"]
         rows = results.get("rows", [])
