@@ -53,8 +53,8 @@ SMOOTH, INTEGRATED, OCCLUSION, GRAD_CAM, ACTIVATIONS, PICTURES, SCORE_CAM = ROWS
 
 def jaxviz(weights, images, target):
     import jaxviz as jv
+    from jaxviz.attribution.tf_explain import CrossEntropy, extract_activations
     from jaxviz.model import out_of_range
-    from jaxviz.tf_explain import CrossEntropy, extract_activations
 
     model, image = jv.load("vgg16_tumor"), images[0]
     cross_entropy = CrossEntropy(1.0, jv.Unit(model.scores, target))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import jaxviz as jv
-from jaxviz.demo import package_file
+from jaxviz.cli.demo import package_file
 
 OUT = Path(__file__).parent / "out"
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import jaxviz as jv
-from jaxviz.demo import package_file
+from jaxviz.cli.demo import package_file
 
 OUT = Path(__file__).parent / "out"
 

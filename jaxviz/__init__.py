@@ -1,54 +1,33 @@
-"""jaxviz: see what convolutional networks see."""
+"""jaxviz: see what convolutional networks see.
 
-from jaxviz import recipes as recipes
-from jaxviz import rules as rules
-from jaxviz import tf_explain as tf_explain
-from jaxviz import views as views
-from jaxviz.activations import activations as activations
-from jaxviz.activations import predict as predict
-from jaxviz.ascent import Ascent as Ascent
-from jaxviz.ascent import Interrupted as Interrupted
-from jaxviz.ascent import ascend as ascend
-from jaxviz.ascent import sweep as sweep
-from jaxviz.attribution import gradient as gradient
-from jaxviz.attribution import input_x_gradient as input_x_gradient
-from jaxviz.attribution import integrated_gradients as integrated_gradients
-from jaxviz.attribution import smooth as smooth
-from jaxviz.cam import eigen_cam as eigen_cam
-from jaxviz.cam import grad_cam as grad_cam
-from jaxviz.cam import grad_cam_plus_plus as grad_cam_plus_plus
-from jaxviz.cam import hires_cam as hires_cam
-from jaxviz.cam import layer_cam as layer_cam
-from jaxviz.cam import x_grad_cam as x_grad_cam
-from jaxviz.canvas import Pixels as Pixels
-from jaxviz.compilations import keep_compilations as keep_compilations
-from jaxviz.errors import InputError as InputError
-from jaxviz.execution import Execution as Execution
-from jaxviz.explain import Attribution as Attribution
-from jaxviz.explain import BlankMap as BlankMap
-from jaxviz.figures import show_activations as show_activations
-from jaxviz.figures import show_filters as show_filters
-from jaxviz.figures import show_maps as show_maps
-from jaxviz.figures import show_overlay as show_overlay
-from jaxviz.figures import show_scores as show_scores
-from jaxviz.guided import deconvnet as deconvnet
-from jaxviz.guided import guided_gradient as guided_gradient
-from jaxviz.images import read_image as read_image
-from jaxviz.images import write_image as write_image
-from jaxviz.keras import decode_predictions as decode_predictions
-from jaxviz.keras import load as load
-from jaxviz.lrp import lrp as lrp
-from jaxviz.model import Model as Model
-from jaxviz.monitor import Monitor as Monitor
-from jaxviz.monitor import pictures as pictures
-from jaxviz.monitor import tensorboard as tensorboard
-from jaxviz.objectives import Channel as Channel
-from jaxviz.objectives import Highest as Highest
-from jaxviz.objectives import Objective as Objective
-from jaxviz.objectives import Unit as Unit
-from jaxviz.objectives import channels as channels
-from jaxviz.perturbation import occlusion as occlusion
-from jaxviz.perturbation import rise as rise
-from jaxviz.plan import plan as plan
-from jaxviz.score_cam import score_cam as score_cam
-from jaxviz.wrap import wrap as wrap
+Every module lists its public names in `__all__`; here they become the names of `jaxviz`.
+"""
+
+from jaxviz.ascent import recipes as recipes
+from jaxviz.ascent.canvases.pixels import *
+from jaxviz.ascent.climb import *
+from jaxviz.ascent.plan import *
+from jaxviz.attribution import lrp_rules as rules
+from jaxviz.attribution import tf_explain as tf_explain
+from jaxviz.attribution.cams import *
+from jaxviz.attribution.explain import *
+from jaxviz.attribution.gradients import *
+from jaxviz.attribution.guided import *
+from jaxviz.attribution.lrp import *
+from jaxviz.attribution.perturbation import *
+from jaxviz.attribution.score_cam import *
+from jaxviz.compiling.cache import *
+from jaxviz.compiling.execution import *
+from jaxviz.errors import *
+from jaxviz.forward_pass import *
+from jaxviz.model import *
+from jaxviz.networks.keras import *
+from jaxviz.networks.wrap import *
+from jaxviz.objectives import *
+from jaxviz.rendering.figures import *
+from jaxviz.rendering.images import *
+from jaxviz.training import views as views
+from jaxviz.training.monitor import *
+
+# isort: split
+from jaxviz import moved as moved  # last: it needs all of them

@@ -3,8 +3,8 @@
 import os
 import sys
 
-from jaxviz.cli import main
-from jaxviz.commands import INTERRUPTED
+from jaxviz.cli.commands import main
+from jaxviz.cli.exits import INTERRUPTED
 
 
 def run() -> None:

@@ -5,11 +5,11 @@
 """
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -17,15 +17,28 @@ import numpy as np
 from flax import struct
 from flax.errors import FlaxError
 
-from jaxviz import xla
 from jaxviz.checks import height_width, near
+from jaxviz.compiling import xla
+from jaxviz.compiling.execution import Execution
 from jaxviz.errors import InputError
-from jaxviz.execution import Execution
-from jaxviz.forwards import Activations, Edits, Forward
 from weights_convert import INPUTS, Inputs
+
+__all__ = ["Model"]
 
 IMAGE = "image"  # the reserved name of the input
 SPARE_SIZE = 224  # where a network takes any size and none was given: the size of ImageNet's networks
+
+
+Edits = Mapping[str, Callable[[jax.Array], jax.Array]]
+Activations = dict[str, jax.Array]
+
+
+@runtime_checkable
+class Forward(Protocol):
+    """Runs a network with given parameters and returns the named activations. Hashable: it is static under `jit`."""
+
+    def __call__(self, params: Any, images: jax.Array, names: tuple[str, ...] | None, edits: Edits) -> Activations:
+        """Activations of `names`; None records everything on the way to the output."""
 
 
 class Layer(NamedTuple):

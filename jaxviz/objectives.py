@@ -21,6 +21,8 @@ from jaxviz.checks import whole
 from jaxviz.errors import InputError
 from jaxviz.model import Model
 
+__all__ = ["Channel", "Highest", "Objective", "Unit", "channels"]
+
 
 class Objective:
     """`layers`: the names it reads. Called with one image's activations (no batch axis), it returns a scalar."""
@@ -195,3 +197,8 @@ def channels(model: Model, layer: str, indices: Iterable[int] | None = None, *, 
     for objective in objectives:
         objective.check(shapes)
     return objectives
+
+
+def score(model: Model, image: jax.Array, objective: Objective) -> jax.Array:
+    """The number that is explained: the objective of one image's activations."""
+    return objective(model(image, objective.layers))

@@ -1,9 +1,14 @@
 """The structure of the code, as the import arrows of its modules: what may know of what."""
 
 import ast
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
+
+import jaxviz as jv
+import weights_convert
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("jaxviz", "weights_convert")
@@ -11,19 +16,35 @@ MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 
 # What only one place may know: (what is imported, who may).
 SOLE_USERS = {
-    "h5py": {"weights_convert/hdf5.py", "weights_convert/write_keras.py"},
-    "onnx": {"weights_convert/onnx.py"},
-    "safetensors": {"weights_convert/safetensors.py"},
-    "pooch": {"jaxviz/fetch.py"},
-    "matplotlib": {"jaxviz/figures.py", "jaxviz/methods.py", "jaxviz/rgb.py"},
-    "PIL": {"jaxviz/images.py"},
-    "click": {"jaxviz/cli.py", "jaxviz/commands.py", "weights_convert/__main__.py"},
-    "tensorboardX": {"jaxviz/monitor.py"},
-    "flax.linen": {"jaxviz/forwards.py", "jaxviz/wrap.py"},
+    "h5py": {"weights_convert/files/hdf5.py", "weights_convert/files/write_keras.py"},
+    "onnx": {"weights_convert/files/onnx.py"},
+    "safetensors": {"weights_convert/files/safetensors.py"},
+    "pooch": {"jaxviz/networks/fetch.py", "jaxviz/compiling/cache.py"},
+    "matplotlib": {"jaxviz/rendering/figures.py", "jaxviz/cli/methods.py", "jaxviz/rendering/rgb.py"},
+    "PIL": {"jaxviz/rendering/images.py"},
+    "click": {"jaxviz/cli/commands.py", "jaxviz/cli/exits.py", "weights_convert/__main__.py"},
+    "tensorboardX": {"jaxviz/training/monitor.py"},
+    "flax.linen": {"jaxviz/networks/forwards.py", "jaxviz/networks/wrap.py"},
 }
 
 # Pictures are made of numbers: these know of no model and no JAX.
-PURE = {"jaxviz/rgb.py", "jaxviz/figures.py", "jaxviz/images.py", "jaxviz/errors.py", "jaxviz/checks.py"}
+PURE = {"rendering/rgb.py", "rendering/figures.py", "rendering/images.py", "errors.py", "checks.py"}
+
+# Imports point down this list, or to another module on the same floor. A room is a folder; the nouns and the checks are
+# files of their own. `__init__.py`, `__main__.py` and `moved.py` only hand names on.
+FLOORS = (
+    ("cli", "page"),
+    ("atlas", "trust"),
+    ("training",),
+    ("attribution",),
+    ("ascent",),
+    ("rendering",),
+    ("networks",),
+    ("forward_pass", "targets", "objectives", "model"),
+    ("compiling",),
+    ("checks", "results", "errors"),
+)
+DOORS = ("__init__.py", "__main__.py", "moved.py")
 
 
 def name(path: Path) -> str:
@@ -65,20 +86,15 @@ def test_the_converter_stands_alone():
 
 def test_pictures_know_of_no_model():
     for path in MODULES:
-        if name(path) in PURE:
+        if name(path).removeprefix("jaxviz/") in PURE:
             assert not reaches(path, "jax"), name(path)
             ours = {found.split(".")[1] for found in imports(path) if found.startswith("jaxviz.")}
-            assert ours <= {"rgb", "images", "errors", "checks"}, name(path)
+            assert ours <= {"rendering", "errors", "checks"}, name(path)
 
 
-def test_no_module_imports_itself_in_a_circle():
-    ends = {
-        *PACKAGES,
-        "weights_convert.__main__",
-        "jaxviz.cli",
-        "jaxviz.demo",
-    }  # they import all, and only in functions
-    modules = {dotted(path): path for path in MODULES if dotted(path) not in ends}
+def arrows() -> dict[str, set[str]]:
+    """{module: the modules that it imports}, doors left out."""
+    modules = {dotted(path): path for path in MODULES if path.name not in DOORS}
 
     def module(found: str) -> str:
         """The module that a name is of."""
@@ -86,21 +102,57 @@ def test_no_module_imports_itself_in_a_circle():
             found = found.rpartition(".")[0]
         return found
 
-    arrows = {name: {module(found) for found in imports(path)} - {name, ""} for name, path in modules.items()}
+    return {name: {module(found) for found in imports(path)} - {name, ""} for name, path in modules.items()}
+
+
+def test_no_module_imports_itself_in_a_circle():
+    found = arrows()
 
     def visit(name: str, trail: tuple[str, ...]) -> None:
         assert name not in trail, " → ".join((*trail, name))
-        for other in arrows[name]:
+        for other in found[name]:
             visit(other, (*trail, name))
 
-    for name in modules:
+    for name in found:
         visit(name, ())
 
 
-def test_public_names_are_explicit():
-    for package in PACKAGES:
-        tree = ast.parse((ROOT / package / "__init__.py").read_text(encoding="utf-8"))
-        assert all(isinstance(statement, (ast.ImportFrom, ast.Expr)) for statement in tree.body)
-        for statement in tree.body:
-            if isinstance(statement, ast.ImportFrom):
-                assert all(alias.asname == alias.name for alias in statement.names)
+def test_arrows_point_down():
+    floors = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    for name, others in arrows().items():
+        for other in others:
+            if name.startswith("jaxviz.") and other.startswith("jaxviz."):
+                upper, lower = (floors[each.split(".")[1]] for each in (name, other))
+                assert upper <= lower, f"{name} imports {other}, which is on a floor above it"
+
+
+def public(path: Path) -> list[str]:
+    """The names in the `__all__` of a module."""
+    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__all__":
+            return ast.literal_eval(statement.value)
+    return []
+
+
+def test_public_names_are_those_that_modules_list():
+    """Every `__all__` is handed on by `jaxviz`, and no name is listed twice."""
+    listed = [each for path in MODULES if name(path).startswith("jaxviz/") for each in public(path)]
+    assert len(listed) == len(set(listed))
+    assert set(listed) <= set(vars(jv))
+
+
+def test_no_public_function_hides_its_module():
+    """`jaxviz.x.y` is the module of that name, whatever the package `jaxviz.x` hands on."""
+    for path in MODULES:
+        if path.name not in ("__init__.py", "__main__.py"):
+            module = importlib.import_module(dotted(path))
+            package, _, stem = dotted(path).rpartition(".")
+            assert getattr(sys.modules[package], stem) is module, dotted(path)
+
+
+def test_old_module_names_are_the_same_modules():
+    for old, new in jv.moved.MOVED.items():
+        assert importlib.import_module(f"jaxviz.{old}") is importlib.import_module(f"jaxviz.{new}")
+    for old, new in weights_convert.moved.MOVED.items():
+        found = importlib.import_module(f"weights_convert.{old}")
+        assert found is importlib.import_module(f"weights_convert.{new}")

@@ -7,7 +7,11 @@ from .errors import NotReadable as NotReadable
 from .errors import UnsafeFile as UnsafeFile
 from .errors import UnsupportedLayer as UnsupportedLayer
 from .errors import WeightMismatch as WeightMismatch
-from .fix import fix as fix
+from .files.onnx import demo_file as demo_file
+from .files.reading import read as read
+from .files.saved import Saved as Saved
+from .files.saved import Weight as Weight
+from .fixing import fix as fix
 from .graph import Graph as Graph
 from .graph import Node as Node
 from .inputs import CAFFE as CAFFE
@@ -17,10 +21,9 @@ from .inputs import TF as TF
 from .inputs import TORCH as TORCH
 from .inputs import UNIT as UNIT
 from .inputs import Inputs as Inputs
-from .load import load as load
+from .loading import load as load
 from .net import KerasNet as KerasNet
-from .onnx import demo_file as demo_file
-from .read import read as read
-from .save import save as save
-from .saved import Saved as Saved
-from .saved import Weight as Weight
+from .saving import save as save
+
+# isort: split
+from . import moved as moved  # last: it needs all of them

@@ -8,14 +8,14 @@ from pathlib import Path
 import click
 
 from .architectures import ARCHITECTURES
+from .config.listing import entries
 from .errors import KerasFileError, UnsupportedLayer
-from .listing import entries
-from .load import load
+from .files.reading import read
+from .files.saved import sha256
+from .files.shards import parts
+from .loading import load
 from .net import KerasNet
-from .parts import parts
-from .read import read
-from .save import save
-from .saved import sha256
+from .saving import save
 
 Row = tuple[str, str, str, int]
 

@@ -1,6 +1,6 @@
 """Write down what Keras' applications are: their graphs, and where Keras publishes their weights.
 
-    python tests/golden/make_applications.py weights_convert/applications.zip jaxviz/published.json
+    python tests/golden/make_applications.py weights_convert/applications.zip jaxviz/networks/published.json
 
 Every application is built by real Keras as if for its ImageNet weights, whose download is caught: what it asks for is
 what is written down. (Built for random weights, some EfficientNets lack a layer.)
@@ -25,7 +25,7 @@ from flax import nnx
 from keras.src.utils import file_utils
 
 from weights_convert.architectures import ARCHITECTURES, NOTOP, OTHERS, compact, fingerprint
-from weights_convert.config import parse
+from weights_convert.config.parsing import parse
 from weights_convert.graph import Graph
 from weights_convert.net import KerasNet
 

@@ -7,7 +7,7 @@ import numpy as np
 from flax import nnx
 
 import jaxviz as jv
-from jaxviz.keras import from_net
+from jaxviz.networks.keras import from_net
 from weights_convert import Graph, KerasNet
 from weights_convert.layers import node
 

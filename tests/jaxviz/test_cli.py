@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 import jaxviz as jv
-from jaxviz import demo
-from jaxviz.cli import main
-from jaxviz.methods import METHODS
+from jaxviz.cli import demo
+from jaxviz.cli.commands import main
+from jaxviz.cli.methods import METHODS
 
 
 @pytest.fixture
@@ -288,7 +288,7 @@ def test_a_bug_is_not_bad_input(jaxviz, monkeypatch):
 
 
 def test_the_program_itself(tmp_path):
-    command = [sys.executable, "-c", "from jaxviz.cli import main; main()", "filters", "missing.h5"]
+    command = [sys.executable, "-c", "from jaxviz.cli.commands import main; main()", "filters", "missing.h5"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

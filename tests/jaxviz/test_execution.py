@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import jaxviz as jv
-from jaxviz.execution import Execution
+from jaxviz.compiling.execution import Execution
 
 
 @pytest.mark.parametrize("settings", [{"winograd": "3x3"}, {"precision": "most"}, {"dtype": "float16"}])

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import jaxviz as jv
-from jaxviz import fetch
+from jaxviz.networks import fetch
 from weights_convert.architectures import APPLICATIONS
 
 

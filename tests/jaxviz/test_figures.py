@@ -9,10 +9,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from jaxviz import figures, rgb
 from jaxviz.errors import InputError
-from jaxviz.figures import show_activations, show_filters, show_maps, show_overlay, show_scores
-from jaxviz.images import resize
+from jaxviz.rendering import figures, rgb
+from jaxviz.rendering.figures import show_activations, show_filters, show_maps, show_overlay, show_scores
+from jaxviz.rendering.images import resize
 
 
 class Attribution(NamedTuple):  # the shape of jaxviz.cam.Attribution: a tuple, with `values`

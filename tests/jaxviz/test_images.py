@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from jaxviz.errors import InputError
-from jaxviz.images import FORMATS, MAX_PIXELS, RESAMPLE, read_image, resize, write_image
+from jaxviz.rendering.images import FORMATS, MAX_PIXELS, RESAMPLE, read_image, resize, write_image
 
 PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
 CAT = PHOTOGRAPHS / "chelsea.png"  # 300×451, RGB

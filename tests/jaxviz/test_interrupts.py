@@ -10,7 +10,7 @@ import time
 import jax.numpy as jnp
 import pytest
 
-from jaxviz import interrupts, xla
+from jaxviz.compiling import interrupts, xla
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from networks import keras_graph
 
 import jaxviz as jv
 import weights_convert
-from jaxviz import fetch
+from jaxviz.networks import fetch
 
 
 def test_inputs_default_to_what_the_network_was_fed_with(cats_and_dogs_file):
@@ -255,7 +255,7 @@ def test_a_strangers_file_is_read_in_a_process_of_its_own(cats_and_dogs_file, mo
     model, isolated = jv.load(cats_and_dogs_file), jv.load(cats_and_dogs_file, isolated=True)
     assert isolated.table == model.table
     assert isolated.sha256 == model.sha256
-    monkeypatch.setattr("weights_convert.isolated.PROGRAM", "import sys; sys.exit(3)")
+    monkeypatch.setattr("weights_convert.files.isolated.PROGRAM", "import sys; sys.exit(3)")
     with pytest.raises(weights_convert.UnsafeFile, match="the process that read it crashed"):
         jv.load(cats_and_dogs_file, isolated=True)
 

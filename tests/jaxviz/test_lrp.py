@@ -9,9 +9,21 @@ from flax import nnx
 from networks import image, keras_model, three_of_a_kind
 
 import jaxviz as jv
-from jaxviz.keras import from_net
-from jaxviz.lrp import lrp
-from jaxviz.rules import ADDING, COMPOSITES, LINEAR, AlphaBeta, Epsilon, Gamma, Gradient, Layer, Pass, ZBox, ZPlus
+from jaxviz.attribution.lrp import lrp
+from jaxviz.attribution.lrp_rules import (
+    ADDING,
+    COMPOSITES,
+    LINEAR,
+    AlphaBeta,
+    Epsilon,
+    Gamma,
+    Gradient,
+    Layer,
+    Pass,
+    ZBox,
+    ZPlus,
+)
+from jaxviz.networks.keras import from_net
 from weights_convert import CAFFE, UNIT, Graph, Inputs, KerasNet
 from weights_convert.layers import KINDS, node
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import jaxviz as jv
-from jaxviz import methods
+from jaxviz.cli import methods
 
 
 @pytest.fixture(scope="module")

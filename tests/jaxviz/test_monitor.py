@@ -22,17 +22,17 @@ from flax import nnx
 from flax.core import freeze
 from PIL import Image
 
-from jaxviz.cam import grad_cam
+from jaxviz.ascent.recipes import chollet
+from jaxviz.attribution.cams import grad_cam
 from jaxviz.errors import InputError
-from jaxviz.keras import from_net
-from jaxviz.monitor import Monitor, pictures, tensorboard
+from jaxviz.networks.keras import from_net
+from jaxviz.networks.wrap import wrap
 from jaxviz.objectives import Channel
-from jaxviz.recipes import chollet
-from jaxviz.views import Activations, Filters, Map, Overlay
-from jaxviz.wrap import wrap
+from jaxviz.training.monitor import Monitor, pictures, tensorboard
+from jaxviz.training.views import Activations, Filters, Map, Overlay
 
 # A map may be blank before a network has learnt anything; what is drawn then is no matter of these tests.
-pytestmark = pytest.mark.filterwarnings("ignore::jaxviz.explain.BlankMap")
+pytestmark = pytest.mark.filterwarnings("ignore::jaxviz.BlankMap")
 
 IMAGES = np.random.default_rng(0).random((4, 8, 8, 3), np.float32)
 LABELS = np.array([0, 1, 2, 3])

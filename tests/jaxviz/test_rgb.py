@@ -2,8 +2,8 @@ import matplotlib
 import numpy as np
 import pytest
 
-from jaxviz import rgb
 from jaxviz.errors import InputError
+from jaxviz.rendering import rgb
 
 
 def random(*shape):

@@ -10,7 +10,7 @@ from networks import keras_model
 from tf_explain import core as theirs
 
 import jaxviz as jv
-from jaxviz import tf_explain as ours
+from jaxviz.attribution import tf_explain as ours
 
 CLASS, LAYER = 2, "second"
 SIDE = 22  # no multiple of the window

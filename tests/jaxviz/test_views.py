@@ -5,19 +5,19 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxviz import rgb
-from jaxviz.activations import activations
-from jaxviz.ascent import sweep
-from jaxviz.cam import grad_cam
+from jaxviz.ascent.climb import sweep
+from jaxviz.ascent.recipes import chollet
+from jaxviz.attribution.cams import grad_cam
+from jaxviz.attribution.explain import Attribution
 from jaxviz.errors import InputError
-from jaxviz.explain import Attribution
+from jaxviz.forward_pass import activations
+from jaxviz.networks.wrap import wrap
 from jaxviz.objectives import Channel, Unit, channels
-from jaxviz.recipes import chollet
-from jaxviz.views import SIDE, Activations, Filters, Map, Overlay
-from jaxviz.wrap import wrap
+from jaxviz.rendering import rgb
+from jaxviz.training.views import SIDE, Activations, Filters, Map, Overlay
 
 # A map may be blank before a network has learnt anything; what is drawn then is no matter of these tests.
-pytestmark = pytest.mark.filterwarnings("ignore::jaxviz.explain.BlankMap")
+pytestmark = pytest.mark.filterwarnings("ignore::jaxviz.BlankMap")
 
 
 class Net(nnx.Module):

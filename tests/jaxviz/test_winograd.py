@@ -9,8 +9,8 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
-from jaxviz import taps, winograd, xla
-from jaxviz.execution import Execution
+from jaxviz.compiling import few_channels, winograd, xla
+from jaxviz.compiling.execution import Execution
 
 PADDINGS = ["SAME", "VALID", [(2, 2), (2, 2)], [(0, 3), (1, 0)], [(-1, 2), (0, -1)]]
 
@@ -58,8 +58,8 @@ def test_tap_by_tap_is_the_convolution(settings, relative):
         return lax.conv_general_dilated(images, kernel, dimension_numbers=("NHWC", "HWIO", "NHWC"), **settings)
 
     (equation,) = jax.make_jaxpr(convolution)(images, kernel).eqns
-    assert taps.is_plain(equation.params)
-    assert relative(taps.convolution(images, kernel, equation.params), convolution(images, kernel)) < 1e-5
+    assert few_channels.is_plain(equation.params)
+    assert relative(few_channels.convolution(images, kernel, equation.params), convolution(images, kernel)) < 1e-5
 
 
 def network(kernels, image):

@@ -14,8 +14,9 @@ from flax import struct
 from jax import lax
 
 import jaxviz as jv
-from jaxviz import ascent, xla
-from jaxviz.jaxprs import with_rules
+from jaxviz.ascent import climb
+from jaxviz.compiling import xla
+from jaxviz.compiling.jaxprs import with_rules
 
 
 def primitives(function, *args):
@@ -113,10 +114,10 @@ def test_no_slow_path_in_the_compiled_ascent(vgg):
     """XLA:CPU's fast convolution is `b01f_01io->b01f`; anything else in a loop body runs element by element."""
     recipe = jv.recipes.chollet(size=70)  # at which no matrix of activations has the shape of a kernel
     canvas, optimizer = recipe["canvas"], recipe["optimizer"]
-    ((_, objectives),) = ascent._alike(jv.channels(vgg, "block4_conv1", [0, 1]))
+    ((_, objectives),) = climb._alike(jv.channels(vgg, "block4_conv1", [0, 1]))
     keys = jax.random.split(jax.random.key(0), 2)
-    state = ascent._begin(canvas, optimizer, keys, None, channels=3)
-    lowered = ascent._climb.compiled().lower(vgg, objectives, keys, state, 0, 1, canvas, None, optimizer)
+    state = climb._begin(canvas, optimizer, keys, None, channels=3)
+    lowered = climb._climb.compiled().lower(vgg, objectives, keys, state, 0, 1, canvas, None, optimizer)
     text = lowered.compile().as_text()
     bodies = re.findall(r" while\(.*?body=(%[\w.-]+)", text)
     body = max((computation for computation in text.split("\n\n") if computation.startswith(tuple(bodies))), key=len)

@@ -13,8 +13,8 @@ from keras_dags import SIZE, Draft, randomize
 from keras_oracle import TOLERANCE, error
 
 import weights_convert
-from weights_convert.config import parse
-from weights_convert.describe import describe
+from weights_convert.config.describe import describe
+from weights_convert.config.parsing import parse
 
 
 @pytest.mark.parametrize(

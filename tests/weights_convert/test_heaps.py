@@ -10,7 +10,7 @@ from keras import layers as L  # noqa: N812
 from keras_oracle import save, sequential
 
 from weights_convert import NotReadable, UnsafeFile, read
-from weights_convert.heaps import BLOCK, HEAP, check_heaps
+from weights_convert.files.heaps import BLOCK, HEAP, check_heaps
 
 MOST = 1 << 20
 

@@ -7,9 +7,10 @@ from keras import layers as L  # noqa: N812
 from keras_oracle import save, sequential
 
 import weights_convert
-from weights_convert import NotReadable, UnsafeFile, isolated
-from weights_convert.isolated import read_isolated
-from weights_convert.read import MAX_BYTES
+from weights_convert import NotReadable, UnsafeFile
+from weights_convert.files import isolated
+from weights_convert.files.isolated import read_isolated
+from weights_convert.files.reading import MAX_BYTES
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from keras_oracle import assert_same, error, images_for, save, sequential
 
 import weights_convert
 from weights_convert import KerasNet
-from weights_convert.config import parse
+from weights_convert.config.parsing import parse
 from weights_convert.layers import KINDS, node, operations
 
 

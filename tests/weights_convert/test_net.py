@@ -14,7 +14,7 @@ from keras_oracle import described, error, images_for, save, sequential
 import weights_convert
 from weights_convert import CAFFE, UNIT, Graph, KerasNet, UnsupportedLayer
 from weights_convert.architectures import ARCHITECTURES
-from weights_convert.config import parse
+from weights_convert.config.parsing import parse
 from weights_convert.layers import node
 
 

@@ -10,7 +10,7 @@ from keras_oracle import TOLERANCE, error
 
 import weights_convert
 from weights_convert import ARCHITECTURES, CAFFE, UNIT, NotReadable, UnsafeFile, WeightMismatch, demo_file
-from weights_convert.onnx import INSTALL
+from weights_convert.files.onnx import INSTALL
 
 
 def test_the_classifier_computes_what_its_own_runtime_does():

@@ -13,8 +13,8 @@ from keras_oracle import TOLERANCE, error
 
 import weights_convert
 from weights_convert import UnsupportedLayer
-from weights_convert.config import parse
-from weights_convert.describe import describe
+from weights_convert.config.describe import describe
+from weights_convert.config.parsing import parse
 
 SHAPE = (6, 5, 3)
 COLOURS = np.array([0.5, -1.0, 2.0], np.float32)

@@ -1,0 +1,1 @@
+"""Canvases: what gradient ascent changes, and the image that it stands for."""

@@ -1,0 +1,87 @@
+"""How an ascent or a gradient of a model runs on this machine: which algorithm each layer got, and why."""
+
+import re
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxviz.compiling import xla
+from jaxviz.compiling.one_channel import narrow
+from jaxviz.model import Model
+from jaxviz.objectives import Channel, Objective, Unit, score
+
+__all__ = ["plan"]
+
+
+class Row(NamedTuple):
+    """One convolution, or the way back through one max-pool."""
+
+    layer: str
+    back: bool
+    operation: str
+    shape: tuple[int, ...]  # of what comes in
+    algorithm: str
+    reason: str
+
+
+class Plan(tuple[Row, ...]):
+    """Rows in the order of execution; `print` shows them as a table."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        cells = [("layer", "way", "operation", "input", "algorithm", "because of")]
+        for row in self:
+            shape = " × ".join(map(str, row.shape))
+            cells.append((row.layer, "back" if row.back else "there", row.operation, shape, row.algorithm, row.reason))
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in cells)
+
+
+def plan(model: Model, layer: str, *, size: int | tuple[int, int] | None = None, looped: bool = True) -> Plan:
+    """The `Plan` of the gradient of one channel (or unit) of a layer with respect to the image. Nothing is computed.
+
+    On GPU and TPU, and with `Execution(rewrite=False)`, it is empty: everything is left to XLA.
+
+    Args:
+        layer: a handle of the model.
+        size: of the image; default the network's own, or 224.
+        looped: as in an ascent or a batch; False: as for a single image.
+
+    Raises:
+        InputError: an unknown layer, or an image too small for it.
+    """
+    shape = model.image_size(size)
+    ((name, output),) = model.shapes(size, [model.check_layer(layer)]).items()
+    objective: Objective = Channel(name, 0) if len(output) == 3 else Unit(name, 0)
+
+    def loss(image: jax.Array) -> jax.Array:
+        return score(model, image, objective)
+
+    gradient = jax.value_and_grad(narrow(loss) if model.execution.rewrite else loss)
+
+    def run(images: jax.Array) -> Any:
+        return xla.over(gradient, images, size=1, execution=model.execution)
+
+    count = xla.STEPS if looped else 1
+    with xla.choices() as found:
+        jax.eval_shape(run, jax.ShapeDtypeStruct((count, *shape), jnp.float32))
+    return Plan(
+        Row(
+            _layer(choice.where, model.handles),
+            "transpose(" in choice.where,
+            {"conv_general_dilated": "convolution"}.get(choice.operation, "max-pool"),
+            choice.shapes[0],
+            choice.algorithm,
+            choice.reason,
+        )
+        for choice in found
+    )
+
+
+def _layer(where: str, handles: tuple[str, ...]) -> str:
+    """The layer of JAX's name stack: "transpose(jvp(block1_conv1/pre))" is on the way back through block1_conv1."""
+    names = re.sub(r"transpose|jvp|vmap|[()]", "", where).split("/")
+    found = ("/".join(names[first:]) for first in range(len(names)))
+    return next((name for name in found if name in handles), where or "image").removesuffix("/pre")

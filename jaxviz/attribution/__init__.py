@@ -1,0 +1,3 @@
+"""Where a decision comes from: gradients, class activation maps, perturbations and LRP."""
+
+from jaxviz.attribution.gradients import *

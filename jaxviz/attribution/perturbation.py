@@ -1,0 +1,154 @@
+"""Attributions by perturbation: hide a part of the image and see what the score loses. Only forward passes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Key
+
+from jaxviz.attribution.explain import BATCH, Array, Attribution, explain_each, scores
+from jaxviz.checks import height_width, image_like, whole
+from jaxviz.compiling import batches, xla
+from jaxviz.compiling.one_window import within
+from jaxviz.errors import InputError
+from jaxviz.model import Model
+from jaxviz.objectives import Objective, score
+from jaxviz.targets import Target
+
+__all__ = ["occlusion", "rise"]
+
+
+def occlusion(
+    model: Model,
+    image: Any,
+    target: Target = None,
+    *,
+    window: int | Sequence[int] | None = None,
+    stride: int | Sequence[int] | None = None,
+    fill: Any = 0.5,
+    batch: int = BATCH,
+) -> Attribution:
+    """An `Attribution` with a map `[h w]`: what the score loses when a window over the pixel is filled.
+
+    Where windows overlap, the mean of their losses. Windows at the right and lower edge are cut there.
+
+    Args:
+        image, target: as for `gradient`.
+        window: height and width of what is hidden, or one number for a square; None: a fifth of the image's shorter
+            side, 25 windows on a square image.
+        stride: from one window to the next; None: the window's size.
+        fill: what hides it, in the image's units: a number (0.5 is mid-grey), a colour [c] or an image [h w c].
+        batch: windows in one compiled call.
+
+    Raises:
+        InputError: as `gradient`; also a window larger than the image, or a fill of another shape.
+
+    Source: Zeiler & Fergus 2013, Visualizing and understanding convolutional networks, section 4.2.
+    """
+    shape = model.check_images(image).shape[-3:]
+    window = max(1, min(shape[:2]) // 5) if window is None else window
+    size, step = height_width("window", window), height_width("stride", window if stride is None else stride)
+    if size[0] > shape[0] or size[1] > shape[1]:
+        raise InputError(f"a window of {size[0]} × {size[1]} is larger than the image, {shape[0]} × {shape[1]}")
+    filled = image_like("a fill", fill, shape)
+    corners = np.stack(
+        np.meshgrid(*(np.arange(0, n - w + s, s) for n, w, s in zip(shape, size, step, strict=False)), indexing="ij"),
+        -1,
+    ).reshape(-1, 2)
+
+    def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, bool]:
+        def hide(at: Array) -> tuple[jax.Array, jax.Array]:
+            return _occluded(model, image, objective, at, filled, size=size)
+
+        scores, lost = batches.over(hide, corners, batch, "window")
+        total, count = np.zeros(shape[:2], np.float32), np.zeros(shape[:2], np.float32)
+        for (y, x), loss in zip(corners, lost, strict=True):
+            total[y : y + size[0], x : x + size[1]] += loss
+            count[y : y + size[0], x : x + size[1]] += 1
+        return Attribution(total / np.maximum(count, 1), scores[0]), bool((image == filled).all())
+
+    shows = "the image shows nothing but the fill. Another fill=… may show something"
+    return explain_each(one, model, image, target, otherwise=shows)
+
+
+@xla.jit(static=("size",))
+def _occluded(
+    model: Model, image: jax.Array, objective: Objective, corners: jax.Array, fill: jax.Array, *, size: tuple[int, int]
+) -> tuple[jax.Array, jax.Array]:
+    """The score of the image, b times, and what it loses when a window at each of `corners` [b 2] is filled."""
+    rows, columns = (jnp.arange(length) for length in image.shape[:2])
+
+    def of_image(image: jax.Array) -> jax.Array:
+        return score(model, image, objective)
+
+    def occluded(corner: jax.Array) -> tuple[jax.Array, jax.Array]:
+        y, x = corner
+        hidden = ((rows >= y) & (rows < y + size[0]))[:, None] & ((columns >= x) & (columns < x + size[1]))
+        changed = jnp.where(hidden[..., None], fill, image)
+        whole = of_image(image)
+        return whole, whole - within(of_image, image, changed, corner, size)
+
+    return xla.over(occluded, corners, size=xla.at_once(*image.shape[:2]), execution=model.execution)
+
+
+def rise(
+    model: Model,
+    image: Any,
+    target: Target = None,
+    *,
+    key: Key[jax.Array, ""] | None = None,
+    samples: int = 4000,
+    grid: int = 7,
+    keep: float = 0.5,
+    batch: int = BATCH,
+) -> Attribution:
+    """An `Attribution` with a map `[h w]`: the mean score of the image seen through random masks that show the pixel.
+
+    Scores before a softmax may be negative, and so may the map; only its differences matter.
+
+    Args:
+        image, target: as for `gradient`.
+        key: of the masks, folded with each image's and each mask's position; default `jax.random.key(0)`.
+        samples: masks, each one forward pass.
+        grid: cells of a mask across the image, before it is enlarged smoothly and shifted.
+        keep: the share of cells that show the image.
+        batch: masks in one compiled call.
+
+    Source: Petsiuk et al. 2018, RISE, equation 6 and section 3.2.
+    """
+    samples, grid = whole("samples", samples), whole("grid", grid)
+    if not 0 < keep < 1:
+        raise InputError(f"keep is a share of the cells, between 0 and 1; given: {keep}")
+    key = jax.random.key(0) if key is None else key
+
+    def one(image: Array, objective: Objective, position: int) -> tuple[Attribution, bool]:
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, position), np.arange(samples))
+        total = np.zeros(image.shape[:2], np.float32)
+        for some, positions in batches.chunks(keys, batch, "mask"):
+            counts = (np.arange(len(some)) < len(positions)).astype(np.float32)
+            total += np.asarray(_masked(model, image, objective, some, counts, keep, grid=grid))
+        return Attribution(total / (samples * keep), np.asarray(scores(model, image[None], objective))[0]), False
+
+    return explain_each(one, model, image, target)
+
+
+@xla.jit(static=("grid",))
+def _masked(
+    model: Model, image: jax.Array, objective: Objective, keys: jax.Array, counts: jax.Array, keep: Any, *, grid: int
+) -> jax.Array:
+    """The sum over masks of mask × score."""
+    height, width = image.shape[:2]
+    cell = -(-height // grid), -(-width // grid)
+
+    def weighted(key: jax.Array, count: jax.Array) -> jax.Array:
+        cells, rows, columns = jax.random.split(key, 3)
+        shown = jax.random.bernoulli(cells, keep, (grid + 1, grid + 1)).astype(image.dtype)
+        large = jax.image.resize(shown, ((grid + 1) * cell[0], (grid + 1) * cell[1]), "bilinear")
+        y, x = jax.random.randint(rows, (), 0, cell[0]), jax.random.randint(columns, (), 0, cell[1])
+        mask = jax.lax.dynamic_slice(large, (y, x), (height, width))
+        return count * mask * score(model, mask[..., None] * image, objective)
+
+    at_once = xla.at_once(height, width)
+    return xla.over(weighted, keys, counts, size=at_once, execution=model.execution).sum(0)

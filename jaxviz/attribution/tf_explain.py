@@ -1,0 +1,194 @@
+"""tf-explain's definitions on this engine: for those who come from it, and for maps to compare with its.
+
+    tf_explain.core                    jaxviz.tf_explain                 in short
+    VanillaGradients                   vanilla_gradients                 |gradient|, summed over colours
+    GradientsInputs                    gradients_inputs                  |input_x_gradient|, summed
+    SmoothGrad(num_samples, noise)     smooth_grad(samples=, noise=)     |smooth gradient of the cross-entropy|, summed
+    IntegratedGradients(n_steps)       integrated_gradients(steps=)      |mean gradient|, summed: not times the way
+    OcclusionSensitivity(patch_size)   occlusion_sensitivity(window=)    1 - confidence, not what the score loses
+    GradCAM(layer_name)                grad_cam(layer=)                  guided, without ReLU
+    ExtractActivations(layers_name)    extract_activations(layer)        grey, one range for all channels
+
+There `explain((images, None), model, class_index, …)` draws one grid of pictures. Here `(model, image, target, *, …)`
+returns an `Attribution` with the map `[h w]`, for a batch `[n h w]`: its numbers from before they are made a picture.
+
+Units: ours are those of images in [0, 1], its those of what the network is fed with. For 0–255, a gradient here is 255
+times its gradient, and its noise of 1 is 1/255 here. Its zero input is black, unless inputs are centred: then it is
+their mean, to be given as `baseline`.
+
+Targets: a class number or name. SmoothGrad explains the cross-entropy; integrated gradients, occlusion and Grad-CAM the
+output as it is, so that a saturated softmax blanks their maps. A head of one sigmoid unit has the classes 0 and 1 here;
+its `class_index=0` is 1.
+
+Accidents are not matched: maps standardised as one batch, then cast to uint8 with their negative values; overlays of
+float images in 0–255, which wrap around; rows and columns exchanged in the occlusion of an oblong image; 127.5 as fill
+whatever the range; gradients of probabilities where the softmax is no layer of its own (VanillaGradients warns; here
+they are of what is before it); the cross-entropy of a single unit, always zero; 0/0 where a picture is constant.
+
+Source: tf-explain 0.3.1, https://github.com/sicara/tf-explain.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Key, UInt8
+
+from jaxviz.attribution import cams, gradients, perturbation
+from jaxviz.attribution.explain import BATCH, Array, Attribution, explain_each, scores
+from jaxviz.checks import height_width, image_like, whole
+from jaxviz.errors import InputError
+from jaxviz.forward_pass import activations
+from jaxviz.model import Model
+from jaxviz.objectives import Objective, Scaled, Unit
+from jaxviz.targets import Target, is_several, resolve
+
+
+def vanilla_gradients(model: Model, image: Any, target: Target, *, batch: int = BATCH) -> Attribution:
+    """An `Attribution` with a map `[h w]`: the magnitude of `jv.gradient`, summed over colours."""
+    return _summed(gradients.gradient(model, image, target, batch=batch))
+
+
+def gradients_inputs(
+    model: Model, image: Any, target: Target, *, baseline: Any = 0.0, batch: int = BATCH
+) -> Attribution:
+    """As `vanilla_gradients`, of `jv.input_x_gradient`."""
+    return _summed(gradients.input_x_gradient(model, image, target, baseline=baseline, batch=batch))
+
+
+def smooth_grad(
+    model: Model,
+    image: Any,
+    target: Target,
+    *,
+    noise: float | int,
+    samples: int = 5,
+    key: Key[jax.Array, ""] | None = None,
+    batch: int = BATCH,
+) -> Attribution:
+    """A map `[h w]`: the class's cross-entropy, its gradient averaged over noisy copies, the magnitude summed.
+
+    Args:
+        target: one class for all images.
+        noise: its standard deviation, in the image's units; tf-explain's default is 1 in the network's.
+        key: of the noise, as for `jv.smooth`.
+    """
+    if is_several(target):
+        raise InputError(f"smooth_grad explains one class for all images, by its number or name; given: {target!r}")
+    images, loss = model.check_images(image), _of_class(CrossEntropy, model.scores, model, target)
+
+    def gradient(copies: Array) -> Attribution:
+        return gradients.gradient(model, copies, loss, batch=batch)
+
+    return _summed(gradients.smooth(gradient, images, key=key, samples=samples, noise=noise))
+
+
+def integrated_gradients(
+    model: Model, image: Any, target: Target, *, steps: int = 10, baseline: Any = 0.0, batch: int = BATCH
+) -> Attribution:
+    """A map `[h w]`: the mean gradient on the straight way from `baseline`, both ends included, its magnitude summed.
+
+    Without the factor `image - baseline` it is no share of the score; `jv.integrated_gradients` is.
+    """
+    points, weights = np.linspace(0, 1, whole("steps", steps, 2)), np.full(steps, 1 / steps)
+
+    def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, bool]:
+        start = image_like("a baseline", baseline, image.shape)
+        mean = gradients.path_gradient(model, image, start, objective, points, weights, batch)
+        score = np.asarray(scores(model, image[None], objective))[0]
+        return _summed(Attribution(mean, score)), bool(mean.any())
+
+    return explain_each(one, model, image, _of_class(Confidence, model.output, model, target))
+
+
+def occlusion_sensitivity(
+    model: Model, image: Any, target: Target, *, window: int | Sequence[int], fill: Any = 0.5, batch: int = BATCH
+) -> Attribution:
+    """A map `[h w]`: 1 - confidence in the class with each window filled, one value a window, enlarged bilinearly.
+
+    Args:
+        window: its `patch_size`, which is its stride, too. One that the edge cuts is enlarged as if it were whole.
+        fill: in the image's units; 0.5 is its 127.5 of 255.
+    """
+    confidence = _of_class(Confidence, model.output, model, target)
+    found = perturbation.occlusion(model, image, confidence, window=window, fill=fill, batch=batch)
+    height, width = height_width("window", window)
+    missing = 1 - np.asarray(found.score)[..., None, None] + found.values[..., ::height, ::width]
+    return found._replace(values=np.asarray(jax.image.resize(missing, found.values.shape, "bilinear")))
+
+
+def grad_cam(
+    model: Model, image: Any, target: Target, *, layer: cams.Layer = None, guided: bool = True, batch: int = BATCH
+) -> Attribution:
+    """A map `[h w]`: Grad-CAM without ReLU, weighing with the gradients that are positive where the layer is.
+
+    Args:
+        layer: None: the last convolution. tf-explain takes the last layer with maps, be it a pooling.
+        guided: its `use_guided_grads`; False weighs with all gradients, as Grad-CAM does.
+    """
+    confidence = _of_class(Confidence, model.output, model, target)
+    return cams.cam(_guided if guided else cams.weigh_grad_cam, model, image, confidence, layer, False, batch)
+
+
+def _guided(activation: jax.Array, gradient: jax.Array) -> jax.Array:
+    return cams.weigh_grad_cam(activation, jnp.where((activation > 0) & (gradient > 0), gradient, 0))
+
+
+def extract_activations(
+    model: Model, image: Any, layer: str, *, batch: int = 32
+) -> UInt8[np.ndarray, "*n height width"]:
+    """The channels of a layer as a square of grey pictures, black the lowest value of all or the 0 of empty cells.
+
+    For a batch, a square for each image with a range of its own; tf-explain draws one of all.
+    """
+    values = activations(model, image, layer, batch=batch)[layer]
+    many = values.shape[: np.ndim(image) - 3]
+    if values.ndim != len(many) + 3:
+        raise InputError(f"{layer} has shape {list(values.shape)}: a grid needs a layer with maps [h w c]")
+    height, width, count = values.shape[-3:]
+    side = math.isqrt(count - 1) + 1
+    cells = np.zeros((*many, side, height, side, width), np.float32)
+    for row in range(side):
+        some = values[..., row * side : (row + 1) * side]
+        cells[..., row, :, : some.shape[-1], :] = np.moveaxis(some, -1, -2)
+    grid = cells.reshape(*many, side * height, side * width)
+    low, high = grid.min((-2, -1), keepdims=True), grid.max((-2, -1), keepdims=True)
+    grid -= low  # in place: most of the time goes into new memory
+    grid /= np.where(high > low, high - low, 1)
+    grid *= 255
+    return grid.astype(np.uint8)
+
+
+@struct.dataclass
+class Confidence(Scaled):
+    """The output for a class: ±1 times its unit; where it is -1, class 0 of a single unit, the rest to 1."""
+
+    def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
+        return super().__call__(activations) + (self.factor < 0)
+
+
+@struct.dataclass
+class CrossEntropy(Scaled):
+    """Minus the logarithm of a class's probability: ±1 times its unit, which is before the softmax or sigmoid."""
+
+    def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
+        score, units = super().__call__(activations), activations[self.layers[0]]
+        return jax.nn.softplus(-score) if units.size == 1 else jax.nn.logsumexp(units) - score
+
+
+def _of_class(kind: type[Scaled], layer: str, model: Model, target: Target) -> Any:
+    """The target, or each of several, as an objective of this kind about its unit in `layer`."""
+    if is_several(target):
+        return [_of_class(kind, layer, model, one) for one in target]
+    if target is None or isinstance(target, Objective):
+        raise InputError(f"tf-explain explains a class, by its number or name; given: {target!r}")
+    unit = jax.tree.map(lambda leaf: leaf[0], resolve(model, target, 1))
+    return kind(unit.factor, Unit(layer, unit.objective.index))
+
+
+def _summed(found: Attribution) -> Attribution:
+    return found._replace(values=np.abs(found.values).sum(-1))

@@ -1,0 +1,1 @@
+"""Where models come from: Keras files, published weights, and Flax modules."""

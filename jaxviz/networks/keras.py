@@ -1,0 +1,175 @@
+"""Keras models by file or by name."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+
+import weights_convert
+from jaxviz.checks import near, whole
+from jaxviz.errors import InputError
+from jaxviz.model import IMAGE, Layer, Model, find_inputs
+from jaxviz.networks.fetch import FILES, cached, fetch
+from jaxviz.networks.forwards import KerasForward
+from weights_convert import ARCHITECTURES, Inputs, KerasFileError, KerasNet, fix
+from weights_convert.files.onnx import INSTALL
+from weights_convert.files.saved import sha256
+from weights_convert.layers import MIXING, OVER
+
+__all__ = ["decode_predictions", "load"]
+
+DEMO, TUMOR = "vgg16_demo", "vgg16_tumor"  # both read from the file that the extra `demo` installs
+WITHOUT_NETWORK = f'without a network: {INSTALL}, then load("{DEMO}")'
+
+
+class Prediction(NamedTuple):
+    """One class of ImageNet and its score, as Keras' decode_predictions names them."""
+
+    wordnet_id: str
+    name: str
+    score: float
+
+
+def load(
+    source: str | PathLike[str],
+    *,
+    architecture: str | None = None,
+    inputs: str | Inputs | None = None,
+    others: Mapping[str, Any] | None = None,
+    custom: Mapping[str, Callable] | None = None,
+    isolated: bool = False,
+) -> Model:
+    """A Model of a Keras file or a known network.
+
+    Args:
+        source: a file (`.keras`, `.h5`, `.weights.h5`, `.weights.json`, or `.safetensors` from `weights_convert`), or a
+            name. Those of Keras' applications in small letters, such as "resnet50", or "resnet50_notop" without its
+            top, are looked for in Keras' cache and downloaded otherwise; "vgg16_demo" is the convolution base of VGG16
+            and "vgg16_tumor" a classifier built on it, both from the package that the extra `demo` installs.
+        architecture: the graph of a file that holds weights only, such as "vgg16_notop".
+        inputs: what the network was fed with: "unit" (it takes [0, 1]), "raw255", "caffe", "torch" or "tf". Default:
+            the architecture's own. For a full model "raw255" if its first layers prepare such images (Rescaling,
+            Normalization, a `preprocess_input` …), else "unit", also if preparation was left outside of the network.
+        others: of a network of several inputs, all but the image that is to be explained: {name: array without a batch
+            axis, in the network's own units}, or {name: "image"} for one that takes the same image.
+        custom: {layer: function of arrays [n …]} for Lambda layers and others that no file can be trusted with.
+        isolated: read the file in a process of its own, with limits on memory and time, as a stranger's file should be.
+
+    Raises:
+        InputError: an unknown name or architecture, a custom function for a layer that there is not, no network to
+            download from, or inputs that are missing from `others`.
+        FileNotFoundError, weights_convert.KerasFileError: the file cannot be read, or is not supported; it says why.
+    """
+    name, path = str(source), Path(source)
+    labels = None
+    if name in (DEMO, TUMOR):
+        path, architecture = weights_convert.demo_file(), "vgg16_notop" if name == DEMO else name
+    elif name in ARCHITECTURES and name in FILES:
+        path, architecture = fetch(name, instead=WITHOUT_NETWORK), name
+        labels = None if name.endswith("_notop") else _imagenet_names()
+    elif not path.exists() and not path.suffix:
+        hint = near(name.lower(), [*ARCHITECTURES, DEMO])
+        raise InputError(f"no file and no known network {name!r}: {hint}known are {DEMO}, {TUMOR}, {ARCHITECTURES}")
+    try:
+        net = weights_convert.load(path, architecture=architecture, custom=custom, isolated=isolated)
+    except KerasFileError:
+        raise
+    except ValueError as error:  # about the arguments, not the file
+        raise InputError(str(error)) from error
+    called = path.name if Path(source) == path else name
+    model = from_net(net, inputs=inputs, others=others, source=called, labels=labels)
+    return replace(model, sha256=sha256(path))
+
+
+def from_net(
+    net: KerasNet,
+    *,
+    inputs: str | Inputs | None = None,
+    others: Mapping[str, Any] | None = None,
+    source: str = "",
+    labels: tuple[str, ...] | None = None,
+) -> Model:
+    """A Model of a `KerasNet`, whose inputs but the image are given by `others`, as for `load`."""
+    try:
+        net = fix(net, others) if others else net
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    shape = net.open_inputs.get(IMAGE, ())
+    if len(net.open_inputs) != 1 or len(shape) != 3 or shape[2] is None:
+        takes = ", ".join(f"{name} {list(shape)}" for name, shape in net.open_inputs.items())
+        raise InputError(
+            f"this network takes {takes}, and what is explained is one image [h w c]: give all other inputs, "
+            'load(…, others={name: array}), or {name: "image"} for one that takes the same image'
+        )
+    height, width, channels = shape
+    assert channels is not None  # `parse` refuses that
+    graphdef, params = nnx.split(net)
+    counts = {name: sum(leaf.size for leaf in jax.tree.leaves(nnx.state(part))) for name, part in net.layers.items()}
+    # the weights of a shared layer count once, at its first call
+    table = tuple(Layer(node.name, node.kind, counts.get(node.name, 0)) for node in net.graph.nodes)
+    fed = find_inputs(net.inputs if inputs is None else inputs, channels)
+    return Model(
+        params,
+        KerasForward(graphdef),
+        fed,
+        (height, width, channels),
+        table,
+        net.names,
+        net.graph.outputs,
+        labels,
+        source,
+        logits=_logits(net),
+    )
+
+
+# Functions, by Keras' names for them, that make probabilities of scores.
+PROBABILITIES = {*MIXING, "sigmoid", "hard_sigmoid", "hard_sigmoid_of_keras_2", "sparse_sigmoid"}
+
+
+def _logits(net: KerasNet) -> str | None:
+    """The handle before the softmax or sigmoid that the network ends in; what is no layer any more may follow it."""
+    nodes = {node.name: node for node in net.graph.nodes}
+    node = nodes.get(net.graph.outputs[0])
+    while node is not None:
+        function = dict(node.config).get("activation")
+        if node.kind == "Softmax" or function in PROBABILITIES:
+            return f"{node.name}/pre"
+        if node.kind not in OVER and (node.kind, function) != ("Activation", "linear"):
+            return None
+        node = nodes.get(node.inputs[0])
+    return None
+
+
+def decode_predictions(scores: np.ndarray, top: int = 5) -> list[Prediction] | list[list[Prediction]]:
+    """The `top` ImageNet classes of `scores [1000]`, best first; a list of such lists for a batch `[n 1000]`.
+
+    Raises:
+        InputError: scores of another network, or the class index can neither be found nor downloaded.
+    """
+    scores = np.asarray(scores)
+    if scores.ndim not in (1, 2) or scores.shape[-1] != 1000:
+        raise InputError(f"ImageNet's class names need scores [1000] or [n 1000]; given: {list(scores.shape)}")
+    top = whole("top", top)
+    index = json.loads(fetch("imagenet_class_index").read_text())
+
+    def best(scores: np.ndarray) -> list[Prediction]:
+        order = np.argsort(-scores, kind="stable")[:top]
+        return [Prediction(wordnet_id, name, float(scores[i])) for i in order for wordnet_id, name in [index[str(i)]]]
+
+    return best(scores) if scores.ndim == 1 else [best(one) for one in scores]
+
+
+def _imagenet_names() -> tuple[str, ...] | None:
+    """ImageNet's class names in order, if the class index is at hand: weights put in place by hand come without it."""
+    try:
+        path = cached("imagenet_class_index") or fetch("imagenet_class_index")
+    except InputError:
+        return None
+    index = json.loads(path.read_text())
+    return tuple(index[str(i)][1] for i in range(len(index)))

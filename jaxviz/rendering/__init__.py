@@ -1,0 +1,1 @@
+"""Arrays to pictures: uint8 RGB, matplotlib figures and image files. Nothing here knows a model."""

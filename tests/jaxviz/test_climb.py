@@ -1,0 +1,261 @@
+import jax
+import numpy as np
+import optax
+import pytest
+from jax.tree_util import Partial
+from networks import keras_model
+
+import jaxviz as jv
+from jaxviz.ascent import climb
+from jaxviz.compiling import xla
+from jaxviz.model import find_inputs
+
+# Keras 3.15 on TensorFlow 2.21, the real VGG16 base, block3_conv1, 150 × 150, Chollet's ascent from
+# default_rng(1234).random((4, 150, 150, 3)) * 20 + 128: the loss of filters 0, 27, 100, 255 at steps 0, 1, 10, 19.
+FILTERS = [0, 27, 100, 255]
+KERAS = np.array(
+    [
+        (69.28, 150.81, 1326.7, 2474.1),
+        (83.62, 228.35, 1224.2, 2080.6),
+        (9.185, 22.98, 148.8, 394.1),
+        (200.86, 345.66, 1220.9, 2167.8),
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def start():
+    return (np.random.default_rng(1234).random((4, 150, 150, 3)) * 20 + 128).astype(np.float32) / 255
+
+
+def small(**settings):
+    return {"canvas": jv.Pixels((12, 12)), "steps": 5, **settings}
+
+
+def test_chollets_ascent_on_the_real_vgg16(vgg, start):
+    found = jv.sweep(vgg, jv.channels(vgg, "block3_conv1", FILTERS), **jv.recipes.chollet(steps=20, start=start))
+    assert found.image.shape == (4, 150, 150, 3)
+    assert found.scores.shape == (4, 20)
+    error = np.abs(found.scores[:, [0, 1, 10, 19]] / KERAS - 1)
+    assert error[:, :2].max() < 3e-4  # the figures above have four digits
+    assert error.max() < 5e-3
+
+
+def test_chollets_ascent_against_keras_itself(vgg, vgg_in_keras, start):
+    """The book's loop, step by step, on the same weights in Keras: three steps to 1e-4, twenty to 5e-3."""
+    import keras
+    import tensorflow as tf
+
+    filters = keras.Model(vgg_in_keras.inputs, vgg_in_keras.get_layer("block3_conv1").output)
+    image, losses = tf.constant(255 * start[1:2]), []
+    for _ in range(20):
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            loss = tf.reduce_mean(filters(image)[:, :, :, 27])
+        gradient = tape.gradient(loss, image)
+        image += gradient / (tf.sqrt(tf.reduce_mean(tf.square(gradient))) + 1e-5)
+        losses.append(float(loss))
+    ours = jv.ascend(vgg, jv.Channel("block3_conv1", 27), **jv.recipes.chollet(steps=20, start=start[1]))
+    error = np.abs(ours.scores / np.array(losses) - 1)
+    assert error[:3].max() < 1e-4
+    assert error.max() < 5e-3
+    assert np.abs(255 * ours.image - image[0]).max() < 0.05 * np.abs(image[0]).max()
+
+
+@pytest.mark.parametrize("recipe", [jv.recipes.chollet, jv.recipes.keras_io])
+def test_three_steps_raise_the_score(recipe):
+    model = keras_model()
+    found = jv.sweep(model, jv.channels(model, "second/pre"), **recipe(size=12, steps=4))
+    assert (np.diff(found.scores) > 0).all()
+
+
+def test_keras_ios_recipe_in_its_own_units():
+    """ResNet50V2's units are [-1, 1]: noise (U - 0.5) / 4 and a step of ten times the unit gradient."""
+    recipe = jv.recipes.keras_io(size=12, steps=1)
+    start = np.asarray(recipe["canvas"].new(jax.random.key(0), 3)) * 2 - 1
+    assert -0.125 <= start.min() < -0.12
+    assert 0.12 < start.max() <= 0.125
+    model = keras_model().replace(inputs=find_inputs("tf", 3))
+    first = np.asarray(recipe["canvas"].new(jax.random.fold_in(jax.random.key(0), 0), 3))
+    moved = jv.ascend(model, jv.Channel("second/pre", 0), **recipe).image
+    assert np.sqrt((((moved - first) * 2) ** 2).sum()) == pytest.approx(10, rel=1e-4)
+
+
+def test_a_sweep_is_a_loop_of_ascents_whatever_the_chunks():
+    model = keras_model()
+    objectives = jv.channels(model, "second", range(5))
+    together = jv.sweep(model, objectives, **small())
+    for batch in (1, 2, 3):
+        again = jv.sweep(model, objectives, batch=batch, **small())
+        np.testing.assert_allclose(again.image, together.image, atol=1e-5)
+        np.testing.assert_allclose(again.scores, together.scores, atol=1e-5)
+    start = np.random.default_rng(0).random((5, 12, 12, 3)).astype(np.float32)
+    found = jv.sweep(model, objectives, **small(start=start))
+    for i, objective in enumerate(objectives):
+        alone = jv.ascend(model, objective, **small(start=start[i]))
+        np.testing.assert_allclose(alone.image, found.image[i], atol=1e-5)
+
+
+def test_the_key_decides():
+    model = keras_model()
+    objectives = jv.channels(model, "second", [0, 0])
+    first = jv.sweep(model, objectives, key=jax.random.key(7), **small())
+    same = jv.sweep(model, objectives, key=jax.random.key(7), **small())
+    other = jv.sweep(model, objectives, key=jax.random.key(8), **small())
+    np.testing.assert_array_equal(first.image, same.image)
+    assert not np.allclose(first.image, other.image)
+    assert not np.allclose(first.image[0], first.image[1])  # each position has its own noise
+
+
+def test_objectives_of_different_kinds_keep_their_order():
+    model = keras_model()
+    mixed = [jv.Channel("second", 1), jv.Unit("head/pre", 2), jv.Channel("first", 0), jv.Channel("second", 3)]
+    found = jv.sweep(model, mixed, **small())
+    for i, objective in enumerate(mixed):
+        keys = jax.random.key(0)
+        start = jv.Pixels((12, 12)).new(jax.random.fold_in(keys, i), 3)
+        alone = jv.ascend(model, objective, **small(start=np.asarray(start)))
+        np.testing.assert_allclose(found.scores[i], alone.scores, atol=1e-5)
+
+
+def test_other_filters_steps_and_step_sizes_compile_nothing():
+    model = keras_model()
+    jv.sweep(model, jv.channels(model, "second", [0, 1]), **jv.recipes.chollet(size=12))
+    compiled = climb._climb.compiled()._cache_size()
+    jv.sweep(model, jv.channels(model, "second", [3, 2, 5]), **jv.recipes.chollet(size=12, steps=77, step=0.3))
+    assert climb._climb.compiled()._cache_size() == compiled
+
+
+def test_a_long_run_is_the_same_in_stretches(monkeypatch):
+    model = keras_model()
+    settings = small(steps=11, optimizer=Partial(optax.adam, learning_rate=0.05))
+    whole = jv.ascend(model, jv.Channel("second", 0), **settings)
+    monkeypatch.setattr(climb, "STRETCH", 4)
+    climb._climb.compiled().clear_cache()
+    parts = jv.ascend(model, jv.Channel("second", 0), **settings)
+    climb._climb.compiled().clear_cache()
+    np.testing.assert_allclose(parts.scores, whole.scores, atol=1e-6)
+
+
+def test_any_optax_transformation_climbs():
+    model = keras_model()
+    transformation = optax.sgd(0.1)
+    found = jv.ascend(model, jv.Channel("second/pre", 0), **small(optimizer=transformation))
+    assert (np.diff(found.scores) > 0).all()
+    compiled = climb._climb.compiled()._cache_size()
+    jv.ascend(model, jv.Channel("second/pre", 1), **small(optimizer=transformation))
+    assert climb._climb.compiled()._cache_size() == compiled
+
+
+def test_a_transform_is_drawn_anew_at_each_step_and_for_each_item():
+    def flash(key, image):
+        return image * jax.random.uniform(key)
+
+    model = keras_model()
+    objectives = [jv.Channel("first/pre", 0)] * 2
+    start = np.full((12, 12, 3), 0.5, np.float32)
+    found = jv.sweep(model, objectives, transform=flash, start=start, **small(optimizer=optax.sgd(0.0)))
+    assert len(np.unique(found.scores)) == found.scores.size
+
+
+def test_ctrl_c_keeps_what_is_finished(monkeypatch):
+    model = keras_model()
+    draw, calls = climb._draw, []
+
+    def interrupted(*args):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(args)
+        return draw(*args)
+
+    monkeypatch.setattr(climb, "_draw", interrupted)
+    with pytest.raises(jv.Interrupted, match="4 objectives finished") as stop:
+        jv.sweep(model, jv.channels(model, "second"), batch=2, **small())
+    monkeypatch.undo()
+    whole = jv.sweep(model, jv.channels(model, "second"), batch=2, **small())
+    assert stop.value.positions == [0, 1, 2, 3]
+    np.testing.assert_array_equal(stop.value.finished.image, whole.image[:4])
+    np.testing.assert_array_equal(stop.value.finished.scores, whole.scores[:4])
+
+
+@pytest.mark.parametrize("new", [jax.random.key, jax.random.PRNGKey])
+def test_a_sweep_goes_on_where_it_stopped(new):
+    """A key for each objective: the rest is what it would have been in one go."""
+    model, key = keras_model(), new(3)
+    objectives = jv.channels(model, "second")
+    whole = jv.sweep(model, objectives, key=key, **small())
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(len(objectives)))
+    rest = jv.sweep(model, objectives[4:], key=keys[4:], **small())
+    np.testing.assert_array_equal(rest.image, whole.image[4:])
+    with pytest.raises(jv.InputError, match="a key is one, or one for each of 2 objectives"):
+        jv.sweep(model, objectives[:2], key=keys[:3], **small())
+
+
+def test_ctrl_c_before_anything_is_finished(monkeypatch):
+    model = keras_model()
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(climb, "_draw", interrupted)
+    with pytest.raises(jv.Interrupted) as stop:
+        jv.sweep(model, jv.channels(model, "second"), **small())
+    assert stop.value.finished is None
+
+
+def test_memory_is_that_of_one_chunk(vgg):
+    """The compiled step's buffers depend on the batch, not on how many filters wait."""
+    recipe = jv.recipes.chollet(size=64)
+    canvas, optimizer = recipe["canvas"], recipe["optimizer"]
+    sizes = []
+    for count in (64, 512):
+        batch = xla.at_once(*canvas.size)
+        objectives = [jv.Channel("block4_conv1", i) for i in range(count)]
+        ((_, stack),) = climb._alike(objectives)
+        keys = jax.random.split(jax.random.key(0), count)
+        (some, some_keys), _ = next(climb.chunks((stack, keys), batch))
+        state = climb._begin(canvas, optimizer, some_keys, None, channels=3)
+        step = climb._climb.compiled().lower(vgg, some, some_keys, state, 0, 1, canvas, None, optimizer)
+        sizes.append(step.compile().memory_analysis().temp_size_in_bytes)
+    assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"objectives": []}, "at least one objective"),
+        ({"objectives": [3]}, "climbs objectives, such as .*given: 3"),
+        ({"steps": 0}, "steps is a whole number, 1 or more; given: 0"),
+        ({"batch": 0}, "batch is a whole number, 1 or more; given: 0"),
+        ({"objectives": [jv.Channel("secnd", 0)]}, "no layer 'secnd' .*did you mean second"),
+        ({"objectives": [jv.Channel("second", 6)]}, "second has 6 channels, 0 to 5; given: 6"),
+        ({"objectives": [jv.Channel("second", -1)]}, "0 to 5; given: -1"),
+        ({"objectives": [jv.Channel("second", 0.5)]}, "a channel is a whole number; given: 0.5"),
+        ({"objectives": [jv.Channel("head", 0)]}, r"head has shape \[5\]: for its units use Unit"),
+        ({"objectives": [jv.Unit("second", 0)]}, r"for its channels use Channel"),
+        ({"objectives": [jv.Channel("second", 0, border=3)]}, "second is 6 × 6 here: nothing is left inside a border"),
+        ({"objectives": jv.Channel("second", 0)}, r"several objectives, \[Channel.*ascend climbs one"),
+        ({"canvas": jv.Pixels((1, 1))}, "1 × 1 does not fit second: it needs at least"),
+        ({"start": np.zeros((3, 12, 12, 3), np.float32)}, r"one for each of 6 objectives; given: \[3, 12, 12, 3\]"),
+        ({"start": np.full((12, 12, 3), 128.0)}, r"values in \[0, 1\]; given: 128"),
+    ],
+)
+def test_what_cannot_be_climbed_is_one_sentence(settings, sentence):
+    model = keras_model()
+    settings = {"objectives": jv.channels(model, "second"), **small(), **settings}
+    with pytest.raises(jv.InputError, match=sentence):
+        jv.sweep(model, settings.pop("objectives"), **settings)
+
+
+def test_an_ascent_that_leaves_the_numbers_says_so():
+    model = keras_model()
+    settings = small(optimizer=Partial(optax.sgd, learning_rate=float("inf")))
+    with pytest.warns(UserWarning, match=r"positions \[0, 1\] ended in NaN or infinity: try smaller steps"):
+        jv.sweep(model, jv.channels(model, "second", [0, 1]), **settings)
+
+
+@pytest.mark.parametrize("recipe", [jv.recipes.chollet, jv.recipes.keras_io])
+@pytest.mark.parametrize("step", [0, -1.0, float("nan"), float("inf")])
+def test_a_step_that_leads_nowhere_is_refused(recipe, step):
+    with pytest.raises(jv.InputError, match="step is the length of a step, more than 0; given"):
+        recipe(step=step)

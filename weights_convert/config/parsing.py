@@ -1,0 +1,212 @@
+"""Keras' description of a model (`model_config` of Keras 1 to 3, Sequential or Functional) → Graph.
+
+Models inside the model are opened: their layers become nodes whose names are joined with `/`. Whatever would have to
+be guessed, imported or run is refused, all of it in one error.
+"""
+
+import heapq
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from jax import Array
+
+from ..errors import UnsupportedLayer
+from ..graph import IMAGE, Graph, Node, call_name, split_call
+from ..layers import CUSTOM, KINDS, node
+from .calls import Call, Tensor, leaves
+from .listing import DEEPEST, MODELS, Entry, Listing, listed, walking
+from .operations import operation
+from .versions import of_version
+
+Custom = Mapping[str, Callable[..., Array]]
+
+NOTHING = ""  # in place of what has been complained about
+MOST_CALLS = 5_000  # a few lines of nested models, each called twice, would be a billion layers
+
+
+def parse(model: Mapping[str, Any], keras: int = 3, custom: Custom | None = None) -> Graph:
+    """The graph of a `model_config` written by Keras of major version `keras`.
+
+    `custom` is {layer: what it computes}, for layers that cannot be read from a file: functions of arrays [n ...].
+
+    Raises:
+        NotReadable: it does not describe a model.
+        UnsupportedLayer: everything in it that cannot be reproduced.
+        ValueError: a custom function for a layer that there is not.
+    """
+    flat = _Flattened(keras, custom or {})
+    with walking():
+        if model["class_name"] not in MODELS:
+            flat.complaints.append(
+                f"the model is of class {model['class_name']!r}; supported are Sequential and Functional"
+            )
+        listing = listed(model["class_name"], model["config"])
+        inputs = [next(entry for entry in listing.entries if entry.name == t.layer) for _, t in listing.inputs]
+        flat.complaints += _about_inputs(inputs)
+        names = [IMAGE] if len(inputs) == 1 else [entry.name for entry in inputs]
+        flat.known |= {*names}
+        outputs = flat.add(listing, names)
+        if not flat.calls:
+            flat.complaints.append("the model has no layers")
+    if flat.complaints:
+        raise UnsupportedLayer(tuple(dict.fromkeys(flat.complaints)), _hint(flat.complaints))
+    if unknown := sorted(set(flat.custom) - {node.layer for node in flat.nodes.values() if node.kind == CUSTOM}):
+        raise ValueError(f"custom functions for {', '.join(unknown)}: there is no such layer in this network")
+    with walking():
+        nodes = _in_order(model["order"], flat.nodes, names) if "order" in model else tuple(flat.nodes.values())
+        shapes = [tuple(entry.shape[1:]) for entry in inputs]
+    return Graph(tuple(zip(names, shapes, strict=True)), nodes, tuple(outputs))
+
+
+def _in_order(order: Sequence[str], nodes: Mapping[str, Node], inputs: Iterable[str]) -> tuple[Node, ...]:
+    """The nodes in the order that `describe` noted."""
+    known = {*inputs}
+    for name in order:
+        if name in known or not known.issuperset(nodes[name].inputs):
+            raise ValueError(f"{name!r} is out of order")
+        known.add(name)
+    if not known.issuperset(nodes):
+        raise ValueError("the order leaves out layers")
+    return tuple(nodes[name] for name in order)
+
+
+@dataclass
+class _Flattened:
+    """The nodes of a model and of the models in it, gathered as they are called."""
+
+    keras: int
+    custom: Custom
+    nodes: dict[str, Node] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
+    known: set[str] = field(default_factory=set)
+    calls: int = 0
+
+    def add(self, listing: Listing, given: Sequence[str], path: str = "", turn: int = 0) -> list[str]:
+        """Call a model for the `turn`-th time, on the nodes `given`; returns the nodes that it ends in."""
+        tensors = {tensor: name for (_, tensor), name in zip(listing.inputs, given, strict=True)}
+        for entry in listing.entries:
+            if entry.kind != "InputLayer" and not entry.calls:
+                self._complain(f"{path}{entry.name}", "reads nothing")
+        for entry, number in self._in_order(listing, path):
+            self.calls += 1
+            if self.calls > MOST_CALLS:
+                raise UnsupportedLayer([f"the model has more than {MOST_CALLS:,} layers"])
+            call, name = entry.calls[number], f"{path}{entry.name}"
+            if any(tensor not in tensors for tensor in call.tensors):
+                self._complain(name, f"reads {_say(call.tensors, tensors)}, which no layer above it gives")
+                tensors |= dict.fromkeys(call.tensors, NOTHING) | tensors
+            count = turn * len(entry.calls) + number
+            if entry.kind in MODELS and name not in self.custom:
+                found = self._add_model(entry, name, count, call, tensors)
+            else:
+                found = [self._add_layer(entry, name, count, call, [tensors[tensor] for tensor in call.tensors])]
+            tensors |= {Tensor(entry.name, entry.first + number, i): each for i, each in enumerate(found)}
+        if missing := [end for end in listing.outputs if end not in tensors]:
+            self._complain(path.rstrip("/") or "the model", f"ends in {_say(missing, tensors)}, which no layer gives")
+        return [tensors.get(end, NOTHING) for end in listing.outputs]
+
+    def _in_order(self, listing: Listing, path: str) -> Iterator[tuple[Entry, int]]:
+        """All calls, each after those that it reads, else as they are listed."""
+        calls = [(entry, number) for entry in listing.entries for number in range(len(entry.calls))]
+        places = {(entry.name, entry.first + number): place for place, (entry, number) in enumerate(calls)}
+        sources = {
+            place: {places[key] for tensor in entry.calls[number].tensors if (key := tensor[:2]) in places}
+            for place, (entry, number) in enumerate(calls)
+        }
+        sorter, ready = TopologicalSorter(sources), list[int]()
+        try:
+            sorter.prepare()
+        except CycleError as error:
+            circle = ", ".join(dict.fromkeys(f"{path}{calls[place][0].name}" for place in error.args[1]))
+            raise UnsupportedLayer([f"{circle}: read each other in a circle"]) from None
+        while sorter.is_active():
+            for place in sorter.get_ready():
+                heapq.heappush(ready, place)
+            first = heapq.heappop(ready)
+            yield calls[first]
+            sorter.done(first)
+
+    def _add_model(self, entry: Entry, name: str, count: int, call: Call, tensors: Mapping[Tensor, str]) -> list[str]:
+        if name.count("/") >= DEEPEST:
+            raise UnsupportedLayer([f"{name}: is {DEEPEST} models deep, or more"])
+        self._refuse_keywords(name, call.keywords)
+        listing = listed(entry.kind, entry.config)
+        arguments = call.arguments[0] if len(call.arguments) == 1 else list(call.arguments)
+        if isinstance(arguments, dict):
+            arguments = [arguments.get(key) for key, _ in listing.inputs]
+        given = [leaf for leaf in leaves(arguments) if isinstance(leaf, Tensor)]
+        if len(given) != len(listing.inputs):
+            self._complain(name, f"takes {len(listing.inputs)} tensors, and is called with {len(given)}")
+            return [NOTHING] * len(listing.outputs)
+        return self.add(listing, [tensors[tensor] for tensor in given], f"{name}/", count)
+
+    def _add_layer(self, entry: Entry, name: str, count: int, call: Call, inputs: Sequence[str]) -> str:
+        handle = call_name(name, count)
+        # "x/pre" would be the handle of another layer's input and "x#2" its second call; nnx keeps a leading
+        # underscore for itself.
+        if handle in self.known or name.endswith("/pre") or split_call(name)[1] or name.startswith("_"):
+            self._complain(handle, "this name is taken; rename the layer in Keras")
+        if not inputs:
+            self._complain(name, "reads nothing")
+        self.known.add(handle)
+        try:
+            self.nodes[handle] = replace(self._node(entry, name, call, tuple(inputs)), name=handle)
+        except UnsupportedLayer as error:
+            self.complaints += error.complaints
+        return handle
+
+    def _node(self, entry: Entry, name: str, call: Call, inputs: tuple[str, ...]) -> Node:
+        if name in self.custom:
+            return node(name, CUSTOM, {"function": self.custom[name]}, inputs)
+        kind, config, call = operation(name, entry.kind, entry.config, call)
+        found = node(name, kind, of_version(self.keras, config), inputs)
+        for constant in leaves(list(call.arguments)):
+            if not isinstance(constant, Tensor):
+                self._complain(name, f"is called with {constant!r}, which is not supported")
+        self._refuse_keywords(name, call.keywords)
+        return found
+
+    def _refuse_keywords(self, name: str, keywords: Mapping[str, Any]) -> None:
+        for key, value in keywords.items():
+            if key == "training" and (self.keras >= 3 or value is False):
+                continue  # whatever a layer was called with, Keras 3 calls it as the model is called
+            if any(leaf is not None for leaf in leaves(value)):
+                shown = "a tensor" if any(isinstance(leaf, Tensor) for leaf in leaves(value)) else repr(value)
+                self._complain(name, f"is called with {key}={shown}, which is not supported")
+
+    def _complain(self, name: str, sentence: str) -> None:
+        self.complaints.append(f"{name}: {sentence}")
+
+
+def _say(tensors: Iterable[Tensor], known: Container[Tensor]) -> str:
+    missing = dict.fromkeys(tensor for tensor in tensors if tensor not in known)
+    return ", ".join(
+        repr(layer) if call == output == 0 else f"output {output} of call {call} of {layer!r}"
+        for layer, call, output in missing
+    )
+
+
+def _about_inputs(inputs: Iterable[Entry]) -> Iterator[str]:
+    for entry in inputs:
+        if entry.kind != "InputLayer":
+            yield f"{entry.name}: is an input of the model, but no InputLayer"
+        elif entry.shape is None:
+            yield f"{entry.name}: its shape is not saved; call the model on an image in Keras before saving"
+        elif len(entry.shape) < 2 or not all(map(_is_length, entry.shape[1:])) or entry.shape[-1] is None:
+            yield f"{entry.name}: takes {tuple(entry.shape)}, which is not a batch of arrays (n, …, features)"
+        if entry.config.get("sparse") or entry.config.get("ragged"):
+            yield f"{entry.name}: takes sparse or ragged tensors, which are not supported"
+
+
+def _is_length(length: object) -> bool:
+    return length is None or (type(length) is int and length > 0)
+
+
+def _hint(complaints: Iterable[str]) -> str:
+    supported = f"Supported kinds of layer: {', '.join(kind for kind in KINDS if kind != CUSTOM)}"
+    unknown = next((text.partition(":")[0] for text in complaints if "layers of kind" in text), None)
+    if unknown is None:
+        return supported
+    return f'{supported}\nA layer without weights may be given as a Python function: custom={{"{unknown}": function}}'

@@ -1,0 +1,135 @@
+"""A `.keras` archive → `Saved`: a zip of a description, a version and an HDF5 file. Nothing is ever extracted."""
+
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..config.description import MAX_TEXT, decode
+from ..errors import KerasFileError, NotReadable, UnsafeFile
+from .hdf5 import MAX_RATIO, MAX_UNSTORED, Source, check_text
+from .keras_3 import named, read_containers, shared
+from .notes import KEY, read_notes
+from .saved import Saved
+
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+HEADER = struct.Struct("<26x2H")  # of a member, in front of its name and its extra field, whose lengths it ends with
+BLOCK = 1 << 20
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is a zip, whatever its suffix."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
+def read_archive(path: Path, max_bytes: int) -> Saved:
+    """The contents of an archive.
+
+    Weights that the zip holds as they are, which is how Keras writes them, are read where they lie; packed ones are
+    unpacked to memory, `max_bytes` at most.
+
+    Raises:
+        NotReadable: no zip, damaged, or no Keras archive.
+        UnsafeFile: members that no writer of Keras makes: encrypted, doubled, or far larger than what is stored.
+    """
+    with _opened(path) as archive:
+        members = _members(archive, path)
+        model = decode(archive.read(_checked(members[CONFIG], MAX_TEXT, path)), f"{path}: {CONFIG}")
+        metadata = {}
+        if METADATA in members:
+            metadata = decode(archive.read(_checked(members[METADATA], MAX_TEXT, path)), f"{path}: {METADATA}")
+        inputs, names = read_notes(metadata.get(KEY), f"{path}: {KEY!r} in {METADATA}")
+        source = Source(path, _weights(archive, _checked(members[WEIGHTS], max_bytes, path), path))
+    check_text(source)
+    weights = named(shared(read_containers(source), model), model)
+    layers = {names.get(layer, layer): group for layer, group in weights.items()}
+    keras = 2 if str(metadata.get("keras_version")).startswith("2.") else 3
+    return Saved(path, layers, model, keras, inputs, numbered=True, names=names)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The open archive; what zipfile says of damage becomes one sentence."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (KerasFileError, FileNotFoundError):
+        raise
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError) as error:
+        raise NotReadable(
+            f"{path} is no .keras archive, or a damaged one (cut short by a download?): {error}"
+        ) from error
+
+
+def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
+    """{name: member}, each name once and none that leads out of the archive."""
+    found: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        name = info.filename
+        if name in found or name.startswith("/") or ".." in name.split("/"):
+            raise UnsafeFile(f"{path}: {name!r} is {'there twice' if name in found else 'no path inside an archive'}")
+        found[name] = info
+    for name in (CONFIG, WEIGHTS):
+        if name not in found:
+            raise NotReadable(f"{path} is a zip without {name!r}, so no Keras archive; it holds {list(found)[:9]}")
+    return found
+
+
+def _checked(info: zipfile.ZipInfo, limit: int, path: Path) -> zipfile.ZipInfo:
+    where, size, stored = f"{path}: {info.filename}", info.file_size, info.compress_size
+    if info.flag_bits & 1:
+        raise UnsafeFile(f"{where} is encrypted")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UnsafeFile(f"{where} is packed by method {info.compress_type}; supported are stored and deflated")
+    if size > limit:
+        raise UnsafeFile(f"{where} claims {size:,} bytes; at most {limit:,} are read")
+    if size > MAX_UNSTORED and size > MAX_RATIO * stored:
+        raise UnsafeFile(f"{where} claims {size:,} bytes, but the file stores {stored:,} of them: a decompression bomb")
+    return info
+
+
+def _weights(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Callable[[], io.IOBase]:
+    """What opens the HDF5 file in an archive."""
+    if info.compress_type == zipfile.ZIP_DEFLATED:
+        return partial(io.BytesIO, archive.read(info))
+    with archive.open(info) as member:
+        while member.read(BLOCK):  # to its end, where zipfile compares the checksum
+            pass
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        begin = info.header_offset + HEADER.size + sum(HEADER.unpack(file.read(HEADER.size)))
+    return partial(_Stretch, path, begin, info.file_size)
+
+
+class _Stretch(io.RawIOBase):
+    """`size` bytes of a file from `begin` on, as a file."""
+
+    def __init__(self, path: Path, begin: int, size: int):
+        self.file = path.open("rb")
+        self.begin, self.size, self.place = begin, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.place = offset + (0, self.place, self.size)[whence]
+        return self.place
+
+    def readinto(self, buffer: Any) -> int:
+        self.file.seek(self.begin + self.place)
+        count = self.file.readinto(memoryview(buffer)[: max(0, self.size - self.place)])
+        self.place += count
+        return count
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()

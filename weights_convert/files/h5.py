@@ -1,0 +1,133 @@
+"""An HDF5 file that Keras wrote → `Saved`: the legacy layout here, Keras 3's own in `containers`.
+
+Keras has written the legacy one since version 1: a group for each layer, whose attribute `weight_names` lists paths
+relative to the group. HDF5 sorts groups by name, so the order of layers is that of the attribute `layer_names`. A full
+model keeps these groups under `model_weights`, next to its JSON `model_config`.
+"""
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..config.description import decode
+from ..errors import NotReadable, UnsafeFile
+from .hdf5 import MAX_OBJECTS, Dataset, Group, Source, check_text, member, opened, text, texts, weight
+from .keras_3 import in_containers, read_containers
+from .notes import KEY, read_notes
+from .saved import Saved, Weight
+from .shards import parts
+
+UNUSED = "unused_layer_names"  # written by us: layers that no output depends on, which Keras does not look for
+
+# The end of a weight's name says what it is: Keras 1 wrote "conv_W_1:0", Keras 2 "conv/kernel:0", 3 "conv/kernel".
+# A "running_std" of Keras 1 holds the variance, in spite of its name.
+TODAY = {
+    "W": "kernel",
+    "b": "bias",
+    "running_mean": "moving_mean",
+    "running_std": "moving_variance",
+    "alphas": "alpha",
+}
+WEIGHT = re.compile(
+    r"(?:^|[/_])(depthwise_kernel|pointwise_kernel|kernel|W|bias|b|gamma|beta|scale|alpha|alphas"
+    r"|moving_mean|running_mean|mean|moving_variance|running_std|variance|count)(?:_\d+)?(?::\d+)?$"
+)
+
+
+def read_h5(path: Path) -> Saved:
+    """The contents of a full model or a file of weights only.
+
+    Raises:
+        NotReadable: not HDF5, cut short, or in no layout of Keras.
+        UnsafeFile: it leads out of the file, or claims more than it stores.
+    """
+    source = _source(path)
+    with opened(source) as file:
+        full_model = "layer_names" not in file.attrs and "model_weights" in file
+        group = member(file, "model_weights", source) if full_model else file
+        layers = _names(group, "layer_names", source) + _names(group, UNUSED, source)
+        if not layers and not full_model and in_containers(file):
+            return Saved(path, read_containers(source), numbered=True)
+        if not layers:
+            raise NotReadable(
+                f"{path}: has no attribute `layer_names` and no group `layers`: no file of Keras, or the weights of a "
+                "subclassed model"
+            )
+
+        def written(key: str, default: str) -> str:
+            return text(group, key, source) or text(file, key, source) or default
+
+        if written("backend", "") == "theano":
+            raise NotReadable(
+                f"{path}: written by the Theano backend, whose kernels are flipped; save it with TensorFlow"
+            )
+        major = re.match(r"[1-9]", written("keras_version", "1"))
+        weights: dict[str, dict[str, Weight]] = {}
+        for layer in layers:
+            weights[layer] = _weights(group, layer, source)
+            if sum(map(len, weights.values())) > MAX_OBJECTS:
+                raise UnsafeFile(f"{path}: lists more than {MAX_OBJECTS:,} weights")
+        inputs, names = read_notes(text(file, KEY, source), f"{source}: the attribute {KEY!r}")
+        return Saved(
+            path=path,
+            weights={names.get(layer, layer): group for layer, group in weights.items()},
+            config=_config(file, source),
+            keras=int(major.group()) if major else 1,
+            inputs=inputs,
+            names=names,
+        )
+
+
+def read_shards(path: Path) -> Saved:
+    """The contents of a file of weights only that Keras 3 split: of all shards that the index at `path` lists.
+
+    Raises:
+        NotReadable, UnsafeFile: as `parts` and `read_h5`.
+    """
+    _, *shards = parts(path)
+    return Saved(path, read_containers(*map(_source, shards)), numbered=True)
+
+
+def _source(path: Path) -> Source:
+    source = Source(path, lambda: path)
+    check_text(source)
+    return source
+
+
+def _config(file: Group, source: Source) -> dict[str, Any] | None:
+    config = text(file, "model_config", source)
+    return None if config is None else decode(config, f"{source}: the attribute `model_config`")
+
+
+def _weights(group: Group, layer: str, source: Source) -> dict[str, Weight]:
+    """{weight: Weight} of one layer, in saved order."""
+    members = member(group, layer, source)
+    names = _names(members, "weight_names", source)
+    # Two kernels in one layer are a nested model: its weights keep their full names, and match nothing by accident.
+    keys = meanings(names)
+    keys = keys if len(set(keys)) == len(names) else names
+    found = [replace(weight(member(members, name, source), source), name=name) for name in names]
+    return dict(zip(keys, found, strict=True))
+
+
+def meanings(names: Sequence[str]) -> list[str]:
+    """Which weights of one layer these are, by today's names; one that is not known keeps its own."""
+    found = [WEIGHT.search(name) for name in names]
+    today = [TODAY.get(each[1], each[1]) if each else name for each, name in zip(found, names, strict=True)]
+    if "pointwise_kernel" not in today:  # until Keras 2 the kernel of a DepthwiseConv2D was called so too
+        today = ["kernel" if each == "depthwise_kernel" else each for each in today]
+    return today
+
+
+def _names(owner: Group | Dataset, key: str, source: Source) -> list[str]:
+    """A list of names; Keras splits one that exceeds HDF5's limit for attributes into `key0`, `key1`, …"""
+    names = texts(owner, key, source)
+    for number in itertools.count():
+        chunk = texts(owner, f"{key}{number}", source)
+        if not chunk:
+            return names
+        names += chunk
+    return names

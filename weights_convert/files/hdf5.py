@@ -1,0 +1,205 @@
+"""An HDF5 file, opened so that nothing in it leads elsewhere or grows beyond what is stored. The only reader of h5py.
+
+HDF5 can name other files, build objects and claim any size in a few bytes. All of that is looked at here, and refused,
+before a single number is read.
+"""
+
+import io
+import math
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+from h5py import Dataset, Group
+
+from ..errors import KerasFileError, NotReadable, UnsafeFile
+from .heaps import check_heaps
+from .saved import Weight
+
+# What the library itself undoes. Any other filter is a plugin, and a plugin is code that libhdf5 looks for on disk.
+FILTERS = {
+    h5py.h5z.FILTER_DEFLATE: "gzip",
+    h5py.h5z.FILTER_SHUFFLE: "shuffle",
+    h5py.h5z.FILTER_FLETCHER32: "fletcher32",
+    h5py.h5z.FILTER_LZF: "lzf",
+}
+MAX_RATIO = 200  # bytes claimed per byte stored; trained weights hardly shrink at all
+MAX_UNSTORED = 64 << 20  # below this a claim does no harm, whatever is stored
+MAX_TEXT = 16 << 20  # the largest description that Keras writes is below 2 MB
+MAX_OBJECTS = 100_000
+MAX_DEPTH = 32
+
+
+class Source(NamedTuple):
+    """Where an HDF5 file is: `path` names it in messages, `open` gives what h5py opens."""
+
+    path: Path
+    open: Callable[[], Path | io.IOBase]
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[Group]:
+    """The root of the open file. What libhdf5 says of damage becomes one sentence.
+
+    Raises:
+        NotReadable: not HDF5, cut short, or damaged.
+    """
+    try:
+        with h5py.File(source.open(), "r") as file:
+            yield file
+    except (KerasFileError, FileNotFoundError):
+        raise
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # by where the damage is
+        raise NotReadable(f"{source} is no HDF5 file, or a damaged one (cut short by a download?): {error}") from error
+
+
+def check_text(source: Source) -> None:
+    """Look at what libhdf5 would hang or swell over.
+
+    Raises:
+        NotReadable, UnsafeFile: as `heaps.check_heaps`.
+    """
+    opened = source.open()
+    with opened.open("rb") if isinstance(opened, Path) else opened as file:
+        try:
+            check_heaps(file, MAX_TEXT)
+        except KerasFileError as error:
+            raise type(error)(f"{source}: {error}") from None
+
+
+def member(group: Group, name: str, source: Source) -> Group | Dataset:
+    """`group[name]`, every step of the way an ordinary member of this file.
+
+    Raises:
+        NotReadable: there is no such member.
+        UnsafeFile: a link, or a path that no writer of Keras makes.
+    """
+    parts = name.split("/")
+    if ".." in parts or "\0" in name or len(parts) > MAX_DEPTH:
+        raise UnsafeFile(f"{source}: lists {name[:80]!r} in {group.name}, which is no path inside of it")
+    found = group
+    for part in parts:
+        link = found.get(part, getlink=True) if part and isinstance(found, Group) else None
+        if link is None:
+            raise NotReadable(f"{source}: lists {name!r} in {group.name}, but does not hold it")
+        if not isinstance(link, h5py.HardLink):
+            raise UnsafeFile(f"{source}: {part!r} in {found.name} is a link to {link.path!r}, which is not followed")
+        found = found[part]
+    return found
+
+
+def members(group: Group, source: Source) -> Iterator[tuple[str, Group | Dataset]]:
+    """(name, member) of all that a group holds, in the order of their names."""
+    if len(group) > MAX_OBJECTS:
+        raise UnsafeFile(f"{source}: {group.name} claims {len(group):,} members, more than {MAX_OBJECTS:,}")
+    for name in group:
+        yield name, member(group, name, source)
+
+
+def texts(owner: Group | Dataset, key: str, source: Source) -> list[str]:
+    """The words of an attribute, [] where there is none.
+
+    Raises:
+        UnsafeFile: it holds neither text nor numbers, or too much.
+    """
+    if key not in owner.attrs:
+        return []
+    attribute = owner.attrs.get_id(key)
+    where = f"{source}: the attribute {key!r} of {owner.name}"
+    kind = attribute.get_type().get_class()
+    if kind not in (h5py.h5t.STRING, h5py.h5t.INTEGER, h5py.h5t.FLOAT):  # an empty list is written as numbers
+        raise UnsafeFile(f"{where} holds {attribute.dtype}, not text")
+    count = math.prod(attribute.shape or ())
+    if count * attribute.get_type().get_size() > MAX_TEXT or count > MAX_OBJECTS:
+        raise UnsafeFile(f"{where} claims more than {MAX_TEXT >> 20} MiB or {MAX_OBJECTS:,} words")
+    return [_word(value) for value in np.ravel(owner.attrs[key])]
+
+
+def text(owner: Group | Dataset, key: str, source: Source) -> str | None:
+    """The one word of an attribute, None where there is none."""
+    words = texts(owner, key, source)
+    return words[0] if words else None
+
+
+def _word(value: object) -> str:
+    """Text that can be printed, whatever bytes it came from."""
+    found = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
+    return found.decode("utf-8", "replace")
+
+
+def weight(dataset: Group | Dataset, source: Source) -> Weight:
+    """The array in a dataset.
+
+    Raises:
+        NotReadable: no array.
+        UnsafeFile: it is elsewhere, is made of something else than numbers, or claims far more than the file stores.
+    """
+    where = f"{source}: {dataset.name}"
+    if not isinstance(dataset, Dataset) or dataset.shape is None:
+        raise NotReadable(f"{where} is no array")
+    if dataset.external or dataset.is_virtual:
+        raise UnsafeFile(f"{where} keeps its numbers in another file, which is not opened")
+    bfloat16 = dataset.dtype == "V2" and text(dataset, "dtype", source) == "bfloat16"
+    if not bfloat16 and (dataset.dtype.kind not in "fiu" or dataset.dtype.itemsize > 8):
+        raise UnsafeFile(f"{where} holds {dataset.dtype}, not numbers")
+    plan = dataset.id.get_create_plist()
+    for number in range(plan.get_nfilters()):
+        if (code := plan.get_filter(number)[0]) not in FILTERS:
+            raise UnsafeFile(
+                f"{where} is packed by filter {code}, which would be looked for on disk; supported are "
+                f"{', '.join(FILTERS.values())}"
+            )
+    stored = dataset.id.get_storage_size()
+    for shape in (dataset.shape, dataset.chunks or ()):
+        claimed = math.prod(shape) * dataset.dtype.itemsize
+        if claimed > MAX_UNSTORED and claimed > MAX_RATIO * stored:
+            raise UnsafeFile(
+                f"{where} claims {claimed:,} bytes, but the file stores {stored:,} of them: a decompression bomb"
+            )
+    return Weight(dataset.shape, partial(_read, source, dataset.name, bfloat16))
+
+
+def _read(source: Source, name: str, bfloat16: bool) -> np.ndarray:
+    with opened(source) as file:
+        dataset = file[name]
+        _check_chunks(dataset, source)
+        if bfloat16:  # the upper half of a float32
+            return (dataset[()].view(np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(dataset.shape)
+        if not dataset.ndim or not dataset.size:
+            return np.asarray(dataset[()], np.float32)
+        array = _aligned(dataset.shape)
+        dataset.read_direct(array)
+        return array
+
+
+def _check_chunks(dataset: Dataset, source: Source) -> None:
+    """libhdf5 unpacks a chunk to whatever length it has; refuse one that is longer than the dataset says."""
+    if dataset.compression != "gzip":
+        return
+    size = math.prod(dataset.chunks) * dataset.dtype.itemsize
+
+    def check(chunk: h5py.h5d.StoreInfo) -> None:
+        packed = dataset.id.read_direct_chunk(chunk.chunk_offset)[1]
+        unpacked = zlib.decompressobj()
+        if len(unpacked.decompress(packed, size + 1)) > size:
+            raise UnsafeFile(
+                f"{source}: {dataset.name} holds a chunk of more than {size:,} bytes: a decompression bomb"
+            )
+
+    dataset.id.chunk_iter(check)
+
+
+def _aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """An array that JAX takes over as it is, without a second copy: XLA wants its first byte at a multiple of 64."""
+    size = 4 * math.prod(shape)
+    block = np.empty(size + 64, np.uint8)
+    begin = -block.ctypes.data % 64
+    return block[begin : begin + size].view(np.float32).reshape(shape)

@@ -1,0 +1,154 @@
+"""Keras 3's own layout of weights: a tree of groups that are named after classes and numbered.
+
+The layers of a model are in `layers/<class in snake case>[_<n>]`, the weights of a layer in its `vars/0`, `vars/1`, …,
+and a nested model has `layers` of its own. The names of the layers are not needed to find them, nor always there: the
+n-th layer of a class in the description of the model is the n-th group of that class, and the number of a weight is
+its place in the order in which Keras makes them.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..errors import NotReadable, UnsafeFile
+from .hdf5 import MAX_DEPTH, MAX_OBJECTS, Dataset, Group, Source, members, opened, weight
+from .saved import Weight
+
+LAYERS = "layers"
+# What TensorFlow 2.12 and 2.13 wrote. They count a layer with weights twice: conv2d, conv2d_2, conv2d_4.
+LAYERS_COUNTED_TWICE = "_layer_checkpoint_dependencies"
+# The random state of dropout and augmentation, which is no weight.
+GENERATORS = ("seed_generator", "generator")
+
+Weights = Mapping[str, Mapping[str, Weight]]
+
+
+def in_containers(root: Group) -> bool:
+    """Whether a file is in this layout."""
+    return LAYERS in root or LAYERS_COUNTED_TWICE in root
+
+
+def read_containers(*sources: Source) -> Weights:
+    """{path of a layer, such as "/layers/functional/layers/conv2d_1": {number of a weight: Weight}}.
+
+    The files are shards of one tree: a layer may have some of its weights in each.
+
+    Raises:
+        NotReadable, UnsafeFile: as `hdf5.opened`, `hdf5.member` and `hdf5.weight`; a weight is there twice, or there is
+            no end to the tree.
+    """
+    whole: dict[str, dict[str, Weight]] = {}
+    visited = 0
+
+    def inside(group: Group, depth: int) -> dict[str, Group | Dataset]:
+        nonlocal visited
+        inner = dict(members(group, source))
+        visited += len(inner)
+        if depth > MAX_DEPTH or visited > MAX_OBJECTS:  # a group may be its own member
+            raise UnsafeFile(
+                f"{source}: holds more than {MAX_OBJECTS:,} groups and arrays, or {MAX_DEPTH} in each other"
+            )
+        return inner
+
+    def model(inner: Mapping[str, Group | Dataset], path: str, depth: int) -> None:
+        for key in (LAYERS, LAYERS_COUNTED_TWICE):
+            counts: Counter[str] = Counter()
+            groups = inside(inner[key], depth) if isinstance(inner.get(key), Group) else {}
+            for name in sorted(groups, key=_class_and_number):
+                group, (kind, _) = groups[name], _class_and_number(name)
+                if not isinstance(group, Group):
+                    continue
+                place = f"{path}/{LAYERS}/{nth(kind, counts) if key == LAYERS_COUNTED_TWICE else name}"
+                layer = inside(group, depth + 1)
+                found[place] = dict(variables(layer, "", depth + 1))
+                model(layer, place, depth + 2)
+
+    def variables(layer: Mapping[str, Group | Dataset], path: str, depth: int) -> Iterator[tuple[str, Weight]]:
+        for name, group in layer.items():
+            if not isinstance(group, Group) or name in (LAYERS, LAYERS_COUNTED_TWICE, *GENERATORS):
+                continue
+            inner = inside(group, depth + 1)
+            if name == "vars":
+                yield from ((path + number, weight(dataset, source)) for number, dataset in inner.items())
+            else:  # a layer that this one is made of, under the name of its attribute
+                yield from variables(inner, f"{path}{name}/", depth + 1)
+
+    for source in sources:
+        found: dict[str, dict[str, Weight]] = {}
+        with opened(source) as root:
+            model(inside(root, 0), "", 1)
+        for place, group in found.items():
+            if twice := whole.setdefault(place, {}).keys() & group:
+                raise NotReadable(f"{source}: {place} has a weight {min(twice)!r}, and so has another shard")
+            whole[place] |= group
+    return {place: dict(sorted(group.items(), key=_place)) for place, group in whole.items()}
+
+
+def _place(weight: tuple[str, Weight]) -> tuple[list[str], int, str]:
+    """What sorts the weights of a layer: those of its parts by the names of these, all others by number."""
+    *path, number = weight[0].split("/")
+    return [*path, "vars"], len(number), number
+
+
+def named(weights: Weights, model: Mapping[str, Any]) -> Weights:
+    """The same by the names of the layers, those in nested models as "outer/inner", in the order that `model` lists.
+
+    `model` is Keras' description of the network. A group that it does not account for keeps its path as its name.
+    """
+    names = dict(_names(model, "", ""))
+    ordered = {name: weights[path] for path, name in names.items() if path in weights}
+    return ordered | {path: group for path, group in weights.items() if path not in names and group}
+
+
+def shared(weights: Weights, model: Mapping[str, Any]) -> Weights:
+    """`weights` with those of layers that are in several of the models in `model`, at all of their places.
+
+    Keras makes a group for each layer that it comes to, and passes over one that it has met in another model. So in a
+    file that was written together with `model`, a layer without a group is the one of its name and class that has one.
+    """
+    names = dict(_names(model, "", ""))
+    stored: dict[tuple[str, str], list[Mapping[str, Weight]]] = {}
+    for path, name in names.items():
+        if path in weights:
+            stored.setdefault(_object(path, name), []).append(weights[path])
+    same = {path: stored.get(_object(path, name), []) for path, name in names.items() if path not in weights}
+    return {**weights, **{path: groups[0] for path, groups in same.items() if len(groups) == 1}}
+
+
+def _object(path: str, name: str) -> tuple[str, str]:
+    """(class, name) of a layer, without the models around it."""
+    return _class_and_number(path.rpartition("/")[2])[0], name.rpartition("/")[2]
+
+
+def _names(model: Mapping[str, Any], path: str, outer: str) -> Iterator[tuple[str, str]]:
+    """(path of a group, name of the layer) of all layers; what is no description of a layer is left to the parser."""
+    config = model.get("config")
+    layers = config.get("layers") if isinstance(config, Mapping) else config
+    counts: Counter[str] = Counter()
+    for layer in layers if isinstance(layers, list) else []:
+        if not isinstance(layer, Mapping) or not isinstance(layer.get("class_name"), str):
+            continue
+        settings = layer.get("config")
+        name = layer.get("name") or (settings.get("name") if isinstance(settings, Mapping) else None)
+        place = f"{path}/{LAYERS}/{nth(snake_case(layer['class_name']), counts)}"
+        if isinstance(name, str):
+            yield place, outer + name
+            yield from _names(layer, place, f"{outer}{name}/")
+
+
+def snake_case(kind: str) -> str:
+    """How Keras writes the name of a class: Conv2DTranspose → conv2d_transpose, PReLU → p_re_lu."""
+    return re.sub(r"(?<=.)(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", re.sub(r"\W", "", kind)).lower()
+
+
+def nth(kind: str, counts: Counter[str]) -> str:
+    """The name of the next group of a class: conv2d, conv2d_1, conv2d_2."""
+    counts[kind] += 1
+    return kind if counts[kind] == 1 else f"{kind}_{counts[kind] - 1}"
+
+
+def _class_and_number(name: str) -> tuple[str, int]:
+    """The inverse of `_nth`."""
+    kind, _, number = name.rpartition("_")
+    return (kind, int(number)) if kind and re.fullmatch(r"[0-9]{1,9}", number) else (name, 0)

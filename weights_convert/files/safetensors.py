@@ -1,0 +1,105 @@
+"""A KerasNet ↔ one `.safetensors` file, which no reader can be made to execute: its weights, and its graph as JSON.
+
+The law: what `load` reads back has the graph, inputs and weights of what was saved. The graph is written as a Keras
+Functional config, so that one parser judges both kinds of file.
+"""
+
+import json
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ..config.describe import describe
+from ..config.description import decode
+from ..errors import KerasFileError, NotReadable
+from ..net import KerasNet
+from .notes import checked_names, read_inputs
+from .saved import Saved, Weight
+
+NUMBERS = ("F16", "F32", "F64")
+
+
+def write_safetensors(net: KerasNet, path: Path) -> None:
+    """Write a network.
+
+    Raises:
+        OSError: `path` cannot be written.
+    """
+    weights = {
+        layer: {
+            name: Weight(variable.shape, partial(np.asarray, variable.get_value())) for name, variable in group.items()
+        }
+        for layer, group in net.weights().items()
+    }
+    write(Saved(path, weights, describe(net.graph), inputs=net.inputs), path)
+
+
+def write(saved: Saved, path: Path) -> None:
+    """Write all that a file holds to another one.
+
+    Raises:
+        OSError: `path` cannot be written.
+    """
+    arrays = {
+        f"{layer}/{name}": weight.read() for layer, group in saved.weights.items() for name, weight in group.items()
+    }
+    metadata = {
+        "saved": {
+            "layers": {
+                layer: {name: weight.name for name, weight in group.items()} for layer, group in saved.weights.items()
+            },
+            "keras": saved.keras,
+            "numbered": saved.numbered,
+            "names": dict(saved.names),
+        },
+        "model_config": saved.config,
+        "inputs": None if saved.inputs is None else asdict(saved.inputs),
+    }
+    try:
+        save_file(arrays, path, {key: json.dumps(value) for key, value in metadata.items() if value is not None})
+    except SafetensorError as error:
+        raise OSError(f"cannot write {path}: {error}") from error
+
+
+def read_safetensors(path: Path) -> Saved:
+    """The contents of a file written by `save` or `write`.
+
+    Raises:
+        NotReadable: damaged, or not written by `save`.
+        UnsafeFile: its description is too long, or nests too deep.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            found = {key: _weight(path, key, file.get_slice(key)) for key in file.keys()}  # noqa: SIM118 (no mapping)
+        described = {key: decode(text, f"{path}: {key}") for key, text in metadata.items()}
+        saved = described["saved"]
+        weights = {
+            layer: {name: replace(found.pop(f"{layer}/{name}"), name=str(full)) for name, full in group.items()}
+            for layer, group in saved["layers"].items()
+        }
+        if found:
+            raise NotReadable(f"{path}: holds {', '.join(found)[:200]}, which its description does not list")
+        inputs = read_inputs(described["inputs"], f"{path}: inputs") if "inputs" in described else None
+        keras, numbered, names = int(saved["keras"]), bool(saved["numbered"]), checked_names(saved["names"], str(path))
+    except KerasFileError:
+        raise
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise NotReadable(f"{path} was not written by weights_convert.save, or is damaged: {error}") from error
+    return Saved(path, weights, described.get("model_config"), keras, inputs, numbered, names)
+
+
+def _weight(path: Path, key: str, tensor: Any) -> Weight:
+    if tensor.get_dtype() not in NUMBERS:
+        raise NotReadable(f"{path}: {key} holds {tensor.get_dtype()}; supported are {', '.join(NUMBERS)}")
+    return Weight(tuple(tensor.get_shape()), partial(_read, path, key))
+
+
+def _read(path: Path, key: str) -> np.ndarray:
+    with safe_open(path, "numpy") as file:
+        return file.get_tensor(key).astype(np.float32, copy=False)

@@ -1,0 +1,152 @@
+"""A KerasNet → a file that Keras 3 loads, and predicts the same with: legacy `.h5`, or its own `.keras`.
+
+The law: what `load` reads back has the graph, inputs and weights of what was saved. All models are written as
+Functional ones and flat: a layer in a nested model gets a name without the `/` that Keras does not take, and the file
+notes what it was called.
+"""
+
+import io
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..config.describe import describe
+from ..config.keras_order import keras_order
+from ..errors import UnsupportedLayer
+from ..graph import Graph, call_name, split_call
+from ..net import KerasNet
+from . import notes
+from .h5 import UNUSED
+from .keras_3 import LAYERS, nth, snake_case
+
+VERSION = "3.0.0"  # the first whose layout this is
+HEADER = 64_512  # bytes that HDF5 leaves for one attribute; Keras splits a longer list in parts
+NOT_IN_KERAS_3 = {"ThresholdedReLU", "RandomHeight", "RandomWidth"}
+NOT_AN_ACTIVATION_OF_KERAS_3 = {"hard_sigmoid_of_keras_2", "softmax_v2", "log_softmax_v2"}
+# Of layers in a known architecture: its graph does not say how it was trained.
+UNKNOWN = {"Dropout": {"rate": 0.0}, "StochasticDepth": {"drop_path_rate": 0.0}, "LayerScale": {"init_values": 0.0}}
+MODULES = {
+    "LayerScale": "keras.src.applications.convnext",
+    "StochasticDepth": "keras.src.applications.convnext",
+    "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
+}
+
+Arrays = dict[str, dict[str, np.ndarray]]
+
+
+def write_h5(net: KerasNet, path: Path) -> None:
+    """Write a full model in the legacy layout.
+
+    Raises:
+        UnsupportedLayer: a layer that Keras 3 does not have.
+        OSError: `path` cannot be written.
+    """
+    model, names = _model(net.graph)
+    with h5py.File(path, "w") as file:
+        file.attrs.update(model_config=json.dumps(model), keras_version=VERSION, backend="jax")
+        file.attrs[notes.KEY] = notes.encode(net.inputs, names)
+        group = file.create_group("model_weights")
+        group.attrs.update(keras_version=VERSION, backend="jax")
+        used, unused = _arrays(net, names)
+        _write_names(group, "layer_names", list(used))
+        _write_names(group, UNUSED, list(unused))
+        for layer, weights in (used | unused).items():
+            inner = group.create_group(layer)
+            _write_names(inner, "weight_names", [f"{layer}/{name}" for name in weights])
+            for name, array in weights.items():
+                inner[f"{layer}/{name}"] = array
+
+
+def write_archive(net: KerasNet, path: Path) -> None:
+    """Write a `.keras` archive.
+
+    Raises:
+        UnsupportedLayer: a layer that Keras 3 does not have.
+        OSError: `path` cannot be written.
+    """
+    model, names = _model(net.graph)
+    kinds = {layer["name"]: layer["class_name"] for layer in model["config"]["layers"]}
+    buffer = io.BytesIO()
+    counts: Counter[str] = Counter()
+    used, unused = _arrays(net, names)
+    with h5py.File(buffer, "w") as file:
+        for layer, weights in (used | unused).items():
+            group = file.create_group(f"{LAYERS}/{nth(snake_case(kinds[layer]), counts)}/vars")
+            group.attrs["name"] = layer
+            for number, array in enumerate(weights.values()):
+                group[str(number)] = array
+    metadata = {"keras_version": VERSION, notes.KEY: notes.encode(net.inputs, names)}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", json.dumps(metadata))
+        archive.writestr("config.json", json.dumps(model))
+        archive.writestr("model.weights.h5", buffer.getbuffer())
+
+
+def _model(graph: Graph) -> tuple[dict[str, Any], dict[str, str]]:
+    """(Keras' description of the network, {name of a layer in it: name in the graph} where they differ)."""
+    if complaints := list(_complaints(graph)):
+        raise UnsupportedLayer(complaints, hint="Write a .safetensors file, which holds every network.")
+    layers = dict.fromkeys([*dict(graph.inputs), *(node.layer for node in graph.nodes)])
+    new: dict[str, str] = {}
+    for layer in layers:
+        if "/" in layer:
+            new[layer] = notes.without_slashes(layer, {*layers, *new.values()})
+    calls = [(node.name, *split_call(node.name)) for node in graph.nodes]
+    renamed = new | {name: call_name(new[layer], number) for name, layer, number in calls if layer in new}
+    graph = graph.renamed(renamed)
+    model = describe(graph)
+    used, unused = keras_order(graph)
+    place = {layer: number for number, layer in enumerate((*dict(graph.inputs), *used, *unused))}
+    model["config"]["layers"].sort(key=lambda layer: place[layer["name"]])
+    for layer in model["config"]["layers"]:
+        layer.setdefault("module", MODULES.get(layer["class_name"], "keras.layers"))
+        layer.setdefault("registered_name", None)
+        layer["config"] = UNKNOWN.get(layer["class_name"], {}) | layer["config"]
+    model |= {"module": "keras.src.models.functional", "registered_name": "Functional"}
+    model["config"] |= {"name": "model", "trainable": True}
+    for ends in ("input_layers", "output_layers"):  # a list of one is for a model that takes, or gives, a list of one
+        if len(model["config"][ends]) == 1:
+            (model["config"][ends],) = model["config"][ends]
+    return model, {theirs: mine for mine, theirs in new.items()}
+
+
+def _complaints(graph: Graph) -> Iterator[str]:
+    for node in graph.nodes:
+        activation = dict(node.config).get("activation")
+        if node.kind in NOT_IN_KERAS_3:
+            yield f"{node.name}: Keras 3 has no layer of kind {node.kind}"
+        if activation in NOT_AN_ACTIVATION_OF_KERAS_3:
+            yield f"{node.name}: Keras 3 does not have the activation {activation}"
+
+
+def _arrays(net: KerasNet, names: dict[str, str]) -> tuple[Arrays, Arrays]:
+    """{layer: {weight: array}} under the names in the file, in Keras' order; and of the layers that Keras forgets."""
+    theirs = {mine: name for name, mine in names.items()}
+    weights = net.weights()
+    used, unused = (
+        {
+            theirs.get(layer, layer): {
+                name: np.asarray(variable.get_value()) for name, variable in weights.get(layer, {}).items()
+            }
+            for layer in layers
+        }
+        for layers in keras_order(net.graph)
+    )
+    return used, unused
+
+
+def _write_names(group: h5py.Group, key: str, names: list[str]) -> None:
+    """A list of names; in parts where it is too long for one attribute."""
+    array = np.array([name.encode() for name in names], "S" if names else "S1")
+    parts = -(-array.nbytes // HEADER) or 1
+    if parts == 1:
+        group.attrs[key] = array
+        return
+    for number, part in enumerate(np.array_split(array, parts)):
+        group.attrs[f"{key}{number}"] = part
