@@ -7,10 +7,12 @@ functions that it carries (the bodies of jit, scan, while, cond, remat) under th
 import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+
+from jaxviz.compiling import workarounds
+from jaxviz.compiling.workarounds import ClosedJaxpr, Equation, Jaxpr, Literal, UnknownEquationError, Var, parameters
 
 Rule = Callable[..., list[Any]]
 
@@ -21,7 +23,7 @@ def with_rules(function: Callable, rules: Mapping[str, Rule]) -> Callable:
     @functools.wraps(function)
     def other(*args: Any) -> Any:
         # A new function for each trace: JAX keeps the trace of one that it knows, and takes it for arguments of another
-        # class with the same fields, see `xla.Jit`.
+        # class with the same fields, see `workarounds.classes_of`.
         jaxpr, out = jax.make_jaxpr(lambda *args: function(*args), return_shape=True)(*args)
         values = run(jaxpr.jaxpr, jaxpr.consts, jax.tree.leaves(args), rules)
         return jax.tree.unflatten(jax.tree.structure(out), values)
@@ -29,17 +31,30 @@ def with_rules(function: Callable, rules: Mapping[str, Rule]) -> Callable:
     return other
 
 
-def run(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], rules: Mapping[str, Rule]) -> list[Any]:
-    """The outputs of a jaxpr by `rules`."""
+class Program(NamedTuple):
+    """The parts of a jaxpr that running it needs; a Jaxpr of JAX has them under the same names."""
 
-    def one(equation: JaxprEqn, *inputs: Any) -> list[Any]:
-        rule = rules.get(equation.primitive.name)
-        return rule(equation, *inputs) if rule else bind(equation, *inputs, rules=rules)
+    constvars: Sequence[Any]
+    invars: Sequence[Any]
+    eqns: Sequence[Equation]
+    outvars: Sequence[Any]
 
-    return evaluate(jaxpr, consts, args, one)
+
+def run(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], rules: Mapping[str, Rule]) -> list[Any]:
+    """The outputs of a jaxpr, or a `Program`, by `rules`."""
+    return evaluate(jaxpr, consts, args, functools.partial(_by_rules, rules))
 
 
-def evaluate(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], rule: Rule) -> list[Any]:
+def _by_rules(rules: Mapping[str, Rule], equation: Equation, *inputs: Any) -> list[Any]:
+    """The outputs of one equation; one that its rule does not understand runs as it is."""
+    rule = rules.get(equation.primitive.name)
+    if rule is not None:
+        with contextlib.suppress(UnknownEquationError):
+            return rule(equation, *inputs)
+    return bind(equation, *inputs, rules=rules)
+
+
+def evaluate(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], rule: Rule) -> list[Any]:
     """The outputs of a jaxpr whose every equation is run by `rule`, on values of whatever kind it makes."""
     environment: dict[Var, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
 
@@ -67,7 +82,7 @@ def hoist(
     return lambda *args: run(rest, known, args, {})
 
 
-def _split(body: ClosedJaxpr, fixed: Sequence[Any], rules: Mapping[str, Rule]) -> tuple[Jaxpr, list[Any]]:
+def _split(body: ClosedJaxpr, fixed: Sequence[Any], rules: Mapping[str, Rule]) -> tuple[Program, list[Any]]:
     """What of a body depends on more than its first inputs, `fixed`, and the constants that it needs from the others.
 
     A broadcast, and arithmetic on broadcasts alone, is done in every step: fused with what reads it, that is cheaper
@@ -84,43 +99,40 @@ def _split(body: ClosedJaxpr, fixed: Sequence[Any], rules: Mapping[str, Rule]) -
         cheap = early and (equation.primitive.name in _SPREADING or spread.issuperset(inputs))
         if early:
             values = [known[atom] if isinstance(atom, Var) else atom.val for atom in equation.invars]
-            rule = rules.get(equation.primitive.name)
-            outputs = rule(equation, *values) if rule else bind(equation, *values, rules=rules)
+            outputs = _by_rules(rules, equation, *values)
             known.update(zip(equation.outvars, outputs, strict=True))
         if cheap:
             spread.update(equation.outvars)
         if cheap or not early:
             late.append(equation)
     kept = {variable: value for variable, value in known.items() if variable not in spread}
-    rest = jaxpr.replace(constvars=list(kept), invars=jaxpr.invars[len(fixed) :], eqns=late)
+    rest = Program(list(kept), jaxpr.invars[len(fixed) :], late, jaxpr.outvars)
     return rest, list(kept.values())
 
 
 _SPREADING = ("broadcast_in_dim", "iota")
 
 
-def bind(equation: JaxprEqn, *inputs: Any, rules: Mapping[str, Rule] | None = None) -> list[Any]:
+def bind(equation: Equation, *inputs: Any, rules: Mapping[str, Rule] | None = None) -> list[Any]:
     """The equation itself; with `rules`, also inside the functions that it carries."""
     params = equation.params
     if rules:
-        params = {name: _inner(value, rules) for name, value in params.items()}
-    params = equation.primitive.get_bind_params(params)
-    functions, params = params if isinstance(params, tuple) else ((), params)  # a pair before jax 0.10
+        params = {name: _inner(equation, value, rules) for name, value in params.items()}
     scope = str(equation.source_info.name_stack)  # the layer
     with jax.named_scope(scope) if scope else contextlib.nullcontext():
-        output = equation.primitive.bind(*functions, *inputs, **params)
-    return list(output) if equation.primitive.multiple_results else [output]
+        return workarounds.bind(equation, inputs, params)
 
 
-def _inner(value: Any, rules: Mapping[str, Rule]) -> Any:
-    if isinstance(value, ClosedJaxpr):
-        return jax.make_jaxpr(lambda *args: run(value.jaxpr, value.consts, args, rules))(*value.in_avals)
-    if isinstance(value, Jaxpr):  # remat's body, which has no place for constants
-        closed = _inner(ClosedJaxpr(value, ()), rules)
-        return value if closed.consts else closed.jaxpr
-    if isinstance(value, tuple) and any(isinstance(part, ClosedJaxpr) for part in value):
-        return tuple(_inner(part, rules) for part in value)
-    return value
+def _inner(equation: Equation, value: Any, rules: Mapping[str, Rule]) -> Any:
+    """A parameter of an equation: the functions in it are traced again by `rules`."""
+    if isinstance(value, tuple):
+        parts = tuple(_inner(equation, part, rules) for part in value)
+        return value if all(new is old for new, old in zip(parts, value, strict=True)) else parts
+    if not isinstance(value, ClosedJaxpr | Jaxpr):
+        return value
+    body = workarounds.closed(value)
+    other = jax.make_jaxpr(lambda *args: run(body.jaxpr, body.consts, args, rules))(*body.in_avals)
+    return workarounds.like(equation, value, other)
 
 
 CALLS = frozenset(("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"))
@@ -136,14 +148,14 @@ ELEMENTWISE = frozenset((
 # fmt: on
 
 
-def body_of(call: JaxprEqn) -> ClosedJaxpr:
+def body_of(call: Equation) -> ClosedJaxpr:
     """The function that one of `CALLS` calls."""
-    params = call.params
+    params = parameters(call)
     body = params.get("jaxpr") or params.get("call_jaxpr") or params["fun_jaxpr"]
-    return body if isinstance(body, ClosedJaxpr) else ClosedJaxpr(body, ())
+    return workarounds.closed(body)
 
 
-def nn_function(equation: JaxprEqn) -> str:
+def nn_function(equation: Equation) -> str:
     """The name of the function of `jax.nn` that this calls: "relu" for that of jax, flax and Keras files. Else ""."""
     if equation.primitive.name not in CALLS:
         return ""

@@ -15,10 +15,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import JaxprEqn
 
 from jaxviz.compiling import few_channels
 from jaxviz.compiling.jaxprs import ELEMENTWISE, bind, evaluate, nn_function
+from jaxviz.compiling.workarounds import Equation, parameters
 
 _INLINED = frozenset(("jit", "pjit", "closed_call"))
 
@@ -26,7 +26,7 @@ _INLINED = frozenset(("jit", "pjit", "closed_call"))
 class _Call:
     """An equation that is evaluated when one of its outputs is asked for, and once."""
 
-    def __init__(self, equation: JaxprEqn, inputs: Sequence[Any]):
+    def __init__(self, equation: Equation, inputs: Sequence[Any]):
         self.equation, self.inputs = equation, inputs
 
     @functools.cached_property
@@ -37,7 +37,7 @@ class _Call:
 
     @property
     def _takes_one_channel(self) -> bool:
-        shape, sizes = self.inputs[0].shape, self.equation.params["slice_sizes"]
+        shape, sizes = self.inputs[0].shape, parameters(self.equation)["slice_sizes"]
         return shape[:-1] == tuple(sizes[:-1]) and sizes[-1] == 1 < shape[-1]
 
 
@@ -64,10 +64,10 @@ def narrow(function: Callable) -> Callable:
     return narrowed
 
 
-def _later(equation: JaxprEqn, *inputs: Any) -> list[Any]:
+def _later(equation: Equation, *inputs: Any) -> list[Any]:
     """The outputs of an equation, not computed yet; plain calls are inlined."""
     if equation.primitive.name in _INLINED:
-        body = equation.params["jaxpr"]
+        body = parameters(equation)["jaxpr"]
         return evaluate(body.jaxpr, body.consts, inputs, _later)
     call = _Call(equation, inputs)
     return [_Output(call, position) for position in range(len(equation.outvars))]
@@ -81,7 +81,7 @@ def _channel(node: Any, index: Any) -> Any:
     """`node[..., index : index + 1]`, computed without the other channels where the operation allows it."""
     if isinstance(node, _Output) and "outputs" not in vars(node.call):  # all channels are there already: slice them
         call, shape = node.call, node.shape
-        name, params, inputs = call.equation.primitive.name, call.equation.params, call.inputs
+        name, params, inputs = call.equation.primitive.name, parameters(call.equation), call.inputs
 
         def same(operand: Any) -> Any:  # an operand that varies along the last axis is sliced, any other broadcasts
             varies = jnp.shape(operand)[-1:] == shape[-1:]

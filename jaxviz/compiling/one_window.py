@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import JaxprEqn
 
 from jaxviz.compiling.jaxprs import CALLS, ELEMENTWISE, bind, body_of, evaluate
+from jaxviz.compiling.workarounds import Equation, parameters
 
 MOST = 0.7  # the share of a layer from which on a part of it is not worth the copying
 
@@ -127,7 +127,7 @@ def within(
     return jax.tree.unflatten(jax.tree.structure(out), [_whole(value) for value in values])
 
 
-def _equation(equation: JaxprEqn, *inputs: Any) -> list[Any]:
+def _equation(equation: Equation, *inputs: Any) -> list[Any]:
     if not any(isinstance(value, Patch) for value in inputs):
         return bind(equation, *inputs)
     if equation.primitive.name in CALLS:
@@ -186,7 +186,7 @@ def _part(value: Any, like: Patch) -> Any:
     return lax.dynamic_slice(value, starts, sizes)
 
 
-def _elementwise(equation: JaxprEqn, *inputs: Any) -> Patch | None:
+def _elementwise(equation: Equation, *inputs: Any) -> Patch | None:
     found = _aligned(inputs)
     if found is None:
         return None
@@ -196,9 +196,9 @@ def _elementwise(equation: JaxprEqn, *inputs: Any) -> Patch | None:
     return replace(patch, base=base, values=values)
 
 
-def _concatenate(equation: JaxprEqn, *inputs: Any) -> Patch | None:
+def _concatenate(equation: Equation, *inputs: Any) -> Patch | None:
     found = _aligned(inputs)
-    if found is None or equation.params["dimension"] in found[0][0].axes:
+    if found is None or parameters(equation)["dimension"] in found[0][0].axes:
         return None
     return _elementwise(equation, *inputs)
 
@@ -212,7 +212,7 @@ class Slide(NamedTuple):
 
 
 def _sliding(
-    equation: JaxprEqn, patch: Patch, others: Sequence[Any], axes: Sequence[int], fill: Any, slides: Sequence[Slide]
+    equation: Equation, patch: Patch, others: Sequence[Any], axes: Sequence[int], fill: Any, slides: Sequence[Slide]
 ) -> Patch | None:
     """A window over the patch, along the axes of its output."""
     if any(min(slide.padding) < 0 for slide in slides):
@@ -237,13 +237,13 @@ def _sliding(
     region = patch.region(reads, pads, fill)
     if equation.primitive.name == "pad":
         return replace(seen, values=region)
-    padding = ((0, 0),) * len(equation.params["padding"])  # the region has it already
-    values = equation.primitive.bind(region, *others, **{**equation.params, "padding": padding})
+    padding = ((0, 0),) * len(parameters(equation)["padding"])  # the region has it already
+    values = equation.primitive.bind(region, *others, **{**parameters(equation), "padding": padding})
     return replace(seen, values=values)
 
 
-def _convolution(equation: JaxprEqn, images: Any, kernel: Any) -> Patch | None:
-    params = equation.params
+def _convolution(equation: Equation, images: Any, kernel: Any) -> Patch | None:
+    params = parameters(equation)
     layout = params["dimension_numbers"]
     if not isinstance(images, Patch) or isinstance(kernel, Patch) or tuple(layout.lhs_spec[2:]) != images.axes:
         return None
@@ -256,8 +256,8 @@ def _convolution(equation: JaxprEqn, images: Any, kernel: Any) -> Patch | None:
 
 
 def _pool(fill: float) -> Callable[..., Patch | None]:
-    def rule(equation: JaxprEqn, patch: Patch) -> Patch | None:
-        params = equation.params
+    def rule(equation: Equation, patch: Patch) -> Patch | None:
+        params = parameters(equation)
         along = list(zip(params["window_dimensions"], params["window_strides"], params["padding"], strict=True))
         if any(along[axis] != (1, 1, (0, 0)) for axis in range(patch.base.ndim) if axis not in patch.axes):
             return None
@@ -268,8 +268,8 @@ def _pool(fill: float) -> Callable[..., Patch | None]:
     return rule
 
 
-def _pad(equation: JaxprEqn, patch: Any, fill: Any) -> Patch | None:
-    config = equation.params["padding_config"]
+def _pad(equation: Equation, patch: Any, fill: Any) -> Patch | None:
+    config = parameters(equation)["padding_config"]
     if not isinstance(patch, Patch) or any(interior for _, _, interior in config):
         return None
     if any(config[axis][:2] != (0, 0) for axis in range(patch.base.ndim) if axis not in patch.axes):
@@ -278,8 +278,8 @@ def _pad(equation: JaxprEqn, patch: Any, fill: Any) -> Patch | None:
     return _sliding(equation, patch, [fill], patch.axes, fill, slides)
 
 
-def _broadcast(equation: JaxprEqn, patch: Patch) -> Patch | None:
-    places, shape = equation.params["broadcast_dimensions"], equation.params["shape"]
+def _broadcast(equation: Equation, patch: Patch) -> Patch | None:
+    places, shape = parameters(equation)["broadcast_dimensions"], parameters(equation)["shape"]
     if any(shape[places[axis]] != patch.base.shape[axis] for axis in patch.axes):
         return None
     axes = (places[patch.axes[0]], places[patch.axes[1]])
@@ -288,8 +288,8 @@ def _broadcast(equation: JaxprEqn, patch: Patch) -> Patch | None:
     return replace(patch, base=base, values=lax.broadcast_in_dim(patch.values, small, places), axes=axes)
 
 
-def _squeeze(equation: JaxprEqn, patch: Patch) -> Patch | None:
-    gone = equation.params["dimensions"]
+def _squeeze(equation: Equation, patch: Patch) -> Patch | None:
+    gone = parameters(equation)["dimensions"]
     if set(gone) & set(patch.axes):
         return None
     axes = tuple(axis - sum(each < axis for each in gone) for axis in patch.axes)
@@ -297,9 +297,9 @@ def _squeeze(equation: JaxprEqn, patch: Patch) -> Patch | None:
     return replace(patch, base=base, values=lax.squeeze(patch.values, gone), axes=(axes[0], axes[1]))
 
 
-def _reshape(equation: JaxprEqn, patch: Patch) -> Patch | None:
+def _reshape(equation: Equation, patch: Patch) -> Patch | None:
     """Where it only puts axes of length 1 in front of all others."""
-    shape, extra = equation.params["new_sizes"], len(equation.params["new_sizes"]) - patch.base.ndim
+    shape, extra = parameters(equation)["new_sizes"], len(parameters(equation)["new_sizes"]) - patch.base.ndim
     if extra < 0 or tuple(shape) != (1,) * extra + patch.base.shape:
         return None
     (base,) = bind(equation, patch.base)
@@ -307,15 +307,15 @@ def _reshape(equation: JaxprEqn, patch: Patch) -> Patch | None:
     return replace(patch, base=base, values=values, axes=(patch.axes[0] + extra, patch.axes[1] + extra))
 
 
-def _transpose(equation: JaxprEqn, patch: Patch) -> Patch | None:
-    order = equation.params["permutation"]
+def _transpose(equation: Equation, patch: Patch) -> Patch | None:
+    order = parameters(equation)["permutation"]
     axes = (order.index(patch.axes[0]), order.index(patch.axes[1]))
     (base,) = bind(equation, patch.base)
     return replace(patch, base=base, values=lax.transpose(patch.values, order), axes=axes)
 
 
-def _reverse(equation: JaxprEqn, patch: Patch) -> Patch | None:
-    if set(equation.params["dimensions"]) & set(patch.axes):
+def _reverse(equation: Equation, patch: Patch) -> Patch | None:
+    if set(parameters(equation)["dimensions"]) & set(patch.axes):
         return None
     return _elementwise(equation, patch)
 

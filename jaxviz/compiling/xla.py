@@ -7,7 +7,6 @@ the model's code stays plain. GPU and TPU compilers do this themselves: there th
 """
 
 import functools
-import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,13 +15,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
-from jax.extend.core import JaxprEqn
 
-from jaxviz.compiling import few_channels, interrupts, winograd
+from jaxviz.compiling import few_channels, interrupts, winograd, workarounds
 from jaxviz.compiling.execution import Execution
 from jaxviz.compiling.jaxprs import CALLS, Rule, bind, body_of, hoist, run, with_rules
+from jaxviz.compiling.workarounds import Equation, closed, parameters, scan_split
 
 # Where Winograd's convolution is faster than XLA:CPU's: in loops, before which its kernels are transformed once.
 # Outside of them it saves 0.2 s for an image of VGG16, and costs seconds to compile. With fewer pixels, the points of a
@@ -45,9 +43,9 @@ class Jit:
     def compiled(self) -> Any:
         """The jitted function itself."""
         if self._jitted is None:
-            options = _WITHOUT_YNNPACK if jax.default_backend() == "cpu" and ynnpack_is_wrong() else None
+            options = workarounds.compiler_options() if jax.default_backend() == "cpu" else None
             self._jitted = jax.jit(
-                _with_classes(self.function),
+                workarounds.tell_classes_apart(self.function),
                 static_argnames=(*self.static, "classes"),
                 donate_argnames=self.donate,
                 compiler_options=options,
@@ -56,46 +54,12 @@ class Jit:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with interrupts.held():
-            return self.compiled()(*args, **kwargs, classes=hash(jax.tree.structure((args, kwargs))))
-
-
-def _with_classes(function: Callable) -> Callable:
-    """`function` with one more static argument, `classes`, which it does nothing with.
-
-    To jaxlib (0.10.2) the structures of two registered dataclasses with the same fields are equal, whatever their
-    classes; their hashes differ. So `jit` took one objective for another where their hashes came to lie side by side
-    in its cache, about once in 100 pairs of classes.
-    """
-
-    def other(*args: Any, classes: int = 0, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
-
-    functools.update_wrapper(other, function)
-    signature = inspect.signature(function)
-    added = inspect.Parameter("classes", inspect.Parameter.KEYWORD_ONLY, default=0)
-    other.__signature__ = signature.replace(parameters=[*signature.parameters.values(), added])  # type: ignore[attr-defined]
-    return other
+            return self.compiled()(*args, **kwargs, classes=workarounds.classes_of(args, kwargs))
 
 
 def jit(*, static: tuple[str, ...] = (), donate: tuple[str, ...] = ()) -> Callable[[Callable], Jit]:
     """A decorator; `static` and `donate` name arguments of the function."""
     return lambda function: Jit(function, static, donate)
-
-
-_WITHOUT_YNNPACK = {"xla_cpu_experimental_ynn_fusion_type": ""}
-
-
-@functools.cache
-def ynnpack_is_wrong() -> bool:
-    """Whether XLA:CPU, as installed, has to be kept from using YNNPACK.
-
-    On by default in jaxlib 0.10.2, it loses NaN in a maximum, so that a broken network looks healthy, and returns wrong
-    sums on some machines (jax#39103; 1065369600 for 1024³). Takes 0.1 s, once.
-    """
-    if not np.isnan(jax.jit(lambda x: jnp.max(x))(np.full((64, 64), np.nan, np.float32))):
-        return True
-    norms = jax.jit(lambda matrix: jax.vmap(lambda row: jnp.sum((matrix @ row) ** 2))(matrix))
-    return bool((norms(np.ones((1024, 1024), np.float32)) != 1024.0**3).any())
 
 
 def rewrite(function: Callable, execution: Execution = AS_USUAL) -> Callable:
@@ -150,24 +114,24 @@ def choices() -> Iterator[list[Choice]]:
         _choices.reset(token)
 
 
-def _note(equation: JaxprEqn, inputs: Sequence[jax.Array], algorithm: str, reason: str) -> None:
+def _note(equation: Equation, inputs: Sequence[jax.Array], algorithm: str, reason: str) -> None:
     found = _choices.get()
     if found is not None:
         shapes = tuple(tuple(value.shape) for value in inputs)
         found.append(Choice(str(equation.source_info.name_stack), equation.primitive.name, shapes, algorithm, reason))
 
 
-def _inline(rules: Mapping[str, Rule], equation: JaxprEqn, *inputs: Any) -> list[Any]:
+def _inline(rules: Mapping[str, Rule], equation: Equation, *inputs: Any) -> list[Any]:
     """The body of a call; that of a custom derivative, too: after differentiation its rule has done its work."""
     body = body_of(equation)
     return run(body.jaxpr, body.consts, inputs, rules)
 
 
 def _convolution(
-    execution: Execution, looped: bool, equation: JaxprEqn, images: jax.Array, kernel: jax.Array
+    execution: Execution, looped: bool, equation: Equation, images: jax.Array, kernel: jax.Array
 ) -> list[Any]:
     """The same convolution between transposes to [n spatial c], [spatial i o], XLA:CPU's one fast layout."""
-    params = dict(equation.params)
+    params = parameters(equation)
     layout = params["dimension_numbers"]
     spatial = range(2, images.ndim)
     channels_last = (0, *spatial, 1)  # from jax's (batch, feature, spatial…) order
@@ -222,12 +186,13 @@ def _fastest(
     return execution.winograd, "3 × 3, stride 1"
 
 
-def _while(execution: Execution, looped: bool, equation: JaxprEqn, *inputs: Any) -> list[Any]:
+def _while(execution: Execution, looped: bool, equation: Equation, *inputs: Any) -> list[Any]:
     """The loop with a rewritten body, less what is the same in every step: that is computed before it."""
     rules = _rules(execution, looped=True)
-    test, body = equation.params["cond_jaxpr"], equation.params["body_jaxpr"]
-    split = equation.params["cond_nconsts"]
-    first = split + equation.params["body_nconsts"]
+    params = parameters(equation)
+    test, body = closed(params["cond_jaxpr"]), closed(params["body_jaxpr"])
+    split = params["cond_nconsts"]
+    first = split + params["body_nconsts"]
     step = hoist(body, inputs[split:first], rules, _rules(execution, looped=looped))
     return lax.while_loop(
         lambda state: run(test.jaxpr, test.consts, [*inputs[:split], *state], rules)[0],
@@ -236,13 +201,12 @@ def _while(execution: Execution, looped: bool, equation: JaxprEqn, *inputs: Any)
     )
 
 
-def _scan(execution: Execution, looped: bool, equation: JaxprEqn, *inputs: Any) -> list[Any]:
+def _scan(execution: Execution, looped: bool, equation: Equation, *inputs: Any) -> list[Any]:
     """As `_while`."""
-    params = equation.params
-    first = params["num_consts"]
-    carried = params["num_carry"]
+    params = parameters(equation)
+    first, carried = scan_split(equation)
     rules = _rules(execution, looped=looped or params["length"] >= STEPS)
-    step = hoist(params["jaxpr"], inputs[:first], rules, _rules(execution, looped=looped))
+    step = hoist(closed(params["jaxpr"]), inputs[:first], rules, _rules(execution, looped=looped))
 
     def body(state: list[Any], item: list[Any]) -> tuple[list[Any], list[Any]]:
         outputs = step(*state, *item)
@@ -253,10 +217,11 @@ def _scan(execution: Execution, looped: bool, equation: JaxprEqn, *inputs: Any) 
     return [*state, *items]
 
 
-def _max_pool_backward(equation: JaxprEqn, cotangent: jax.Array, operand: jax.Array) -> list[Any]:
+def _max_pool_backward(equation: Equation, cotangent: jax.Array, operand: jax.Array) -> list[Any]:
     """Where windows do not overlap: each window's cotangent to the first of its maxima, as select-and-scatter does."""
-    window, strides = equation.params["window_dimensions"], equation.params["window_strides"]
-    padding, select = equation.params["padding"], equation.params["select_prim"]
+    params = parameters(equation)
+    window, strides = params["window_dimensions"], params["window_strides"]
+    padding, select = params["padding"], params["select_prim"]
     if tuple(window) != tuple(strides) or select is not lax.ge_p:
         _note(equation, (operand,), "select and scatter", "windows that overlap")
         return bind(equation, cotangent, operand)
