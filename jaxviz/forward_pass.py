@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxviz.compiling import batches
+from jaxviz.compiling.batches import map_in_chunks
 from jaxviz.errors import InputError
 from jaxviz.model import IMAGE, Model, compute
 
@@ -34,7 +34,7 @@ def activations(
     if images.ndim == 3:
         found = compute(model, images, names=names)
     else:
-        found = batches.over(lambda some: compute(model, some, names=names), images, batch)
+        found = map_in_chunks(lambda some: compute(model, some, names=names), images, batch)
     return {name: np.asarray(found[name]) for name in names}  # JAX sorts the keys of a dictionary
 
 

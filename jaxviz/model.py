@@ -18,8 +18,9 @@ from flax import struct
 from flax.errors import FlaxError
 
 from jaxviz.checks import height_width, near
-from jaxviz.compiling import xla
+from jaxviz.compiling.batches import at_once, map_in_loop
 from jaxviz.compiling.execution import Execution
+from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
 from weights_convert import INPUTS, Inputs
 
@@ -211,13 +212,13 @@ class Model:
         return "\n".join([repr(self), *lines])
 
 
-@xla.jit(static=("names",))
+@jit(static=("names",))
 def compute(model: Model, images: jax.Array, names: tuple[str, ...]) -> Activations:
     """`model(images, names)`, compiled once per network, names and image shape."""
     if images.ndim == 3:
         return model(images, names)
-    size = xla.at_once(*images.shape[1:3])
-    return xla.over(lambda image: model(image, names), images, size=size, execution=model.execution)
+    size = at_once(*images.shape[1:3], execution=model.execution)
+    return map_in_loop(lambda image: model(image, names), images, size=size, execution=model.execution)
 
 
 _bounded = ContextVar("bounded", default=True)

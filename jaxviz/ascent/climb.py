@@ -21,9 +21,10 @@ from jaxtyping import Float
 from jaxviz.ascent import recipes
 from jaxviz.ascent.canvases.pixels import Canvas
 from jaxviz.checks import whole
-from jaxviz.compiling import xla
-from jaxviz.compiling.batches import chunks, progress
+from jaxviz.compiling.batches import at_once, chunks, progress
+from jaxviz.compiling.jit import jit
 from jaxviz.compiling.one_channel import narrow
+from jaxviz.compiling.rewrite import rewrite
 from jaxviz.errors import InputError
 from jaxviz.model import IMAGE, Model, check_values
 from jaxviz.objectives import Objective
@@ -102,7 +103,7 @@ def sweep(
     start = None if start is None else _check_start(start, len(objectives), canvas, model.image_shape[2])
 
     height, width = canvas.size
-    batch = xla.at_once(height, width) if batch is None else batch
+    batch = at_once(height, width, execution=model.execution) if batch is None else batch
     image = np.empty((len(objectives), height, width, model.image_shape[2]), np.float32)
     scores = np.empty((len(objectives), steps), np.float32)
     finished: list[int] = []
@@ -134,13 +135,13 @@ def ascend(model: Model, objective: Objective, *, start: Any = None, **settings:
     return Ascent(image[0], scores[0])
 
 
-@xla.jit(static=("channels",))
+@jit(static=("channels",))
 def _begin(canvas: Canvas, optimizer: Partial, keys: jax.Array, start: jax.Array | None, *, channels: int) -> _State:
     latent = jax.vmap(lambda key: canvas.new(key, channels))(keys) if start is None else jax.vmap(canvas.of)(start)
     return _State(latent, jax.vmap(optimizer().init)(latent))
 
 
-@xla.jit(donate=("state",))
+@jit(donate=("state",))
 def _climb(
     model: Model,
     objectives: Objective,
@@ -159,8 +160,7 @@ def _climb(
         image = image if transform is None else transform(key, image)
         return -objective(model(image, objective.layers))
 
-    if model.execution.rewrite:
-        loss = narrow(loss)
+    loss = narrow(loss, model.execution)
 
     def step(state: _State, at: jax.Array) -> tuple[_State, jax.Array]:
         step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, at)
@@ -176,10 +176,10 @@ def _climb(
     def climb(state: _State) -> tuple[_State, jax.Array]:
         return jax.lax.fori_loop(0, count, body, (state, jnp.zeros((len(keys), STRETCH))))
 
-    return xla.rewrite(climb, model.execution)(state)
+    return rewrite(climb, model.execution)(state)
 
 
-@xla.jit()
+@jit()
 def _draw(canvas: Canvas, latent: Any) -> jax.Array:
     return jax.vmap(canvas)(latent)
 

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxviz.compiling import xla
+from jaxviz.compiling import rewrite
+from jaxviz.compiling.batches import map_in_loop
 from jaxviz.compiling.one_channel import narrow
 from jaxviz.model import Model
 from jaxviz.objectives import Channel, Objective, Unit, score
@@ -59,13 +60,13 @@ def plan(model: Model, layer: str, *, size: int | tuple[int, int] | None = None,
     def loss(image: jax.Array) -> jax.Array:
         return score(model, image, objective)
 
-    gradient = jax.value_and_grad(narrow(loss) if model.execution.rewrite else loss)
+    gradient = jax.value_and_grad(narrow(loss, model.execution))
 
     def run(images: jax.Array) -> Any:
-        return xla.over(gradient, images, size=1, execution=model.execution)
+        return map_in_loop(gradient, images, size=1, execution=model.execution)
 
-    count = xla.STEPS if looped else 1
-    with xla.choices() as found:
+    count = rewrite.STEPS if looped else 1
+    with rewrite.choices() as found:
         jax.eval_shape(run, jax.ShapeDtypeStruct((count, *shape), jnp.float32))
     return Plan(
         Row(

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxviz.attribution.explain import BATCH, Array, Attribution, decide, explain
-from jaxviz.compiling import xla
+from jaxviz.compiling.batches import at_once, map_in_loop
 from jaxviz.compiling.jaxprs import depends
+from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
 from jaxviz.model import IMAGE, Model
 from jaxviz.objectives import Objective
@@ -161,7 +162,7 @@ def cam(weigh: Weigh, model: Model, image: Any, target: Target, layer: Layer, re
     return explain(method, model, image, target, batch, otherwise=AGAINST)
 
 
-@xla.jit(static=("layers", "weigh", "relu"))
+@jit(static=("layers", "weigh", "relu"))
 def _cams(
     model: Model, images: jax.Array, objectives: Objective, *, layers: tuple[str, ...], weigh: Weigh, relu: bool
 ) -> tuple[Attribution, jax.Array]:
@@ -180,8 +181,8 @@ def _cams(
         maps, values, sensitive = zip(*(at(layer, image, objective) for layer in layers), strict=True)
         return Attribution(fuse(maps), values[0]), jnp.stack(sensitive).any()
 
-    size = xla.at_once(*images.shape[1:3])
-    return xla.over(one, images, objectives, size=size, execution=model.execution)
+    size = at_once(*images.shape[1:3], execution=model.execution)
+    return map_in_loop(one, images, objectives, size=size, execution=model.execution)
 
 
 def enlarged(values: jax.Array, size: tuple[int, ...], relu: bool) -> jax.Array:

@@ -14,7 +14,8 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxviz.compiling import batches, xla
+from jaxviz.compiling.batches import at_once, map_in_chunks, map_in_loop
+from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
 from jaxviz.model import Model
 from jaxviz.objectives import Highest, Objective, score
@@ -56,7 +57,7 @@ def explain(method: Method, model: Model, image: Any, target: Target, batch: int
     images = model.check_images(image)
     stack = images if images.ndim == 4 else images[None]
     objectives = resolve(model, target, len(stack))
-    found, sensitive = batches.over(lambda some: method(model, *some), (stack, objectives), batch)
+    found, sensitive = map_in_chunks(lambda some: method(model, *some), (stack, objectives), batch)
     _look_back(found, sensitive, otherwise, images.ndim == 4)
     return found if images.ndim == 4 else jax.tree.map(lambda leaf: leaf[0], found)
 
@@ -85,14 +86,14 @@ def decide(model: Model, image: jax.Array, objective: Objective) -> Objective:
     return objective.decided(model(image, objective.layers)) if isinstance(objective, Highest) else objective
 
 
-_decide = xla.jit()(decide)
+_decide = jit()(decide)
 
 
-@xla.jit()
+@jit()
 def scores(model: Model, images: jax.Array, objective: Objective) -> jax.Array:
     """The scores `[b]` of several images by one objective."""
-    size = xla.at_once(*images.shape[1:3])
-    return xla.over(lambda image: score(model, image, objective), images, size=size, execution=model.execution)
+    size = at_once(*images.shape[1:3], execution=model.execution)
+    return map_in_loop(lambda image: score(model, image, objective), images, size=size, execution=model.execution)
 
 
 def _look_back(found: Any, sensitive: np.ndarray, otherwise: str, many: bool) -> None:

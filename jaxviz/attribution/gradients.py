@@ -14,7 +14,8 @@ from jaxtyping import Float, Key
 
 from jaxviz.attribution.explain import BATCH, Array, Attribution, explain, explain_each, scores
 from jaxviz.checks import image_like, whole
-from jaxviz.compiling import batches, xla
+from jaxviz.compiling.batches import at_once, chunks, map_in_loop
+from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
 from jaxviz.model import Model, check_values, out_of_range
 from jaxviz.objectives import Objective, score
@@ -41,7 +42,7 @@ def gradient(model: Model, image: Any, target: Target = None, *, batch: int = BA
     return explain(gradients, model, image, target, batch)
 
 
-@xla.jit()
+@jit()
 def gradients(model: Model, images: jax.Array, objectives: Objective) -> tuple[Attribution, jax.Array]:
     return gradient_of(score, model, images, objectives)
 
@@ -55,8 +56,8 @@ def gradient_of(
         value, values = jax.value_and_grad(function, argnums=1)(model, image, objective)
         return Attribution(values, value), (values != 0).any()
 
-    size = xla.at_once(*images.shape[1:3])
-    return xla.over(one, images, objectives, size=size, execution=model.execution)
+    size = at_once(*images.shape[1:3], execution=model.execution)
+    return map_in_loop(one, images, objectives, size=size, execution=model.execution)
 
 
 NO_WAY = "the image is its baseline wherever the score moves. Another baseline=… may show something"
@@ -161,13 +162,13 @@ def path_gradient(
 ) -> np.ndarray:
     """The gradients at `points` of the straight way, 0 at `start` and 1 at `image`, times their weights, summed."""
     total = np.zeros(image.shape, np.float32)
-    for (where, weight), positions in batches.chunks((points, weights), batch, "point"):
+    for (where, weight), positions in chunks((points, weights), batch, "point"):
         weight[len(positions) :] = 0
         total += np.asarray(_path(model, image, start, objective, where, weight))
     return total
 
 
-@xla.jit()
+@jit()
 def _path(model: Model, image: Any, start: Any, objective: Objective, where: Any, weight: Any) -> jax.Array:
     """The weighted sum of the gradients at some points of a path."""
     points = start + where[:, None, None, None].astype(jnp.float32) * (image - start)
@@ -231,7 +232,7 @@ def _smooth(
     squares: Any = 0.0
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(samples))
     with out_of_range():
-        for some, positions in batches.chunks(keys, batch, "copy"):
+        for some, positions in chunks(keys, batch, "copy"):
             found = explain(np.asarray(_noisy(image, some, noise)))
             if not hasattr(found, "values") or np.shape(found.values)[:1] != (len(some),):
                 raise InputError(
@@ -249,6 +250,6 @@ def _smooth(
     return jax.tree.map(np.float32, mean._replace(values=values))
 
 
-@xla.jit()
+@jit()
 def _noisy(image: Any, keys: jax.Array, noise: Any) -> jax.Array:
     return jax.vmap(lambda key: image + noise * jax.random.normal(key, image.shape))(keys)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from jaxviz.attribution.explain import BATCH, Array, Attribution, explain
 from jaxviz.attribution.gradients import gradient_of
-from jaxviz.compiling import xla
 from jaxviz.compiling.jaxprs import CALLS, Rule, bind, nn_function, with_rules
+from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
 from jaxviz.model import Model
 from jaxviz.objectives import Objective, score
@@ -67,7 +67,7 @@ def _with_relu(relu: Callable, model: Model, image: Any, target: Target, batch: 
     return explain(method, model, image, target, batch)
 
 
-@xla.jit(static=("relu",))
+@jit(static=("relu",))
 def _relu_gradients(
     model: Model, images: jax.Array, objectives: Objective, *, relu: Callable
 ) -> tuple[Attribution, jax.Array]:

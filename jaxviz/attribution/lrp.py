@@ -29,7 +29,7 @@ from jaxviz.attribution.lrp_rules import (
     find_composite,
     find_rule,
 )
-from jaxviz.compiling import xla
+from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
 from jaxviz.model import IMAGE, Model
 from jaxviz.networks.forwards import KerasForward
@@ -150,7 +150,7 @@ def _never_negative(node: Node) -> bool:
 SIGN_KEEPING = {*MOVING, *ADDING, *OVER} - {"UpSampling2D", "Resizing"}  # which may interpolate with negative weights
 
 
-@xla.jit(static=("plan",))
+@jit(static=("plan",))
 def _relevance(
     model: Model, images: jax.Array, objectives: Objective, *, plan: tuple[Step, ...]
 ) -> tuple[jax.Array, jax.Array]:

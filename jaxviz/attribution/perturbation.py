@@ -10,7 +10,8 @@ from jaxtyping import Key
 
 from jaxviz.attribution.explain import BATCH, Array, Attribution, explain_each, scores
 from jaxviz.checks import height_width, image_like, whole
-from jaxviz.compiling import batches, xla
+from jaxviz.compiling.batches import at_once, chunks, map_in_chunks, map_in_loop
+from jaxviz.compiling.jit import jit
 from jaxviz.compiling.one_window import within
 from jaxviz.errors import InputError
 from jaxviz.model import Model
@@ -62,7 +63,7 @@ def occlusion(
         def hide(at: Array) -> tuple[jax.Array, jax.Array]:
             return _occluded(model, image, objective, at, filled, size=size)
 
-        scores, lost = batches.over(hide, corners, batch, "window")
+        scores, lost = map_in_chunks(hide, corners, batch, "window")
         total, count = np.zeros(shape[:2], np.float32), np.zeros(shape[:2], np.float32)
         for (y, x), loss in zip(corners, lost, strict=True):
             total[y : y + size[0], x : x + size[1]] += loss
@@ -73,7 +74,7 @@ def occlusion(
     return explain_each(one, model, image, target, otherwise=shows)
 
 
-@xla.jit(static=("size",))
+@jit(static=("size",))
 def _occluded(
     model: Model, image: jax.Array, objective: Objective, corners: jax.Array, fill: jax.Array, *, size: tuple[int, int]
 ) -> tuple[jax.Array, jax.Array]:
@@ -90,7 +91,8 @@ def _occluded(
         whole = of_image(image)
         return whole, whole - within(of_image, image, changed, corner, size)
 
-    return xla.over(occluded, corners, size=xla.at_once(*image.shape[:2]), execution=model.execution)
+    together = at_once(*image.shape[:2], execution=model.execution)
+    return map_in_loop(occluded, corners, size=together, execution=model.execution)
 
 
 def rise(
@@ -126,7 +128,7 @@ def rise(
     def one(image: Array, objective: Objective, position: int) -> tuple[Attribution, bool]:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, position), np.arange(samples))
         total = np.zeros(image.shape[:2], np.float32)
-        for some, positions in batches.chunks(keys, batch, "mask"):
+        for some, positions in chunks(keys, batch, "mask"):
             counts = (np.arange(len(some)) < len(positions)).astype(np.float32)
             total += np.asarray(_masked(model, image, objective, some, counts, keep, grid=grid))
         return Attribution(total / (samples * keep), np.asarray(scores(model, image[None], objective))[0]), False
@@ -134,7 +136,7 @@ def rise(
     return explain_each(one, model, image, target)
 
 
-@xla.jit(static=("grid",))
+@jit(static=("grid",))
 def _masked(
     model: Model, image: jax.Array, objective: Objective, keys: jax.Array, counts: jax.Array, keep: Any, *, grid: int
 ) -> jax.Array:
@@ -150,5 +152,5 @@ def _masked(
         mask = jax.lax.dynamic_slice(large, (y, x), (height, width))
         return count * mask * score(model, mask[..., None] * image, objective)
 
-    at_once = xla.at_once(height, width)
-    return xla.over(weighted, keys, counts, size=at_once, execution=model.execution).sum(0)
+    size = at_once(height, width, execution=model.execution)
+    return map_in_loop(weighted, keys, counts, size=size, execution=model.execution).sum(0)

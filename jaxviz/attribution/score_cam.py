@@ -9,8 +9,9 @@ import numpy as np
 
 from jaxviz.attribution.cams import AGAINST, Layer, edited_score, enlarged, fuse, seen_layers
 from jaxviz.attribution.explain import BATCH, Array, Attribution, explain_each, scores
-from jaxviz.compiling import batches, xla
+from jaxviz.compiling.batches import at_once, map_in_chunks, map_in_loop
 from jaxviz.compiling.jaxprs import depends
+from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
 from jaxviz.model import Model
 from jaxviz.objectives import Objective, score
@@ -42,14 +43,14 @@ def score_cam(
         for name in layers:
             activation, masks = _masks(model, image, objective, layer=name)
             see = partial(_seen, model, image, objective)
-            found.append((activation, batches.over(see, np.asarray(masks), batch, "channel")))
+            found.append((activation, map_in_chunks(see, np.asarray(masks), batch, "channel")))
         value = np.asarray(scores(model, image[None], objective))[0]
         return Attribution(_weighted(tuple(found), size=image.shape[:2], relu=relu), value), True
 
     return explain_each(one, model, image, target, otherwise=AGAINST)
 
 
-@xla.jit(static=("layer",))
+@jit(static=("layer",))
 def _masks(model: Model, image: jax.Array, objective: Objective, *, layer: str) -> tuple[jax.Array, jax.Array]:
     """The activation `[h w k]` of a layer, and each channel of it as a mask `[k height width]` in [0, 1]."""
     activation = model(image, (layer,))[layer]
@@ -61,17 +62,18 @@ def _masks(model: Model, image: jax.Array, objective: Objective, *, layer: str) 
     return activation, jnp.moveaxis(masks, -1, 0)
 
 
-@xla.jit()
+@jit()
 def _seen(model: Model, image: jax.Array, objective: Objective, masks: jax.Array) -> jax.Array:
     """The scores `[b]` of the image seen through each mask."""
 
     def through(mask: jax.Array) -> jax.Array:
         return score(model, mask[..., None] * image, objective)
 
-    return xla.over(through, masks, size=xla.at_once(*image.shape[:2]), execution=model.execution)
+    size = at_once(*image.shape[:2], execution=model.execution)
+    return map_in_loop(through, masks, size=size, execution=model.execution)
 
 
-@xla.jit(static=("size", "relu"))
+@jit(static=("size", "relu"))
 def _weighted(found: tuple[tuple[jax.Array, jax.Array], ...], *, size: tuple[int, int], relu: bool) -> jax.Array:
     """The map of (activation, scores through its channels) for each layer."""
     return fuse([enlarged((activation * jax.nn.softmax(seen)).sum(-1), size, relu) for activation, seen in found])

@@ -1,13 +1,16 @@
-"""One channel at the price of one: a score that reads a single channel of a layer computes only that channel.
+"""A score that reads one channel of a layer computes only that channel.
 
-    narrow(f) == f, forward and back, for any f that slices one index off a last axis
+    narrow(f) == f, forward and backward, up to rounding, for any f that slices one index off a last axis
 
-Written plainly, `convolution(x, kernel)[..., i]` computes all channels and drops all but one, and its gradient spreads
-one channel over zeros and convolves them all again. `narrow` walks up from the slice to the convolution, through
-whatever acts on each channel by itself (bias, activation function, pooling …), and slices the kernel instead. It works
-on the traced function before differentiation, so that no model needs to know.
+Written plainly, `convolution(x, kernel)[..., i]` computes all channels and drops all but one; its gradient fills the
+other channels with zeros and convolves them all again. `narrow` starts at the slice and goes back to the convolution,
+through operations that act on each channel by itself (bias, activation function, pooling …), and slices the kernel
+instead. It works on the traced function before differentiation, so no model needs to know about it.
+
+A new rule goes into `_RULES`, by the name of its primitive.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,14 +20,15 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxviz.compiling import few_channels
-from jaxviz.compiling.jaxprs import ELEMENTWISE, bind, evaluate, nn_function
-from jaxviz.compiling.workarounds import Equation, parameters
+from jaxviz.compiling.execution import AS_USUAL, Execution
+from jaxviz.compiling.jaxprs import CALLS, ELEMENTWISE, bind, body_of, evaluate, nn_function
+from jaxviz.compiling.workarounds import Equation, UnknownEquationError, parameters
 
 _INLINED = frozenset(("jit", "pjit", "closed_call"))
 
 
 class _Call:
-    """An equation that is evaluated when one of its outputs is asked for, and once."""
+    """An equation that is computed once, when one of its outputs is first needed."""
 
     def __init__(self, equation: Equation, inputs: Sequence[Any]):
         self.equation, self.inputs = equation, inputs
@@ -36,13 +40,17 @@ class _Call:
         return bind(self.equation, *map(_value, self.inputs))
 
     @property
+    def computed(self) -> bool:
+        return "outputs" in vars(self)
+
+    @property
     def _takes_one_channel(self) -> bool:
         shape, sizes = self.inputs[0].shape, parameters(self.equation)["slice_sizes"]
         return shape[:-1] == tuple(sizes[:-1]) and sizes[-1] == 1 < shape[-1]
 
 
 class _Output:
-    """A value not computed yet: the n-th output of a call."""
+    """A value that is not computed yet: output number `position` of a call."""
 
     def __init__(self, call: _Call, position: int):
         self.call, self.position = call, position
@@ -50,12 +58,15 @@ class _Output:
         self.shape = aval.shape
 
 
-def narrow(function: Callable) -> Callable:
-    """`function` with the same values and gradients, in which a slice of one channel is taken as early as possible."""
+def narrow(function: Callable, execution: Execution = AS_USUAL) -> Callable:
+    """`function` with the same values and gradients; a slice of one channel is taken as early as possible.
+
+    On a GPU or TPU, and with `Execution(rewrite=False)`, the function stays as it is.
+    """
 
     @functools.wraps(function)
     def narrowed(*args: Any) -> Any:
-        if jax.default_backend() != "cpu":
+        if not execution.rewrites:
             return function(*args)
         jaxpr, out = jax.make_jaxpr(function, return_shape=True)(*args)
         outputs = evaluate(jaxpr.jaxpr, jaxpr.consts, jax.tree.leaves(args), _later)
@@ -65,43 +76,94 @@ def narrow(function: Callable) -> Callable:
 
 
 def _later(equation: Equation, *inputs: Any) -> list[Any]:
-    """The outputs of an equation, not computed yet; plain calls are inlined."""
+    """The outputs of an equation, not computed yet. The bodies of plain calls are inlined."""
     if equation.primitive.name in _INLINED:
-        body = parameters(equation)["jaxpr"]
-        return evaluate(body.jaxpr, body.consts, inputs, _later)
+        with contextlib.suppress(UnknownEquationError):
+            body = body_of(equation)
+            return evaluate(body.jaxpr, body.consts, inputs, _later)
     call = _Call(equation, inputs)
     return [_Output(call, position) for position in range(len(equation.outvars))]
 
 
 def _value(node: Any) -> Any:
+    """The value itself, computed now if it is not computed yet."""
     return node.call.outputs[node.position] if isinstance(node, _Output) else node
 
 
 def _channel(node: Any, index: Any) -> Any:
-    """`node[..., index : index + 1]`, computed without the other channels where the operation allows it."""
-    if isinstance(node, _Output) and "outputs" not in vars(node.call):  # all channels are there already: slice them
-        call, shape = node.call, node.shape
-        name, params, inputs = call.equation.primitive.name, parameters(call.equation), call.inputs
-
-        def same(operand: Any) -> Any:  # an operand that varies along the last axis is sliced, any other broadcasts
-            varies = jnp.shape(operand)[-1:] == shape[-1:]
-            return _channel(operand, index) if varies else _value(operand)
-
-        if name in ELEMENTWISE:
-            return call.equation.primitive.bind(*map(same, inputs), **params)
-        if nn_function(call.equation) == "relu":
-            return jax.nn.relu(_channel(inputs[0], index))
-        if name == "broadcast_in_dim":
-            last = params["broadcast_dimensions"][-1:] == (len(shape) - 1,)
-            operand = same(inputs[0]) if last else _value(inputs[0])
-            return lax.broadcast_in_dim(operand, (*shape[:-1], 1), params["broadcast_dimensions"])
-        if name == "reshape" and inputs[0].shape[-1:] == shape[-1:]:
-            return _channel(inputs[0], index).reshape((*shape[:-1], 1))
-        if name == "squeeze" and len(inputs[0].shape) - 1 not in params["dimensions"]:
-            return lax.squeeze(_channel(inputs[0], index), params["dimensions"])
-        if name == "reduce_window_max" and params["window_dimensions"][-1] == 1 and params["padding"][-1] == (0, 0):
-            return call.equation.primitive.bind(_channel(inputs[0], index), **params)
-        if name == "conv_general_dilated" and few_channels.is_plain(params):
-            # Under `vmap` each item has its own kernel, which as a convolution would be a slow grouped one.
-            return few_channels.convolution(_value(inputs[0]), _channel(inputs[1], index), params)
+    """`node[..., index : index + 1]`, computed without the other channels where a rule allows it."""
+    if isinstance(node, _Output) and not node.call.computed:
+        rule = _RULES.get(node.call.equation.primitive.name)
+        with contextlib.suppress(UnknownEquationError):
+            found = rule(node.call.equation, index, node.shape, *node.call.inputs) if rule is not None else None
+            if found is not None:
+                return found
     return lax.dynamic_slice_in_dim(_value(node), index, 1, axis=-1)
+
+
+# A rule takes an equation, the index of the channel, the shape of the equation's output, and its inputs. It returns
+# that channel of the output, or None if it needs the other channels.
+
+
+def _operand(operand: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    """The part of an operand that one channel of an output needs; all of it, if it does not vary with the channel."""
+    return _channel(operand, index) if jnp.shape(operand)[-1:] == shape[-1:] else _value(operand)
+
+
+def _elementwise(equation: Equation, index: Any, shape: tuple[int, ...], *inputs: Any) -> Any:
+    (output,) = bind(equation, *(_operand(each, index, shape) for each in inputs))
+    return output
+
+
+def _relu(equation: Equation, index: Any, shape: tuple[int, ...], *inputs: Any) -> Any:
+    """A call of `jax.nn.relu`; any other function with its own derivative keeps it, and is computed whole."""
+    return jax.nn.relu(_channel(inputs[0], index)) if nn_function(equation) == "relu" else None
+
+
+def _broadcast(equation: Equation, index: Any, shape: tuple[int, ...], operand: Any, *lengths: Any) -> Any:
+    places = parameters(equation)["broadcast_dimensions"]
+    has_channels = places[-1:] == (len(shape) - 1,)
+    part = _operand(operand, index, shape) if has_channels else _value(operand)
+    return lax.broadcast_in_dim(part, (*shape[:-1], 1), places)
+
+
+def _reshape(equation: Equation, index: Any, shape: tuple[int, ...], operand: Any, *lengths: Any) -> Any:
+    """A reshape that leaves the channels as they are."""
+    if operand.shape[-1:] != shape[-1:]:
+        return None
+    return _channel(operand, index).reshape((*shape[:-1], 1))
+
+
+def _squeeze(equation: Equation, index: Any, shape: tuple[int, ...], operand: Any) -> Any:
+    gone = parameters(equation)["dimensions"]
+    return None if len(operand.shape) - 1 in gone else lax.squeeze(_channel(operand, index), gone)
+
+
+def _max_pool(equation: Equation, index: Any, shape: tuple[int, ...], operand: Any) -> Any:
+    params = parameters(equation)
+    if params["window_dimensions"][-1] != 1 or params["padding"][-1] != (0, 0):
+        return None
+    (output,) = bind(equation, _channel(operand, index))
+    return output
+
+
+def _convolution(equation: Equation, index: Any, shape: tuple[int, ...], images: Any, kernel: Any) -> Any:
+    """One output channel as a matrix product.
+
+    Under `vmap` each item has its own kernel; as a convolution this would be a grouped one, which is slow.
+    """
+    params = parameters(equation)
+    if not few_channels.is_plain(params):
+        return None
+    return few_channels.convolution(_value(images), _channel(kernel, index), params)
+
+
+_RULES: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(ELEMENTWISE, _elementwise),
+    **dict.fromkeys(CALLS, _relu),
+    "broadcast_in_dim": _broadcast,
+    "conv_general_dilated": _convolution,
+    "reduce_window_max": _max_pool,
+    "reshape": _reshape,
+    "squeeze": _squeeze,
+}

@@ -1,20 +1,23 @@
-"""A function of an image in which one window has changed, computed only where the window is seen.
+"""A function of an image that has changed in one window, computed only where a layer sees the window.
 
-    within(function, image, changed, corner, size) == function(changed),  where `changed` differs from `image` only
-                                                                          in the window of `size` at `corner`
+    within(function, image, changed, corner, size) == function(changed), up to rounding, where `changed` differs from
+                                                      `image` only in the window of `size` at `corner`
 
-A pixel of a convolution depends on a few pixels of its input, its receptive field. While that keeps the part of a layer
-that sees the window small, only that part is computed and the rest is taken from the activations of `image`, which are
-the same for every window and so leave a loop over windows. Where most of a layer sees the window, or where an operation
-mixes pixels otherwise, the layer is put together and the rest of the function runs as it is. Works on the traced
-function: no model needs to know.
+A pixel of a convolution depends on a few pixels of its input, its receptive field. As long as the part of a layer that
+sees the window is small, only this part is computed. The rest is taken from the activations of `image`; they are the
+same for every window, so a loop over windows computes them once, before it. As soon as most of a layer sees the window,
+or an operation mixes pixels in another way, the layer is put together and the rest of the function runs as it is. The
+traced function is what is edited, so no model needs to know about it. The geometry is in `patch`.
+
+A new rule goes into `_RULES`, by the name of its primitive.
 
 Source: Nakandala, Kumar & Papakonstantinou 2019, Incremental and approximate inference for faster occlusion-based deep
-CNN explanations ("Krypton"), section 4.1. Exact: nothing here is approximate.
+CNN explanations ("Krypton"), section 4.1. Only the exact part of it is used; nothing here is approximate.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -23,121 +26,46 @@ import numpy as np
 from jax import lax
 
 from jaxviz.compiling.jaxprs import CALLS, ELEMENTWISE, bind, body_of, evaluate
-from jaxviz.compiling.workarounds import Equation, parameters
+from jaxviz.compiling.patch import Box, Field, Patch, Span, Window, Windows, box_of
+from jaxviz.compiling.workarounds import Equation, UnknownEquationError, parameters
 
-MOST = 0.7  # the share of a layer from which on a part of it is not worth the copying
-
-
-class Field(NamedTuple):
-    """The receptive field along one axis: output o sees the inputs from o · step - before, `length` of them."""
-
-    step: int = 1
-    length: int = 1
-    before: int = 0
-
-    def then(self, window: int, stride: int, padding: int) -> "Field":
-        """The field of a window over this one's outputs."""
-        return Field(self.step * stride, self.length + (window - 1) * self.step, self.before + padding * self.step)
-
-    def union(self, other: "Field") -> "Field":
-        """The field of something that reads both."""
-        before = max(self.before, other.before)
-        after = max(self.length - self.before, other.length - other.before)
-        return Field(self.step, before + after, before)
-
-
-class Window(NamedTuple):
-    """What changed along one axis of an image of `length` pixels: `size` of them from `start`, a traced number."""
-
-    start: Any
-    size: int
-    length: int
-
-    def anywhere(self) -> "Window":
-        """All windows of this size at once."""
-        return self._replace(start=np.arange(self.length))
-
-    def seen(self, field: Field, length: int) -> tuple[Any, int]:
-        """The first of the outputs, `length` in all, that see the window, and how many they are, at most."""
-        count = min((self.size + field.length - 2) // field.step + 1, length)
-        first = -((field.length - 1 - field.before - self.start) // field.step)  # rounded up
-        return first.clip(0, length - count), count
-
-
-@dataclass(frozen=True)
-class Patch:
-    """An activation that is `base` but for a part: `values`, in the box where `fields` see the windows."""
-
-    base: jax.Array
-    values: jax.Array
-    axes: tuple[int, int]  # height and width
-    fields: tuple[Field, Field]
-    windows: tuple[Window, Window]
-
-    def box(self, fields: tuple[Field, Field]) -> tuple[list[Any], list[int]]:
-        """Where `fields` of this size see the window: starts and sizes along all axes."""
-        return _box(self.base.shape, self.axes, fields, self.windows)
-
-    def anywhere(self) -> "Patch":
-        """The same of all windows at once: for their boxes."""
-        return replace(self, windows=(self.windows[0].anywhere(), self.windows[1].anywhere()))
-
-    def whole(self) -> jax.Array:
-        """All of the activation."""
-        return lax.dynamic_update_slice(self.base, self.values.astype(self.base.dtype), self.box(self.fields)[0])
-
-    def widened(self, fields: tuple[Field, Field]) -> "Patch":
-        """The same, with more of `base` among the values."""
-        if fields == self.fields:
-            return self
-        return replace(self, values=self.region(lambda patch: patch.box(fields)), fields=fields)
-
-    def region(self, box: "Box", pads: Sequence[tuple[int, int]] = (), fill: Any = 0) -> jax.Array:
-        """The part in a box whose starts count from the first pixel, before any `pads` of `fill`."""
-        pads = pads or [(0, 0)] * self.base.ndim
-        fill = jnp.asarray(fill, self.base.dtype)
-        (starts, sizes), (mine, lengths) = box(self), self.box(self.fields)
-        padded = lax.pad(self.base, fill, [(low, high, 0) for low, high in pads])
-        region = lax.dynamic_slice(padded, [at + low for at, (low, _) in zip(starts, pads, strict=True)], sizes)
-        # Values that nothing in the box sees may stick out of it: there is room around it for the most that ever does.
-        theirs, ours = box(self.anywhere())[0], self.anywhere().box(self.fields)[0]
-        lows = [int(max(0, np.max(there - own))) for own, there in zip(ours, theirs, strict=True)]
-        ends = zip(ours, lengths, theirs, sizes, strict=True)
-        highs = [int(max(0, np.max(own + length - there - size))) for own, length, there, size in ends]
-        room = lax.pad(region, fill, [(low, high, 0) for low, high in zip(lows, highs, strict=True)])
-        places = [own - start + low for own, start, low in zip(mine, starts, lows, strict=True)]
-        room = lax.dynamic_update_slice(room, self.values.astype(room.dtype), places)
-        return lax.slice(room, lows, [low + size for low, size in zip(lows, sizes, strict=True)])
-
-
-Box = Callable[[Patch], tuple[list[Any], list[int]]]
-"""Starts and sizes along all axes, of the window of a patch or of all windows at once."""
+MOST = 0.7  # where a larger share of a layer has changed, computing all of it is cheaper than copying the rest
 
 
 def within(
     function: Callable[[jax.Array], Any], image: jax.Array, changed: jax.Array, corner: Any, size: tuple[int, int]
 ) -> Any:
-    """`function(changed)` for images `[h w c]`; `corner` (y, x) may lie so that the window is cut at the far edges."""
+    """`function(changed)`, where `changed` is `image` except for a window.
+
+    Args:
+        function: of an image `[h w c]`; traceable by JAX.
+        image, changed: `[h w c]`.
+        corner: the window's first row and column (y, x), two traced numbers. The image may cut the window off at its
+            lower and right edges.
+        size: the window's height and width.
+    """
     jaxpr, out = jax.make_jaxpr(function, return_shape=True)(image)
     windows = (Window(corner[0], size[0], image.shape[0]), Window(corner[1], size[1], image.shape[1]))
     fields = (Field(), Field())
-    starts, sizes = _box(image.shape, (0, 1), fields, windows)
-    patch = Patch(image, lax.dynamic_slice(changed, starts, sizes), (0, 1), fields, windows)
-    values = evaluate(jaxpr.jaxpr, jaxpr.consts, [_unless_most(patch)], _equation)
-    return jax.tree.unflatten(jax.tree.structure(out), [_whole(value) for value in values])
+    values = _cut(changed, box_of(image.shape, (0, 1), fields, windows))
+    patch = Patch(base=image, values=values, axes=(0, 1), fields=fields, windows=windows)
+    outputs = evaluate(jaxpr.jaxpr, jaxpr.consts, [_unless_most(patch)], _equation)
+    return jax.tree.unflatten(jax.tree.structure(out), [_whole(value) for value in outputs])
 
 
 def _equation(equation: Equation, *inputs: Any) -> list[Any]:
+    """The outputs of an equation, some of whose inputs may be patches; arrays and patches."""
     if not any(isinstance(value, Patch) for value in inputs):
         return bind(equation, *inputs)
-    if equation.primitive.name in CALLS:
-        body = body_of(equation)
-        return evaluate(body.jaxpr, body.consts, inputs, _equation)
     rule = _RULES.get(equation.primitive.name)
-    patch = rule(equation, *inputs) if rule is not None else None
-    if patch is None:
-        return bind(equation, *map(_whole, inputs))
-    return [_unless_most(patch)]
+    with contextlib.suppress(UnknownEquationError):
+        if equation.primitive.name in CALLS:
+            body = body_of(equation)
+            return evaluate(body.jaxpr, body.consts, inputs, _equation)
+        patch = rule(equation, *inputs) if rule is not None else None
+        if patch is not None:
+            return [_unless_most(patch)]
+    return bind(equation, *map(_whole, inputs))
 
 
 def _whole(value: Any) -> Any:
@@ -148,16 +76,12 @@ def _unless_most(patch: Patch) -> Any:
     return patch if patch.values.size < MOST * patch.base.size else patch.whole()
 
 
-def _box(
-    shape: Sequence[int], axes: tuple[int, int], fields: Sequence[Field], windows: Sequence[Window]
-) -> tuple[list[Any], list[int]]:
-    starts, sizes = [0] * len(shape), list(shape)
-    for axis, field, window in zip(axes, fields, windows, strict=True):
-        starts[axis], sizes[axis] = window.seen(field, shape[axis])
-    return starts, sizes
+def _cut(array: jax.Array, box: Box) -> jax.Array:
+    return lax.dynamic_slice(array, [span.start for span in box], [span.size for span in box])
 
 
-# A rule returns the Patch of an equation's output, or None where it has none.
+# A rule takes an equation and its inputs, at least one of which is a Patch. It returns the Patch of the output, or None
+# if the output has to be computed as a whole.
 
 
 def _base(value: Any) -> Any:
@@ -165,7 +89,10 @@ def _base(value: Any) -> Any:
 
 
 def _aligned(inputs: Sequence[Any]) -> tuple[list[Patch], list[Any]] | None:
-    """The patches among the inputs widened to one field, and all inputs with them in place."""
+    """The patches among the inputs, widened to the same fields, and all inputs with these patches in place.
+
+    None: the patches are of layers of different strides or axes.
+    """
     patches = [value for value in inputs if isinstance(value, Patch)]
     if len({(patch.axes, *(field.step for field in patch.fields)) for patch in patches}) > 1:
         return None
@@ -177,13 +104,12 @@ def _aligned(inputs: Sequence[Any]) -> tuple[list[Patch], list[Any]] | None:
 
 
 def _part(value: Any, like: Patch) -> Any:
-    """What of an input lies in the box of a patch of the same size."""
+    """The part of an input that lies in the box of a patch of the same shape."""
     if isinstance(value, Patch):
         return value.values
     if jnp.ndim(value) != like.base.ndim:  # a number
         return value
-    starts, sizes = _box(value.shape, like.axes, like.fields, like.windows)
-    return lax.dynamic_slice(value, starts, sizes)
+    return _cut(value, box_of(value.shape, like.axes, like.fields, like.windows))
 
 
 def _elementwise(equation: Equation, *inputs: Any) -> Patch | None:
@@ -204,7 +130,7 @@ def _concatenate(equation: Equation, *inputs: Any) -> Patch | None:
 
 
 class Slide(NamedTuple):
-    """How a window goes along one axis."""
+    """How a convolution or pool slides along one axis."""
 
     size: int
     stride: int
@@ -214,32 +140,31 @@ class Slide(NamedTuple):
 def _sliding(
     equation: Equation, patch: Patch, others: Sequence[Any], axes: Sequence[int], fill: Any, slides: Sequence[Slide]
 ) -> Patch | None:
-    """A window over the patch, along the axes of its output."""
+    """The output of a convolution, pool or padding of a patch; `axes` are height and width of the output."""
     if any(min(slide.padding) < 0 for slide in slides):
         return None
     (base,) = bind(equation, patch.base, *others)
     pairs = zip(patch.fields, slides, strict=True)
     height, width = (field.then(slide.size, slide.stride, slide.padding[0]) for field, slide in pairs)
-    seen = Patch(base, base, (axes[0], axes[1]), (height, width), patch.windows)
+    out_axes, fields = (axes[0], axes[1]), (height, width)
     pads = [(0, 0)] * patch.base.ndim
     for axis, slide in zip(patch.axes, slides, strict=True):
         pads[axis] = slide.padding
 
-    def reads(patch: Patch) -> tuple[list[Any], list[int]]:
-        """The box of the inputs of what is seen."""
-        starts, sizes = replace(seen, windows=patch.windows).box(seen.fields)
-        firsts, lengths = [0] * patch.base.ndim, list(patch.base.shape)
-        for axis, out, slide in zip(patch.axes, axes, slides, strict=True):
-            firsts[axis] = starts[out] * slide.stride - slide.padding[0]
-            lengths[axis] = (sizes[out] - 1) * slide.stride + slide.size
-        return firsts, lengths
+    def reads(windows: Windows) -> Box:
+        """The box of the input that the part of the output reads; without padding, so that it may start below 0."""
+        written = box_of(base.shape, out_axes, fields, windows)
+        box = [Span(0, length) for length in patch.base.shape]
+        for axis, out, slide in zip(patch.axes, out_axes, slides, strict=True):
+            start, size = written[out]
+            box[axis] = Span(start * slide.stride - slide.padding[0], (size - 1) * slide.stride + slide.size)
+        return box
 
-    region = patch.region(reads, pads, fill)
-    if equation.primitive.name == "pad":
-        return replace(seen, values=region)
-    padding = ((0, 0),) * len(parameters(equation)["padding"])  # the region has it already
-    values = equation.primitive.bind(region, *others, **{**parameters(equation), "padding": padding})
-    return replace(seen, values=values)
+    values = patch.region(reads, pads, fill)
+    if equation.primitive.name != "pad":
+        padding = ((0, 0),) * len(parameters(equation)["padding"])  # the region is padded already
+        values = equation.primitive.bind(values, *others, **{**parameters(equation), "padding": padding})
+    return Patch(base=base, values=values, axes=out_axes, fields=fields, windows=patch.windows)
 
 
 def _convolution(equation: Equation, images: Any, kernel: Any) -> Patch | None:
@@ -251,11 +176,16 @@ def _convolution(equation: Equation, images: Any, kernel: Any) -> Patch | None:
         return None
     gaps, strides = params["rhs_dilation"], params["window_strides"]
     sizes = [(kernel.shape[axis] - 1) * gap + 1 for axis, gap in zip(layout.rhs_spec[2:], gaps, strict=True)]
-    slides = [Slide(*each) for each in zip(sizes, strides, params["padding"], strict=True)]
+    slides = [
+        Slide(size=size, stride=stride, padding=padding)
+        for size, stride, padding in zip(sizes, strides, params["padding"], strict=True)
+    ]
     return _sliding(equation, images, [kernel], layout.out_spec[2:], 0, slides)
 
 
 def _pool(fill: float) -> Callable[..., Patch | None]:
+    """The rule of a pool whose padding has the value `fill`."""
+
     def rule(equation: Equation, patch: Patch) -> Patch | None:
         params = parameters(equation)
         along = list(zip(params["window_dimensions"], params["window_strides"], params["padding"], strict=True))
@@ -274,7 +204,9 @@ def _pad(equation: Equation, patch: Any, fill: Any) -> Patch | None:
         return None
     if any(config[axis][:2] != (0, 0) for axis in range(patch.base.ndim) if axis not in patch.axes):
         return None
-    slides = [Slide(1, 1, (int(low), int(high))) for low, high, _ in (config[axis] for axis in patch.axes)]
+    slides = [
+        Slide(size=1, stride=1, padding=(int(low), int(high))) for low, high, _ in (config[axis] for axis in patch.axes)
+    ]
     return _sliding(equation, patch, [fill], patch.axes, fill, slides)
 
 
@@ -298,7 +230,7 @@ def _squeeze(equation: Equation, patch: Patch) -> Patch | None:
 
 
 def _reshape(equation: Equation, patch: Patch) -> Patch | None:
-    """Where it only puts axes of length 1 in front of all others."""
+    """A reshape that only puts axes of length 1 in front of all others."""
     shape, extra = parameters(equation)["new_sizes"], len(parameters(equation)["new_sizes"]) - patch.base.ndim
     if extra < 0 or tuple(shape) != (1,) * extra + patch.base.shape:
         return None

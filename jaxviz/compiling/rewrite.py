@@ -1,0 +1,236 @@
+"""`rewrite`: a pass over a traced function that replaces the operations which XLA:CPU computes slowly.
+
+    rewrite(f) == f, up to rounding
+
+XLA:CPU transposes convolutions to the layout of its fast kernel only in the entry computation of a program. Inside a
+loop body, where gradient ascent spends its time, it computes the backward convolution of every NHWC model element by
+element, which is 5 to 6 times slower. The backward pass of a max-pool is one serial loop everywhere. The pass replaces
+both after differentiation, in any model, so the code of models stays plain. On a GPU or TPU, and with
+`Execution(rewrite=False)`, the function stays as it is.
+
+Each rule below takes one equation of the traced function and its inputs, and returns its outputs (see `jaxprs`).
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxviz.compiling import few_channels, winograd
+from jaxviz.compiling.execution import AS_USUAL, Execution
+from jaxviz.compiling.jaxprs import CALLS, Rule, bind, body_of, hoist, run, with_rules
+from jaxviz.compiling.workarounds import Equation, closed, parameters, scan_split
+
+# Winograd's convolution is faster than XLA:CPU's inside loops, because its kernels are transformed once, before the
+# loop. Outside of loops it saves 0.2 s for an image of VGG16 and costs seconds of compilation. With fewer pixels,
+# reading the transformed kernels costs more memory traffic than the multiplications that are saved; with fewer
+# channels, reading and writing the transformed images does.
+CHANNELS, PIXELS = 64, 128
+STEPS = 8  # a loop of fewer steps does not earn back the compilation of Winograd's convolution
+FEW = 4  # a convolution with at most this many output channels (a gradient of an image) is computed tap by tap
+
+
+def rewrite(function: Callable, execution: Execution = AS_USUAL) -> Callable:
+    """`function` with the same values, without the operations that XLA:CPU computes slowly.
+
+    The result cannot be differentiated again: rewrite the gradient, not the function that is differentiated.
+    """
+    fast = with_rules(function, _rules(execution, looped=False))
+
+    @functools.wraps(function)
+    def rewritten(*args: Any) -> Any:
+        return fast(*args) if execution.rewrites else function(*args)
+
+    return rewritten
+
+
+class Choice(NamedTuple):
+    """The algorithm that one operation of a rewritten function got."""
+
+    where: str  # JAX's name stack: it contains the layer, and "transpose(" in the backward pass
+    operation: str
+    shapes: tuple[tuple[int, ...], ...]
+    algorithm: str
+    reason: str
+
+
+# A context variable, not an argument: between `jv.plan`, which asks for the choices, and the rules, which make them,
+# lie JAX's tracing and the user's model, through which no argument can be passed. It is also right for threads: each
+# sees its own list.
+_choices: ContextVar[list[Choice] | None] = ContextVar("choices", default=None)
+
+
+@contextmanager
+def choices() -> Iterator[list[Choice]]:
+    """A list to which `rewrite` adds a `Choice` for each operation of the functions that are traced in this context."""
+    found: list[Choice] = []
+    token = _choices.set(found)
+    try:
+        yield found
+    finally:
+        _choices.reset(token)
+
+
+def _note(equation: Equation, inputs: Sequence[jax.Array], algorithm: str, reason: str) -> None:
+    found = _choices.get()
+    if found is not None:
+        shapes = tuple(tuple(value.shape) for value in inputs)
+        found.append(Choice(str(equation.source_info.name_stack), equation.primitive.name, shapes, algorithm, reason))
+
+
+def _inline(rules: Mapping[str, Rule], equation: Equation, *inputs: Any) -> list[Any]:
+    """The body of a call, also of a function with a custom derivative: differentiation is over, only values count."""
+    body = body_of(equation)
+    return run(body.jaxpr, body.consts, inputs, rules)
+
+
+def _convolution(
+    execution: Execution, looped: bool, equation: Equation, images: jax.Array, kernel: jax.Array
+) -> list[Any]:
+    """The convolution between transposes to [n spatial c] and [spatial i o], the only fast layout of XLA:CPU."""
+    params = parameters(equation)
+    layout = params["dimension_numbers"]
+    spatial = range(2, images.ndim)
+    channels_last = (0, *spatial, 1)  # from jax's (batch, feature, spatial…) order
+    canonical = lax.ConvDimensionNumbers(
+        lhs_spec=(0, images.ndim - 1, *range(1, images.ndim - 1)),
+        rhs_spec=(images.ndim - 1, images.ndim - 2, *range(images.ndim - 2)),
+        out_spec=(0, images.ndim - 1, *range(1, images.ndim - 1)),
+    )
+    images = lax.transpose(images, [layout.lhs_spec[axis] for axis in channels_last])
+    raw, (out_axis, in_axis, *taps_axes) = kernel, layout.rhs_spec
+    kernel = lax.transpose(raw, (*taps_axes, in_axis, out_axis))
+    params["dimension_numbers"] = canonical
+    algorithm, reason = _fastest(images, kernel, params, looped, execution)
+    _note(equation, (images, kernel), algorithm, reason)
+    if algorithm == "direct":
+        output = lax.conv_general_dilated_p.bind(images, kernel, **params)
+    elif algorithm == "taps":
+        output = few_channels.convolution(images, kernel, params)
+    else:
+        tile = winograd.TILES[algorithm]
+        if in_axis < out_axis:
+            points = winograd.transform(kernel, tile)
+        else:
+            points = winograd.transform_transposed(lax.transpose(raw, (*taps_axes, out_axis, in_axis)), tile)
+        output = winograd.convolution(images, points, params["padding"], params["precision"])
+    position = {axis: place for place, axis in enumerate(layout.out_spec[axis] for axis in channels_last)}
+    return [lax.transpose(output, [position[axis] for axis in range(output.ndim)])]
+
+
+def _fastest(
+    images: jax.Array, kernel: jax.Array, params: dict[str, Any], looped: bool, execution: Execution
+) -> tuple[str, str]:
+    """The algorithm of a convolution in the fast layout, "direct", "taps" or one of Winograd's tiles, and the reason.
+
+    `looped` says whether the convolution is inside a loop that is long enough for Winograd.
+    """
+    single = images.dtype == kernel.dtype == jnp.float32 and params["preferred_element_type"] in (None, jnp.float32)
+    if images.ndim != 4 or not single or not few_channels.is_plain(params):
+        return "direct", "not a plain float32 convolution of two axes"
+    few, many = sorted(kernel.shape[2:])
+    if kernel.shape[3] == few <= FEW and many >= 8 * FEW:
+        return "taps", f"{many} channels to {few}"
+    if kernel.shape[:2] != (3, 3) or {*params["window_strides"], *params["rhs_dilation"]} != {1}:
+        return "direct", "not 3 × 3 of stride 1"
+    if execution.winograd is None:
+        return "direct", "Winograd is switched off"
+    if not looped:
+        return "direct", "outside of a loop, Winograd costs more to compile than it saves"
+    if few < CHANNELS:
+        return "direct", f"fewer than {CHANNELS} channels"
+    height, width = (n + sum(pad) - 2 for n, pad in zip(images.shape[1:3], params["padding"], strict=True))
+    pixels = len(images) * height * width
+    if pixels < PIXELS:
+        return "direct", f"{pixels} pixels, fewer than {PIXELS}"
+    return execution.winograd, "3 × 3, stride 1"
+
+
+def _while(execution: Execution, looped: bool, equation: Equation, *inputs: Any) -> list[Any]:
+    """The loop with a rewritten body; what is the same in every step is computed once, before the loop."""
+    rules = _rules(execution, looped=True)
+    params = parameters(equation)
+    test, body = closed(params["cond_jaxpr"]), closed(params["body_jaxpr"])
+    split = params["cond_nconsts"]
+    first = split + params["body_nconsts"]
+    step = hoist(body, inputs[split:first], rules, _rules(execution, looped=looped))
+    return lax.while_loop(
+        lambda state: run(test.jaxpr, test.consts, [*inputs[:split], *state], rules)[0],
+        lambda state: step(*state),
+        list(inputs[first:]),
+    )
+
+
+def _scan(execution: Execution, looped: bool, equation: Equation, *inputs: Any) -> list[Any]:
+    """The scan with a rewritten body; what is the same in every step is computed once, before the scan."""
+    params = parameters(equation)
+    first, carried = scan_split(equation)
+    rules = _rules(execution, looped=looped or params["length"] >= STEPS)
+    step = hoist(closed(params["jaxpr"]), inputs[:first], rules, _rules(execution, looped=looped))
+
+    def body(state: list[Any], item: list[Any]) -> tuple[list[Any], list[Any]]:
+        outputs = step(*state, *item)
+        return outputs[:carried], outputs[carried:]
+
+    settings = {name: params[name] for name in ("length", "reverse", "unroll")}
+    state, items = lax.scan(body, list(inputs[first : first + carried]), list(inputs[first + carried :]), **settings)
+    return [*state, *items]
+
+
+def _max_pool_backward(equation: Equation, cotangent: jax.Array, operand: jax.Array) -> list[Any]:
+    """The gradient of a max-pool whose windows do not overlap: each window's cotangent goes to its first maximum.
+
+    The values are those of XLA's select-and-scatter, which is a serial loop on a CPU.
+    """
+    params = parameters(equation)
+    window, strides = params["window_dimensions"], params["window_strides"]
+    padding, select = params["padding"], params["select_prim"]
+    if tuple(window) != tuple(strides) or select is not lax.ge_p:
+        _note(equation, (operand,), "select and scatter", "windows that overlap")
+        return bind(equation, cotangent, operand)
+    _note(equation, (operand,), "mask", "windows that do not overlap")
+
+    # Make the operand a whole number of windows: add the padding of the pool, and cut or pad the pixels at the far end
+    # that no window covers.
+    whole = [count * size for count, size in zip(cotangent.shape, window, strict=True)]
+    fit = [(low, size - low - n, 0) for (low, _), size, n in zip(padding, whole, operand.shape, strict=True)]
+    padded = lax.pad(operand, jnp.array(-jnp.inf, operand.dtype), fit)
+
+    def corner(values: jax.Array, offset: tuple[int, ...]) -> jax.Array:
+        return lax.slice(values, offset, values.shape, strides)
+
+    offsets = list(itertools.product(*map(range, window)))
+    corners = [corner(padded, offset) for offset in offsets]
+    largest = functools.reduce(jnp.maximum, corners)
+    free = jnp.ones(largest.shape, bool)
+    parts = []
+    for values in corners:
+        first = free & (values == largest)
+        free &= ~first
+        parts.append(jnp.where(first, cotangent, 0))
+    # Interleave the parts again, one axis after the other. XLA writes a concatenation in one pass, which is faster than
+    # a sum of arrays padded with gaps.
+    for axis in reversed(range(len(window))):
+        size = window[axis]
+        stacks = (jnp.stack(parts[first : first + size], axis + 1) for first in range(0, len(parts), size))
+        parts = [stack.reshape(*stack.shape[:axis], -1, *stack.shape[axis + 2 :]) for stack in stacks]
+    (gradient,) = parts
+    return [lax.pad(gradient, jnp.zeros((), cotangent.dtype), [(-low, -high, 0) for low, high, _ in fit])]
+
+
+@functools.cache
+def _rules(execution: Execution, *, looped: bool) -> dict[str, Rule]:
+    rules: dict[str, Rule] = {
+        "conv_general_dilated": functools.partial(_convolution, execution, looped),
+        "select_and_scatter_add": _max_pool_backward,
+        "while": functools.partial(_while, execution, looped),
+        "scan": functools.partial(_scan, execution, looped),
+    }
+    rules |= dict.fromkeys(CALLS, functools.partial(_inline, rules))
+    return rules
