@@ -28,6 +28,7 @@ from jaxviz.rendering.figures import *
 from jaxviz.rendering.images import *
 from jaxviz.training import views as views
 from jaxviz.training.monitor import *
+from jaxviz.training.writers import *
 
 # isort: split
 from jaxviz import moved as moved  # last: it needs all of them

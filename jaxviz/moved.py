@@ -9,7 +9,7 @@ import sys
 
 MOVED = {
     "activations": "forward_pass",
-    "canvas": "ascent.canvases.pixels",
+    "canvas": "ascent.canvases",
     "cam": "attribution.cams",
     "chunks": "compiling.batches",
     "compilations": "compiling.cache",
@@ -24,7 +24,7 @@ MOVED = {
     "jaxprs": "compiling.jaxprs",
     "keras": "networks.keras",
     "lrp": "attribution.lrp",
-    "monitor": "training.monitor",
+    "monitor": "training",
     "narrow": "compiling.one_channel",
     "patches": "compiling.one_window",
     "perturbation": "attribution.perturbation",

@@ -23,7 +23,7 @@ SOLE_USERS = {
     "matplotlib": {"jaxviz/rendering/figures.py", "jaxviz/cli/methods.py", "jaxviz/rendering/rgb.py"},
     "PIL": {"jaxviz/rendering/images.py"},
     "click": {"jaxviz/cli/commands.py", "jaxviz/cli/exits.py", "weights_convert/__main__.py"},
-    "tensorboardX": {"jaxviz/training/monitor.py"},
+    "tensorboardX": {"jaxviz/training/writers.py"},
     "flax.linen": {"jaxviz/networks/forwards.py", "jaxviz/networks/wrap.py"},
 }
 

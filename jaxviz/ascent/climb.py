@@ -1,29 +1,34 @@
 """Gradient ascent: the image that an objective likes best, for one objective or for thousands.
 
-`sweep` of n objectives is n times `ascend`: each has its own key, noise and optimiser state. The steps run as one
-compiled loop over a chunk of objectives (`vmap`); chunks and stretches of `STRETCH` steps are driven from Python, so
-that memory is one chunk's, progress is visible, Ctrl-C loses nothing that is finished, and a layer compiles once
-whatever its channels, keys, step count and step size are.
+Law: `sweep` of n objectives is n times `ascend`. Each objective has its own key, noise and optimiser memory.
+
+`sweep` checks its arguments, puts objectives that differ in numbers only into one group, cuts each group into chunks
+that fit into memory, climbs chunk by chunk, and collects the images. The steps of a chunk run in one compiled loop over
+`step.step`; Python calls that loop for STRETCH steps at a time. So memory is that of one chunk, progress is visible,
+Ctrl-C loses nothing that is finished, and a layer compiles once for all its channels, keys, step counts and step sizes.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.tree_util import Partial
+from jax.tree_util import Partial, all_leaves
 from jaxtyping import Float
+from numpy.typing import ArrayLike
+from tqdm import tqdm
 
 from jaxviz.ascent import recipes
-from jaxviz.ascent.canvases.pixels import Canvas
+from jaxviz.ascent.canvases.canvas import Canvas
+from jaxviz.ascent.step import State, Transform, begin, step
 from jaxviz.checks import whole
 from jaxviz.compiling.batches import at_once, chunks, progress
 from jaxviz.compiling.jit import jit
-from jaxviz.compiling.one_channel import narrow
 from jaxviz.compiling.rewrite import rewrite
 from jaxviz.errors import InputError
 from jaxviz.model import IMAGE, Model, check_values
@@ -36,9 +41,9 @@ STRETCH = 50  # steps in one compiled call: long enough to hide the call, short 
 
 
 class Ascent(NamedTuple):
-    """What an ascent found. `image` is in the units of [0, 1] images but unbounded: `show_filters` stretches it."""
+    """The images that an ascent found, and the scores on the way; from `sweep` both have a leading axis n."""
 
-    image: Float[np.ndarray, "*n h w c"]
+    image: Float[np.ndarray, "*n h w c"]  # in the units of [0, 1] images but unbounded: `show_filters` stretches it
     scores: Float[np.ndarray, "*n steps"]  # the objective before each step
 
     def __repr__(self) -> str:
@@ -46,18 +51,11 @@ class Ascent(NamedTuple):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a sweep. `finished` is the Ascent of the objectives in `positions`, the ones that were done."""
+    """Ctrl-C during a sweep. `finished` is the Ascent of the objectives in `positions`, those that were done."""
 
     def __init__(self, finished: Ascent | None, positions: list[int]):
         super().__init__(f"stopped with {len(positions)} objectives finished, see .finished and .positions")
         self.finished, self.positions = finished, positions
-
-
-class _State(NamedTuple):
-    """One climber (or a chunk of them): where it is, and what its optimiser remembers."""
-
-    latent: Any
-    memory: Any
 
 
 def sweep(
@@ -66,61 +64,60 @@ def sweep(
     *,
     key: jax.Array | None = None,
     canvas: Canvas | None = None,
-    transform: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+    transform: Transform | None = None,
     optimizer: Partial | optax.GradientTransformation | None = None,
     steps: int | None = None,
-    start: Any = None,
+    start: ArrayLike | None = None,
     batch: int | None = None,
 ) -> Ascent:
-    """An `Ascent` with a leading axis for `objectives`: the image each likes best, and its score before each step.
+    """An `Ascent` with a leading axis for `objectives`: the image that each likes best, and its score before each step.
 
     Args:
-        objectives: any mixture; those that differ in numbers only share a compilation.
-        key: of the noise and the transforms: one, folded with each objective's position (default `jax.random.key(0)`),
-            or one for each objective, as `jax.random.fold_in(key, position)` has them, to go on after an interruption.
-        canvas, optimizer, steps: as in `recipes`, from where the defaults come (`chollet`). An optimiser descends on
-            the negative score: `Partial(optax.adam, learning_rate=0.05)`, or any optax transformation.
-        transform: `(key, image) -> image` before the network sees it, drawn anew at each step; a pytree or function.
-        start: images `[n h w c]` in [0, 1], or one `[h w c]` for all; else noise from the key.
-        batch: objectives that climb at a time; default by device. It bounds memory and changes no result.
+        objectives: any mixture of objectives; those that differ in numbers only share a compilation.
+        key: of the noise and the transforms. Either one key, which is folded with each objective's position (default
+            `jax.random.key(0)`), or one key for each objective, such as `jax.random.fold_in(key, position)`, to go on
+            after an interruption.
+        canvas: what is changed, and the image that it stands for, such as `Pixels((64, 64))`.
+        transform: `(key, image) -> image`, applied before the network sees the image and drawn anew at each step; a
+            function, or a pytree that can be called.
+        optimizer: it descends on minus the score. `Partial(optax.adam, learning_rate=0.05)`, with which another
+            learning rate compiles nothing, or any optax transformation.
+        steps: how many steps. The defaults of canvas, optimizer and steps are those of `recipes.chollet()`.
+        start: images `[n h w c]` in [0, 1] to start from, or one image `[h w c]` for all; default: noise from the key.
+        batch: how many objectives climb at a time; the default depends on the device. It bounds memory and changes no
+            result.
 
     Raises:
         InputError: an unknown layer, an index out of range, a canvas too small for the layer, a start of another shape.
-        Interrupted: on Ctrl-C, with what was finished.
+        Interrupted: on Ctrl-C, with all that was finished.
     """
-    defaults = recipes.chollet()
-    canvas = canvas or defaults["canvas"]
-    optimizer = _as_partial(optimizer or defaults["optimizer"])
-    transform = Partial(transform) if callable(transform) and jax.tree.leaves(transform) == [transform] else transform
-    steps = whole("steps", defaults["steps"] if steps is None else steps)
     if isinstance(objectives, Objective):
         raise InputError(f"a sweep climbs several objectives, [{objectives!r}]; ascend climbs one")
     objectives = list(objectives)
-    execution = replace(model.execution, precision=model.execution.precision or "default")
-    model = replace(model, execution=execution)
+    given = {"canvas": canvas, "optimizer": optimizer, "steps": steps}
+    settings = recipes.chollet() | {name: value for name, value in given.items() if value is not None}
+    canvas, steps = settings["canvas"], whole("steps", settings["steps"])
     _check(model, objectives, canvas)
     keys = _keys(jax.random.key(0) if key is None else key, len(objectives))
-    start = None if start is None else _check_start(start, len(objectives), canvas, model.image_shape[2])
+    starts = None if start is None else _check_start(start, len(objectives), canvas, model.image_shape[2])
+    run = partial(
+        _run,
+        model=_with_fast_products(model),
+        canvas=canvas,
+        transform=_as_pytree(transform),
+        optimizer=_as_constructor(settings["optimizer"]),
+        steps=steps,
+    )
 
-    height, width = canvas.size
-    batch = at_once(height, width, execution=model.execution) if batch is None else batch
-    image = np.empty((len(objectives), height, width, model.image_shape[2]), np.float32)
+    batch = at_once(*canvas.size, execution=model.execution) if batch is None else batch
+    image = np.empty((len(objectives), *canvas.size, model.image_shape[2]), np.float32)
     scores = np.empty((len(objectives), steps), np.float32)
     finished: list[int] = []
     try:
         with progress(len(objectives) * steps, "step") as bar:
-            for positions, stack in _alike(objectives):
-                items = (stack, keys[positions], None if start is None else start[positions])
-                for (some, their_keys, their_start), which in chunks(items, batch):
-                    places, real = positions[which].tolist(), len(which)
-                    state = _begin(canvas, optimizer, their_keys, their_start, channels=model.image_shape[2])
-                    for first in range(0, steps, STRETCH):
-                        count = min(STRETCH, steps - first)
-                        state, seen = _climb(model, some, their_keys, state, first, count, canvas, transform, optimizer)
-                        scores[places, first : first + count] = np.asarray(seen)[:real, :count]
-                        bar.update(real * count)
-                    image[places] = np.asarray(_draw(canvas, state.latent))[:real]
-                    finished.extend(places)
+            for positions, chunk in _chunks(objectives, keys, starts, batch):
+                image[positions], scores[positions] = run(chunk, real=len(positions), bar=bar)
+                finished.extend(positions)
     except KeyboardInterrupt:
         kept = Ascent(image[finished], scores[finished]) if finished else None
         raise Interrupted(kept, finished) from None
@@ -129,59 +126,37 @@ def sweep(
     return Ascent(image, scores)
 
 
-def ascend(model: Model, objective: Objective, *, start: Any = None, **settings: Any) -> Ascent:
-    """An `Ascent` without a leading axis, for one objective; the settings are `sweep`'s."""
+def ascend(model: Model, objective: Objective, *, start: ArrayLike | None = None, **settings: Any) -> Ascent:
+    """An `Ascent` without a leading axis: the image that one objective likes best, and its score before each step.
+
+    Args:
+        start: an image `[h w c]` in [0, 1] to start from; default: noise from the key.
+        settings: `key`, `canvas`, `transform`, `optimizer` and `steps`, which mean the same as for `sweep`.
+
+    Raises:
+        InputError: an unknown layer, an index out of range, a canvas too small for the layer, a start of another shape.
+        Interrupted: on Ctrl-C.
+    """
     image, scores = sweep(model, [objective], start=start, **settings)
     return Ascent(image[0], scores[0])
 
 
-@jit(static=("channels",))
-def _begin(canvas: Canvas, optimizer: Partial, keys: jax.Array, start: jax.Array | None, *, channels: int) -> _State:
-    latent = jax.vmap(lambda key: canvas.new(key, channels))(keys) if start is None else jax.vmap(canvas.of)(start)
-    return _State(latent, jax.vmap(optimizer().init)(latent))
+class _Chunk(NamedTuple):
+    """Objectives that climb together, stacked, with what each of them starts from; padded as `chunks` says."""
+
+    objectives: Objective
+    keys: jax.Array
+    starts: np.ndarray | None
 
 
-@jit(donate=("state",))
-def _climb(
-    model: Model,
-    objectives: Objective,
-    keys: jax.Array,
-    state: _State,
-    first: jax.Array,
-    count: jax.Array,
-    canvas: Canvas,
-    transform: Callable | None,
-    optimizer: Partial,
-) -> tuple[_State, jax.Array]:
-    """`count` steps (at most STRETCH) of a chunk, from step `first` on, and the scores `[b STRETCH]` before each."""
-
-    def loss(latent: Any, objective: Objective, key: jax.Array) -> jax.Array:
-        image = canvas(latent)
-        image = image if transform is None else transform(key, image)
-        return -objective(model(image, objective.layers))
-
-    loss = narrow(loss, model.execution)
-
-    def step(state: _State, at: jax.Array) -> tuple[_State, jax.Array]:
-        step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, at)
-        losses, gradient = jax.vmap(jax.value_and_grad(loss))(state.latent, objectives, step_keys)
-        update, memory = jax.vmap(optimizer().update)(gradient, state.memory, state.latent)
-        return _State(optax.apply_updates(state.latent, update), memory), -losses
-
-    def body(at: jax.Array, carry: tuple[_State, jax.Array]) -> tuple[_State, jax.Array]:
-        state, seen = carry
-        state, scores = step(state, first + at)
-        return state, seen.at[:, at].set(scores)
-
-    def climb(state: _State) -> tuple[_State, jax.Array]:
-        return jax.lax.fori_loop(0, count, body, (state, jnp.zeros((len(keys), STRETCH))))
-
-    return rewrite(climb, model.execution)(state)
-
-
-@jit()
-def _draw(canvas: Canvas, latent: Any) -> jax.Array:
-    return jax.vmap(canvas)(latent)
+def _chunks(
+    objectives: list[Objective], keys: jax.Array, starts: np.ndarray | None, batch: int
+) -> Iterator[tuple[list[int], _Chunk]]:
+    """Each chunk, with the positions of its objectives; of a padded last chunk, positions of the real ones only."""
+    for members, stack in _alike(objectives):
+        group = _Chunk(stack, keys[members], None if starts is None else starts[members])
+        for chunk, which in chunks(group, batch):
+            yield members[which].tolist(), chunk
 
 
 def _alike(objectives: list[Objective]) -> list[tuple[np.ndarray, Objective]]:
@@ -195,7 +170,81 @@ def _alike(objectives: list[Objective]) -> list[tuple[np.ndarray, Objective]]:
     ]
 
 
-def _as_partial(optimizer: Partial | optax.GradientTransformation) -> Partial:
+def _run(
+    chunk: _Chunk,
+    *,
+    model: Model,
+    canvas: Canvas,
+    transform: Transform | None,
+    optimizer: Partial,
+    steps: int,
+    real: int,
+    bar: tqdm,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The images `[real h w c]` and scores `[real steps]` of a chunk after all its steps."""
+    some, keys, starts = chunk
+    state = _begin(canvas, optimizer, keys, starts, channels=model.image_shape[2])
+    scores = np.empty((real, steps), np.float32)
+    for first in range(0, steps, STRETCH):
+        count = min(STRETCH, steps - first)
+        state, seen = _climb(model, some, keys, state, first, count, canvas, transform, optimizer)
+        scores[:, first : first + count] = np.asarray(seen)[:real, :count]
+        bar.update(real * count)
+    return np.asarray(_draw(canvas, state.latent))[:real], scores
+
+
+@jit(static=("channels",))
+def _begin(canvas: Canvas, optimizer: Partial, keys: jax.Array, start: jax.Array | None, *, channels: int) -> State:
+    return begin(canvas, optimizer(), keys, start, channels=channels)
+
+
+@jit(donate=("state",))
+def _climb(
+    model: Model,
+    objectives: Objective,
+    keys: jax.Array,
+    state: State,
+    first: jax.Array,
+    count: jax.Array,
+    canvas: Canvas,
+    transform: Transform | None,
+    optimizer: Partial,
+) -> tuple[State, jax.Array]:
+    """`count` steps (at most STRETCH) of a chunk, from step `first` on, and the scores `[b STRETCH]` before each."""
+
+    def body(at: jax.Array, carry: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
+        state, seen = carry
+        step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, first + at)
+        state, scores = step(
+            model, objectives, step_keys, state, canvas=canvas, optimizer=optimizer(), transform=transform
+        )
+        return state, seen.at[:, at].set(scores)
+
+    def climb(state: State) -> tuple[State, jax.Array]:
+        return jax.lax.fori_loop(0, count, body, (state, jnp.zeros((len(keys), STRETCH))))
+
+    return rewrite(climb, model.execution)(state)
+
+
+@jit()
+def _draw(canvas: Canvas, latent: Any) -> jax.Array:
+    return jax.vmap(canvas)(latent)
+
+
+def _with_fast_products(model: Model) -> Model:
+    """The model at the device's default precision, unless its user chose one: a step needs a direction, not digits."""
+    return replace(model, execution=replace(model.execution, precision=model.execution.precision or "default"))
+
+
+def _as_pytree(transform: Transform | None) -> Transform | None:
+    """A transform that `jit` takes: a plain function becomes a static value, a pytree stays as it is.
+
+    Whether it is a leaf is asked without comparing it: its own leaves may be arrays.
+    """
+    return Partial(transform) if callable(transform) and all_leaves([transform]) else transform
+
+
+def _as_constructor(optimizer: Partial | optax.GradientTransformation) -> Partial:
     """An optax transformation as a constructor of itself: a static value, equal to itself under `jit`."""
     return optimizer if isinstance(optimizer, Partial) else Partial(_Constant(optimizer))
 
@@ -207,7 +256,13 @@ class _Constant(NamedTuple):
         return self.value
 
 
-def _check(model: Model, objectives: list, canvas: Canvas) -> None:
+def _check(model: Model, objectives: list[Any], canvas: Canvas) -> None:
+    """Whether each objective fits the activations of an image of the canvas' size.
+
+    Raises:
+        InputError: no objectives, something else than objectives, an unknown layer, a canvas too small for one, or an
+            index out of range.
+    """
     if not objectives:
         raise InputError("a sweep needs at least one objective, such as jv.channels(model, layer)")
     for objective in objectives:
@@ -221,7 +276,11 @@ def _check(model: Model, objectives: list, canvas: Canvas) -> None:
 
 
 def _keys(key: jax.Array, count: int) -> jax.Array:
-    """A key for each objective."""
+    """A key for each objective.
+
+    Raises:
+        InputError: keys of another number.
+    """
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         key = jax.random.wrap_key_data(key)  # one of `jax.random.PRNGKey`
     if key.ndim == 0:
@@ -231,11 +290,16 @@ def _keys(key: jax.Array, count: int) -> jax.Array:
     return key
 
 
-def _check_start(start: Any, count: int, canvas: Canvas, channels: int) -> np.ndarray:
-    start = check_values(np.asarray(start))
+def _check_start(start: ArrayLike, count: int, canvas: Canvas, channels: int) -> np.ndarray:
+    """An image for each objective to start from, `[n h w c]`.
+
+    Raises:
+        InputError: another shape, or values outside [0, 1].
+    """
+    values = check_values(np.asarray(start))
     shape = (*canvas.size, channels)
-    if start.shape not in (shape, (count, *shape)):
+    if values.shape not in (shape, (count, *shape)):
         raise InputError(
-            f"a start is one image {list(shape)} or one for each of {count} objectives; given: {list(start.shape)}"
+            f"a start is one image {list(shape)} or one for each of {count} objectives; given: {list(values.shape)}"
         )
-    return np.broadcast_to(start, (count, *shape))
+    return np.broadcast_to(values, (count, *shape))

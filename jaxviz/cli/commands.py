@@ -4,13 +4,14 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import jax
 import numpy as np
 
 import jaxviz as jv
+from jaxviz.ascent.recipes import Style
 from jaxviz.attribution.cams import last_convolution
 from jaxviz.attribution.lrp_rules import COMPOSITES
 from jaxviz.cli import demo, methods
@@ -21,22 +22,13 @@ from jaxviz.rendering.images import resize
 from weights_convert import CAFFE, INPUTS, RAW255
 
 TOP = 5  # classes of a prediction that are printed
+RECIPES = jv.recipes.RECIPES
 
 
-class Style(NamedTuple):
-    """How a source climbs (`recipe`) and what it does with the images: the pixels it cuts off and the contrast."""
-
-    recipe: Callable[..., jv.recipes.Recipe]
-    size: int
-    border: int  # of the objective, in pixels of the layer
-    crop: int  # of the picture, on each side
-    std: float
-
-
-STYLES = {
-    "chollet": Style(jv.recipes.chollet, size=64, border=0, crop=0, std=0.1),
-    "keras_io": Style(jv.recipes.keras_io, size=180, border=2, crop=25, std=0.15),
-}
+def defaults(setting: str) -> str:
+    """A help text with the default of a setting in each recipe, such as `Default: 40 (chollet), 30 (keras_io).`"""
+    values = {name: each.defaults[setting] for name, each in RECIPES.items() if setting in each.defaults}
+    return f"Default: {', '.join(f'{value} ({name})' for name, value in values.items())}."
 
 
 folder = click.option(
@@ -136,10 +128,10 @@ def activations(file: str, photo: str, layers: tuple[str, ...], channel: int | N
 @network
 @click.option("--layer", "layers", multiple=True, help="Repeatable. Default: the last convolution.")
 @click.option("--channel", "indices", type=int, multiple=True, help="Repeatable. Default: as many as fill the grid.")
-@click.option("--recipe", type=click.Choice(list(STYLES)), default="chollet", show_default=True, help="Whose ascent.")
-@click.option("--size", type=click.IntRange(min=1), help="Pixels. Default: 64 (chollet), 180 (keras_io).")
-@click.option("--steps", type=click.IntRange(min=1), help="Default: 40 (chollet), 30 (keras_io).")
-@click.option("--step", type=float, help="Length of a step. Default: 1.0 (chollet), 10.0 (keras_io).")
+@click.option("--recipe", type=click.Choice(list(RECIPES)), default="chollet", show_default=True, help="Whose ascent.")
+@click.option("--size", type=click.IntRange(min=1), help=f"Pixels. {defaults('size')}")
+@click.option("--steps", type=click.IntRange(min=1), help=defaults("steps"))
+@click.option("--step", type=float, help=f"Length of a step. {defaults('step')}")
 @click.option("--columns", type=click.IntRange(min=1), default=8, show_default=True, help="Pictures in a row.")
 @click.option("--rows", type=click.IntRange(min=1), default=8, show_default=True, help="Rows of pictures.")
 @click.option("--margin", type=click.IntRange(min=0), default=5, show_default=True, help="Pixels between pictures.")
@@ -172,17 +164,14 @@ def filters(
       jaxviz filters cats_and_dogs_small_2.h5 --recipe keras_io
     """
     model = jv.load(file, **loading)
-    if recipe == "chollet" and loading["inputs"] is None and model.inputs == CAFFE:
+    source = RECIPES[recipe]
+    if source.raw and loading["inputs"] is None and model.inputs == CAFFE:
         model = replace(model, inputs=RAW255)
-    style = STYLES[recipe]
-    size = style.size if size is None else size
-    if size <= 2 * style.crop:
-        raise jv.InputError(f"{recipe} cuts {style.crop} pixels off each side: --size {size} leaves nothing")
-    given = {"steps": steps, "step": step}
-    settings = style.recipe(size=size, **{name: value for name, value in given.items() if value is not None})
+    given = {"size": size, "steps": steps, "step": step}
+    settings = source.settings(**{name: value for name, value in given.items() if value is not None})
 
     for name in layers or [last_convolution(model, jv.Highest(model.scores))]:
-        objectives = jv.channels(model, name, indices or None, border=style.border)
+        objectives = jv.channels(model, name, indices or None, border=source.border)
         if not indices:
             objectives = objectives[: rows * columns]
         path = _path(out, "filters", name, *(indices if len(indices) == 1 else ()))
@@ -192,13 +181,13 @@ def filters(
         except jv.Interrupted as interrupted:
             click.echo(f"{name}: {len(interrupted.positions)} of {len(objectives)} filters are finished")
             if interrupted.finished:
-                _write_grid(path, interrupted.finished.image, style, columns, margin)
+                _write_grid(path, interrupted.finished.image, source, columns, margin)
             raise
         still = int((found.scores == found.scores[:, :1]).all(1).sum())
         if settings["steps"] > 1 and still:
             why = "what leads to them is off, or --step is too short; try another --seed or --size"
             click.echo(f"{name}: {still} did not move: {why}", err=True)
-        _write_grid(path, found.image, style, columns, margin)
+        _write_grid(path, found.image, source, columns, margin)
 
 
 @main.command()
@@ -292,10 +281,9 @@ def _read(model: jv.Model, photo: str) -> np.ndarray:
     return jv.read_image(photo, (height or SPARE_SIZE, width or SPARE_SIZE), channels=channels)
 
 
-def _write_grid(path: Path, images: np.ndarray, style: Style, columns: int, margin: int) -> None:
-    """The images of an ascent `[n h w c]` as its source shows them, side by side."""
-    inner = slice(style.crop, -style.crop or None)
-    pictures = np.stack([rgb.stretch(image[inner, inner], style.std) for image in images])
+def _write_grid(path: Path, images: np.ndarray, source: Style, columns: int, margin: int) -> None:
+    """The images of an ascent `[n h w c]` as their source shows them, side by side."""
+    pictures = np.stack([source.picture(image) for image in images])
     jv.write_image(path, rgb.tile(pictures, min(columns, len(pictures)), margin))
     click.echo(path)
 

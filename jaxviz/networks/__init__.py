@@ -1,1 +1,1 @@
-"""Where models come from: Keras files, published weights, and Flax modules."""
+"""Where models come from: Keras files, published weights, Flax modules and plain functions."""

@@ -1,8 +1,10 @@
-"""Files that Keras publishes: found where Keras keeps them, or downloaded once and checked against a pinned hash.
+"""Files that Keras publishes: found in Keras' cache or ours, or downloaded once and checked against a pinned hash.
 
-The names, addresses and hashes of `published.json` are what Keras itself asks for, written down by
-`tests/golden/make_applications.py`. Where Keras publishes no hash (MobileNet v1 and v2), the first file is
-taken on trust, which HTTPS gives, and its sha256 is recorded; another one is refused from then on.
+Law: a file of another hash than the pinned one is never read.
+
+`tests/golden/make_applications.py` collects the names, addresses and hashes of `published.json` from Keras itself. For
+some files Keras publishes no hash (MobileNet v1 and v2). The first such file is trusted, since it came by HTTPS, and
+its sha256 is recorded; from then on any other file is refused.
 """
 
 import json
@@ -19,17 +21,14 @@ from jaxviz.errors import InputError
 
 
 class Published(NamedTuple):
-    """A file on Keras' storage: its name in Keras' cache, where it is, and Keras' hash of it, if there is one.
+    """A file on Keras' storage. An md5 only guards against damage; HTTPS guards against a stranger's file."""
 
-    An md5 guards against damage only; against strangers there is HTTPS.
-    """
-
-    name: str
+    name: str  # in Keras' cache
     url: str
-    hash: str | None
+    hash: str | None  # md5 or sha256 digits, if Keras publishes them
 
 
-# What it is: the weights of every application, each with and without its top, and the index of ImageNet's classes.
+# The weights of every application, each with and without its top, and the index of ImageNet's classes.
 FILES = {
     name: Published(**file)
     for name, file in json.loads(
@@ -39,12 +38,12 @@ FILES = {
 
 
 def keras_cache() -> Path:
-    """Where Keras keeps its weights: `$KERAS_HOME/models`, or `~/.keras/models`."""
+    """The folder in which Keras keeps weights: `$KERAS_HOME/models`, or `~/.keras/models`."""
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
 
 
 def cached(name: str) -> Path | None:
-    """The published file `name` where it already is: in Keras' cache, or in ours, with the right hash."""
+    """The path of the published file `name` in Keras' cache or ours, with the right hash; None if it is in neither."""
     file = FILES[name]
     known = _known_hash(file)
     for folder in (keras_cache(), cache_folder()):
@@ -56,17 +55,20 @@ def cached(name: str) -> Path | None:
 
 
 def fetch(name: str, *, instead: str = "") -> Path:
-    """The published file `name`: from a cache, or downloaded with a progress bar and checked.
+    """The path of the published file `name`, from a cache, or downloaded with a progress bar and checked.
+
+    Args:
+        instead: another way to go on without this file, which the error names.
 
     Raises:
-        InputError: it cannot be had, with the file's name, where to put it by hand, and what to do `instead`; or it is
-            not the file that was published, or loaded before.
+        InputError: the file cannot be downloaded; the message says where to put it by hand. Or its hash is not the
+            published one, or not that of the file loaded first.
     """
     if found := cached(name):
         return found
     file = FILES[name]
     known = _known_hash(file)
-    pooch.get_logger().setLevel("WARNING")  # the progress bar says what is going on
+    pooch.get_logger().setLevel("WARNING")  # the progress bar is enough
     download = pooch.HTTPDownloader(progressbar=True, timeout=30)
     try:
         path = Path(pooch.retrieve(file.url, known, fname=file.name, path=cache_folder(), downloader=download))
@@ -86,7 +88,7 @@ def fetch(name: str, *, instead: str = "") -> Path:
 
 
 def _known_hash(file: Published) -> str | None:
-    """Keras' hash, or that of the file loaded first, as "algorithm:digits"; None before that."""
+    """Keras' hash, or that of the file loaded first, as "algorithm:digits"; None if neither is known."""
     known = file.hash
     if known is None and _record_of(file).is_file():
         known = _record_of(file).read_text(encoding="ascii").strip()
@@ -94,13 +96,13 @@ def _known_hash(file: Published) -> str | None:
 
 
 def _hash(path: Path, known: str) -> str:
-    """The hash of a file in the form, and by the algorithm, of `known`."""
+    """The hash of a file by the algorithm of `known`, as "algorithm:digits"."""
     algorithm, _, _ = known.partition(":")
     return f"{algorithm}:{pooch.hashes.file_hash(str(path), algorithm)}"
 
 
 def _record(file: Published, path: Path) -> None:
-    """Remember what was loaded, where Keras does not say what it should be."""
+    """Record the sha256 of the first file loaded, if Keras publishes no hash of it."""
     record = _record_of(file)
     if file.hash is None and not record.exists():
         record.parent.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,21 @@
 
     Forward = (params, images [n h w c], names, edits {name: f}) -> {name: array}
 
-`images` are in the network's own units. An *edit* maps a named activation through a function on its way
-downstream; the edited value is also what is returned. A forward runs no further than the names it was asked for.
-A Keras network brings its own handles (`activations`); any other nnx or linen module is tapped at the outputs of its
-submodules, named by their paths; a plain function has the names that it returns.
+Law: a forward pass ends as soon as it has all the activations of `names` (a plain function runs to its end).
+
+`images` are in the network's own units. An *edit* is a function of one named activation: the rest of the network sees
+the edited value, and the edited value is returned. A Keras network brings its own handles (`activations`). Any other
+nnx or linen module is tapped at the outputs of its submodules, which are named by their paths. A plain function has the
+names that it returns.
+
+`_observer` is a context variable, one of three in this library. To tap an nnx module, its copy gets a subclass of its
+class, which `_tapped` makes once for each class. The subclass outlives the pass, so it cannot hold the tape of a pass.
+Nor can the module, since nnx would take a new attribute for a part of the network. So the observer of the running pass
+is ambient; each thread has its own.
+
+Checklist for a new kind of module: a frozen dataclass here, since a forward is static under `jit`; for a tapped one,
+`run`, which calls the module and shows each named output to `tape.see`; its case in `wrap`; and a test that the same
+weights give the activations of the other kinds (`tests/jaxviz/test_model.py`).
 """
 
 import contextlib
@@ -23,8 +34,8 @@ from flax import nnx
 from jaxviz.errors import InputError
 from jaxviz.model import Activations, Edits
 
-OUTPUT = "output"  # the name of what a tapped module itself returns
-# What Flax modules call the argument that switches training off, and the value that does.
+OUTPUT = "output"  # the name of a tapped module's own output
+# The names that Flax modules give to the argument for training mode, with its value in evaluation mode.
 EVALUATION = {
     "train": False,
     "training": False,
@@ -35,11 +46,11 @@ EVALUATION = {
 
 
 class _Done(BaseException):
-    """Everything that was asked for has been seen. Not an Exception, so that no module's `except` swallows it."""
+    """Every requested activation has been seen. It is no Exception, so that no module's `except` catches it."""
 
 
 class _Tape:
-    """Sees every named output of one forward pass: edits it, records it, and ends the pass when nothing is missing."""
+    """The record of one forward pass: it edits and keeps named outputs, and ends the pass once it has all `names`."""
 
     def __init__(self, names: tuple[str, ...] | None, edits: Edits):
         self.names, self.edits = names, edits
@@ -48,7 +59,7 @@ class _Tape:
         self.calls: dict[str, int] = {}
 
     def see(self, path: str, kind: str, value: Any) -> Any:
-        if not isinstance(value, jax.Array):  # a module may return a tuple or a cache: nothing to show
+        if not isinstance(value, jax.Array):  # such as a tuple or a cache
             return value
         self.calls[path] = calls = self.calls.get(path, 0) + 1
         name = path if calls == 1 else f"{path}#{calls}"
@@ -63,9 +74,10 @@ class _Tape:
 
 
 class _Tapped:
-    """A forward that runs the whole module under a tape, until the tape has seen enough."""
+    """A forward that runs the module under a tape, until the tape has all that was requested."""
 
     def run(self, params: Any, images: jax.Array, tape: _Tape) -> None:
+        """Call the module, and show each named output to `tape.see`."""
         raise NotImplementedError
 
     def __call__(self, params: Any, images: jax.Array, names: tuple[str, ...] | None, edits: Edits) -> Activations:
@@ -75,18 +87,18 @@ class _Tapped:
         return tape.found
 
     def kinds(self, params: Any, images: jax.ShapeDtypeStruct) -> dict[str, str]:
-        """Every name that a forward pass meets, in execution order, with its module's class. Nothing is computed.
+        """{name: class of its module} of all named outputs, in execution order. Nothing is computed.
 
         Raises:
-            InputError: the pass ends in no array, or in one without the batch axis.
+            InputError: the module returns no array, or one without the batch axis.
         """
         tape = _Tape(None, {})
         jax.eval_shape(lambda p, x: self.run(p, x, tape), params, images)
         if not tape.found:
-            raise InputError("it returns no array: what is shown are arrays [n …] of a batch, or {name: array}")
+            raise InputError("it returns no array; it must return an array [n …] for n images, or {name: array}")
         name, last = list(tape.found.items())[-1]
         if last.shape[:1] != images.shape[:1]:
-            raise InputError(f"{name} is {list(last.shape)} for a batch of one image: it takes [n …] and returns [n …]")
+            raise InputError(f"{name} is {list(last.shape)} for a batch of one image; it must be [n …] for n images")
         return tape.kinds
 
 
@@ -101,26 +113,26 @@ class KerasForward:
         return net.activations(images, net.names if names is None else names, dict(edits))
 
 
-def _returned(value: Any) -> None:
-    """What a module returns itself, which is the output that is explained.
+def _check_output(value: Any) -> None:
+    """Whether a module's own output can be explained.
 
     Raises:
-        InputError: it is no array.
+        InputError: the output is no array.
     """
     if not isinstance(value, jax.Array):
         raise InputError(
-            f"it returns a {type(value).__name__}, and what is explained is one array [n …]: wrap a module that calls "
-            "it and returns the one that you mean"
+            "a module must return one array [n …]; to explain one of many, wrap a module that returns only that one; "
+            f"given: a {type(value).__name__}"
         )
 
 
 def evaluation(module: Any) -> dict[str, Any]:
-    """The arguments by which a module is called for evaluation, as far as it has any and was not built with them."""
-    if not hasattr(module, "__call__"):  # noqa: B004  (what cannot be called is refused where it is)
+    """The keyword arguments that call a module in evaluation mode, without those that it was built with."""
+    if not hasattr(module, "__call__"):  # noqa: B004  (an error is raised where it is called)
         return {}
     taken = inspect.signature(module.__call__).parameters.values()
     names = {each.name for each in taken if each.kind != inspect.Parameter.POSITIONAL_ONLY}
-    # One that it was built with is a bool of its own; `train` is also a method of every nnx module.
+    # A setting that it was built with is an attribute of type bool; `train` is also a method of every nnx module.
     own = {name for name in names if isinstance(getattr(module, name, None), bool)}
     return {name: value for name, value in EVALUATION.items() if name in names - own}
 
@@ -132,11 +144,11 @@ class NnxForward(_Tapped):
     graphdef: nnx.GraphDef
 
     def run(self, params: Any, images: jax.Array, tape: _Tape) -> None:
-        module = nnx.merge(self.graphdef, params)  # a fresh copy: ours to re-class
+        module = nnx.merge(self.graphdef, params)  # a new copy, so its classes may be changed
         switches = evaluation(module)
         seen = {}
         for path, part in nnx.iter_modules(module):
-            if hasattr(type(part), "__call__"):  # noqa: B004  (containers of layers are modules that nobody calls)
+            if hasattr(type(part), "__call__"):  # noqa: B004  (containers of layers cannot be called)
                 seen[id(part)] = "/".join(map(str, path)) or OUTPUT, type(part).__name__
                 part.__class__ = _tapped(type(part))
 
@@ -150,20 +162,21 @@ class NnxForward(_Tapped):
 
         token = _observer.set(observe)
         try:
-            _returned(module(images, **switches))
+            _check_output(module(images, **switches))
         finally:
             _observer.reset(token)
 
 
+# The observer of the forward pass that is running; the docstring above says why it is ambient.
 _observer: ContextVar[Callable[[nnx.Module, Callable[[], Any]], Any]] = ContextVar("observer")
 
 
 @functools.cache
 def _tapped(kind: Any) -> Any:
-    """A subclass of `kind` whose calls report to the observer.
+    """A subclass of the module class `kind` whose calls report to `_observer`.
 
-    Python looks `__call__` up on the type, so an instance cannot be tapped; and unlike a patched class, a subclass
-    touches no other instance and catches inherited calls too.
+    Python looks `__call__` up on the type, so a single instance cannot be tapped. A subclass, unlike a patched class,
+    changes no other instance, and it also catches an inherited `__call__`.
     """
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -186,20 +199,20 @@ class LinenForward(_Tapped):
             return tape.see("/".join(context.module.path) or OUTPUT, type(context.module).__name__, value)
 
         with nn.intercept_methods(intercept):
-            _returned(self.module.apply(params, images, **evaluation(self.module)))
+            _check_output(self.module.apply(params, images, **evaluation(self.module)))
 
 
 @dataclass(frozen=True)
 class FunctionForward(_Tapped):
-    """A plain function `(params, images [n h w c]) -> array | {name: array}`: names to read, nothing to edit."""
+    """A plain function `(params, images [n h w c]) -> array | {name: array}`: its results can be read, not edited."""
 
     function: Callable[[Any, jax.Array], jax.Array | Activations]
 
     def run(self, params: Any, images: jax.Array, tape: _Tape) -> None:
         if tape.edits:
             raise InputError(
-                f"a plain function has no layers inside it to edit (asked for {', '.join(tape.edits)}): "
-                "wrap the nnx or linen module itself, or use a gradient method that explains the input"
+                "a plain function has no layers that can be edited: wrap the nnx or linen module itself, or use a "
+                f"gradient method that explains the input; given: an edit of {', '.join(tape.edits)}"
             )
         result = self.function(params, images)
         for name, value in (result if isinstance(result, dict) else {OUTPUT: result}).items():

@@ -1,4 +1,9 @@
-"""Keras models by file or by name."""
+"""Keras models by file or by name.
+
+    load("model.keras")     from_net(KerasNet)     -> Model
+
+Law: the activations of a loaded model are those of Keras, layer by layer (`tests/weights_convert`).
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -10,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from flax import nnx
+from numpy.typing import ArrayLike
 
 import weights_convert
 from jaxviz.checks import near, whole
@@ -29,7 +35,7 @@ WITHOUT_NETWORK = f'without a network: {INSTALL}, then load("{DEMO}")'
 
 
 class Prediction(NamedTuple):
-    """One class of ImageNet and its score, as Keras' decode_predictions names them."""
+    """One class of ImageNet and its score; the fields are those of Keras' `decode_predictions`."""
 
     wordnet_id: str
     name: str
@@ -45,26 +51,30 @@ def load(
     custom: Mapping[str, Callable] | None = None,
     isolated: bool = False,
 ) -> Model:
-    """A Model of a Keras file or a known network.
+    """A Model of a Keras file or of a known network.
 
     Args:
-        source: a file (`.keras`, `.h5`, `.weights.h5`, `.weights.json`, or `.safetensors` from `weights_convert`), or a
-            name. Those of Keras' applications in small letters, such as "resnet50", or "resnet50_notop" without its
-            top, are looked for in Keras' cache and downloaded otherwise; "vgg16_demo" is the convolution base of VGG16
-            and "vgg16_tumor" a classifier built on it, both from the package that the extra `demo` installs.
-        architecture: the graph of a file that holds weights only, such as "vgg16_notop".
-        inputs: what the network was fed with: "unit" (it takes [0, 1]), "raw255", "caffe", "torch" or "tf". Default:
-            the architecture's own. For a full model "raw255" if its first layers prepare such images (Rescaling,
-            Normalization, a `preprocess_input` …), else "unit", also if preparation was left outside of the network.
-        others: of a network of several inputs, all but the image that is to be explained: {name: array without a batch
-            axis, in the network's own units}, or {name: "image"} for one that takes the same image.
-        custom: {layer: function of arrays [n …]} for Lambda layers and others that no file can be trusted with.
-        isolated: read the file in a process of its own, with limits on memory and time, as a stranger's file should be.
+        source: a file or a name. A file is `.keras`, `.h5`, `.weights.h5`, `.weights.json`, or a `.safetensors` from
+            `weights_convert`. A name is that of one of Keras' applications in small letters, such as "resnet50", or
+            "resnet50_notop" without its top; its weights come from Keras' cache, or are downloaded once. The extra
+            `demo` installs two more: "vgg16_demo", the convolution base of VGG16, and "vgg16_tumor", a classifier
+            built on it.
+        architecture: the graph for a file that holds weights only, such as "vgg16_notop".
+        inputs: the preprocessing that the network was trained with: "unit" (the network takes images in [0, 1]),
+            "raw255" (0–255 pixels), or Keras' "caffe", "torch" or "tf". Default: a known architecture has its own. For
+            a full model it is "raw255" if the first layers preprocess such images (Rescaling, Normalization,
+            `preprocess_input` …), and else "unit". Preprocessing done outside the model is not recorded in the file:
+            pass `inputs` then.
+        others: for a network of several inputs, all inputs except the image that is explained: {name: array without a
+            batch axis, in the network's own units}, or {name: "image"} for an input that takes the same image.
+        custom: {layer name: function of arrays [n …]} for Lambda layers and other code that a file may not bring.
+        isolated: read the file in a separate process with limits on memory and time; do so with files of strangers.
 
     Raises:
-        InputError: an unknown name or architecture, a custom function for a layer that there is not, no network to
-            download from, or inputs that are missing from `others`.
-        FileNotFoundError, weights_convert.KerasFileError: the file cannot be read, or is not supported; it says why.
+        InputError: an unknown name or architecture, a custom function for a layer that does not exist, a download that
+            failed, or inputs that are missing from `others`.
+        FileNotFoundError: there is no such file.
+        weights_convert.KerasFileError: the file cannot be read, or uses something that is not supported.
     """
     name, path = str(source), Path(source)
     labels = None
@@ -95,7 +105,18 @@ def from_net(
     source: str = "",
     labels: tuple[str, ...] | None = None,
 ) -> Model:
-    """A Model of a `KerasNet`, whose inputs but the image are given by `others`, as for `load`."""
+    """A Model of a `KerasNet`.
+
+    Args:
+        inputs: the preprocessing that the network was trained with, such as "raw255"; None: the net's own.
+        others: for a network of several inputs, all inputs except the image: {name: array without a batch axis}, or
+            {name: "image"} for an input that takes the same image.
+        source: a name for `repr`.
+        labels: the class names, in order.
+
+    Raises:
+        InputError: inputs that are missing from `others`, or preprocessing for another number of channels.
+    """
     try:
         net = fix(net, others) if others else net
     except ValueError as error:
@@ -104,26 +125,26 @@ def from_net(
     if len(net.open_inputs) != 1 or len(shape) != 3 or shape[2] is None:
         takes = ", ".join(f"{name} {list(shape)}" for name, shape in net.open_inputs.items())
         raise InputError(
-            f"this network takes {takes}, and what is explained is one image [h w c]: give all other inputs, "
-            'load(…, others={name: array}), or {name: "image"} for one that takes the same image'
+            "a network must take one image [h w c]: give all other inputs, load(…, others={name: array}), or {name: "
+            f'"image"}} for an input that takes the same image; given: a network that takes {takes or "nothing"}'
         )
     height, width, channels = shape
-    assert channels is not None  # `parse` refuses that
+    assert channels is not None  # `parse` refuses None
     graphdef, params = nnx.split(net)
     counts = {name: sum(leaf.size for leaf in jax.tree.leaves(nnx.state(part))) for name, part in net.layers.items()}
-    # the weights of a shared layer count once, at its first call
+    # The weights of a shared layer are counted once, at its first call.
     table = tuple(Layer(node.name, node.kind, counts.get(node.name, 0)) for node in net.graph.nodes)
     fed = find_inputs(net.inputs if inputs is None else inputs, channels)
     return Model(
-        params,
-        KerasForward(graphdef),
-        fed,
-        (height, width, channels),
-        table,
-        net.names,
-        net.graph.outputs,
-        labels,
-        source,
+        params=params,
+        forward=KerasForward(graphdef),
+        inputs=fed,
+        image_shape=(height, width, channels),
+        table=table,
+        handles=net.names,
+        outputs=net.graph.outputs,
+        labels=labels,
+        source=source,
         logits=_logits(net),
     )
 
@@ -133,7 +154,7 @@ PROBABILITIES = {*MIXING, "sigmoid", "hard_sigmoid", "hard_sigmoid_of_keras_2", 
 
 
 def _logits(net: KerasNet) -> str | None:
-    """The handle before the softmax or sigmoid that the network ends in; what is no layer any more may follow it."""
+    """The handle before the softmax or sigmoid that the network ends in; layers without computation may follow it."""
     nodes = {node.name: node for node in net.graph.nodes}
     node = nodes.get(net.graph.outputs[0])
     while node is not None:
@@ -146,15 +167,15 @@ def _logits(net: KerasNet) -> str | None:
     return None
 
 
-def decode_predictions(scores: np.ndarray, top: int = 5) -> list[Prediction] | list[list[Prediction]]:
+def decode_predictions(scores: ArrayLike, top: int = 5) -> list[Prediction] | list[list[Prediction]]:
     """The `top` ImageNet classes of `scores [1000]`, best first; a list of such lists for a batch `[n 1000]`.
 
     Raises:
-        InputError: scores of another network, or the class index can neither be found nor downloaded.
+        InputError: the number of scores is not 1000, or the class index is not in a cache and cannot be downloaded.
     """
-    scores = np.asarray(scores)
-    if scores.ndim not in (1, 2) or scores.shape[-1] != 1000:
-        raise InputError(f"ImageNet's class names need scores [1000] or [n 1000]; given: {list(scores.shape)}")
+    values = np.asarray(scores)
+    if values.ndim not in (1, 2) or values.shape[-1] != 1000:
+        raise InputError(f"ImageNet's class names need scores [1000] or [n 1000]; given: {list(values.shape)}")
     top = whole("top", top)
     index = json.loads(fetch("imagenet_class_index").read_text())
 
@@ -162,11 +183,11 @@ def decode_predictions(scores: np.ndarray, top: int = 5) -> list[Prediction] | l
         order = np.argsort(-scores, kind="stable")[:top]
         return [Prediction(wordnet_id, name, float(scores[i])) for i in order for wordnet_id, name in [index[str(i)]]]
 
-    return best(scores) if scores.ndim == 1 else [best(one) for one in scores]
+    return best(values) if values.ndim == 1 else [best(one) for one in values]
 
 
 def _imagenet_names() -> tuple[str, ...] | None:
-    """ImageNet's class names in order, if the class index is at hand: weights put in place by hand come without it."""
+    """ImageNet's class names in order; None where the class index is in no cache and cannot be downloaded."""
     try:
         path = cached("imagenet_class_index") or fetch("imagenet_class_index")
     except InputError:

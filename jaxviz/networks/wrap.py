@@ -1,4 +1,10 @@
-"""Any Flax module, or function, as a `Model`: nothing about it is edited, and its layers are found by running it."""
+"""Any Flax module or plain function as a `Model`.
+
+    wrap(module, …) -> Model
+
+Law: the same weights as a Keras file, as an nnx module and as a linen module give equal activations under equal names.
+The module is not changed. Its layers are found by a forward pass on shapes alone, in which nothing is computed.
+"""
 
 import math
 from collections.abc import Mapping
@@ -26,20 +32,23 @@ def wrap(
     image_shape: tuple[int, int, int] | None = None,
     inputs: str | Inputs = "unit",
 ) -> Model:
-    """A Model of any nnx or linen module that is called with one image batch; the module is not edited.
+    """A Model of any nnx or linen module, or of a function, that takes one batch of images. The module is not changed.
 
-    It runs as in evaluation: an nnx module's copy by `eval()`, and where calls have an argument `train`, `training`,
-    `is_training`, `deterministic` or `use_running_average`, by that.
+    The network runs in evaluation mode. Of an nnx module a copy is switched by `eval()`. If the call has an argument
+    `train`, `training`, `is_training`, `deterministic` or `use_running_average`, it is set as well.
 
     Args:
         module: an `nnx.Module`; a linen `nn.Module` with its `variables`; or a function
             `(variables, images [n h w c]) -> array or {name: array}`.
+        variables: what linen's `init` returned, or the first argument of the function; None for an nnx module, which
+            holds its own.
         image_shape: `(h, w, c)` of one image.
-        inputs: what the network was fed with: "unit" ([0, 1]), "raw255", "caffe", "torch", "tf".
+        inputs: the preprocessing that the network was trained with: "unit" (images in [0, 1]), "raw255" (0–255 pixels),
+            or Keras' "caffe", "torch" or "tf".
 
     Raises:
-        InputError: a linen module without variables, an nnx module with them, no image shape, an unknown `inputs`, or a
-            module that does not turn a batch of such images into an array with as many items.
+        InputError: a linen module without variables, an nnx module with variables, no image shape, an unknown `inputs`,
+            or a module that does not turn a batch of n images into an array `[n …]`.
     """
     if not np.iterable(image_shape) or len(tuple(image_shape)) != 3:
         raise InputError(f"wrap needs the shape of one image, such as image_shape=(32, 32, 3); given: {image_shape}")
@@ -49,14 +58,18 @@ def wrap(
     params: Any
     if isinstance(module, nnx.Module):
         if variables is not None:
-            raise InputError("an nnx module holds its own weights, without variables: wrap(module, image_shape=…)")
+            raise InputError("an nnx module holds its own weights, so leave variables out: wrap(module, image_shape=…)")
         copy = nnx.merge(*nnx.split(module))  # the user's module keeps its training mode
         copy.eval()
         graphdef, params = nnx.split(copy)
         forward, owned = NnxForward(graphdef), nnx.to_pure_dict(nnx.state(copy, nnx.Param))
     elif isinstance(module, nn.Module):
         if not isinstance(variables, Mapping):
-            raise InputError("a linen module keeps its weights outside: wrap(module, variables, image_shape=…)")
+            given = type(variables).__name__
+            raise InputError(
+                "a linen module keeps its weights outside, so pass them: wrap(module, variables, image_shape=…); "
+                f"given: variables of type {given}"
+            )
         forward, params, owned = LinenForward(module), variables, variables.get("params", {})
     elif callable(module) and not isinstance(module, type):
         forward, params, owned = FunctionForward(module), variables, {}
@@ -67,16 +80,22 @@ def wrap(
         kinds = forward.kinds(params, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
     except InputError:
         raise
-    except (ValueError, TypeError, FlaxError) as error:  # its cause stays attached: the module may be at fault
-        raise InputError(f"it does not run on a batch of one image, {[1, *image_shape]}: {error}") from error
+    except (ValueError, TypeError, FlaxError) as error:  # the cause stays attached: the module may be at fault
+        raise InputError(f"the module does not run on a batch of one image, {[1, *image_shape]}: {error}") from error
     table = tuple(Layer(name, kind, _count(owned, name)) for name, kind in kinds.items())
     return Model(
-        params, forward, find_inputs(inputs, image_shape[2]), image_shape, table, tuple(kinds), (table[-1].name,)
+        params=params,
+        forward=forward,
+        inputs=find_inputs(inputs, image_shape[2]),
+        image_shape=image_shape,
+        table=table,
+        handles=tuple(kinds),
+        outputs=(table[-1].name,),
     )
 
 
 def _count(owned: Mapping, name: str) -> int:
-    """Parameters that the module at path `name` holds itself: the arrays of its own dictionary, not its submodules'."""
+    """The number of parameters that the module at path `name` holds itself, without those of its submodules."""
     for part in name.split("#")[0].split("/"):
         key = int(part) if part.isdigit() and int(part) in owned else part
         owned = owned.get(key, {}) if isinstance(owned, Mapping) else {}

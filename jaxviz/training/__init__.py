@@ -1,1 +1,4 @@
-"""Pictures while a model trains: views of the model, and where they are written."""
+"""Pictures while a model trains: the monitor, the views that it draws, and the writers that keep them."""
+
+from jaxviz.training.monitor import *
+from jaxviz.training.writers import *

@@ -1,18 +1,25 @@
-"""Views: what a `Monitor` draws of a model at one step of its training.
+"""Views: pictures of a model, which a `Monitor` draws at one step of its training.
 
     View  Model ─► picture, uint8 [h w 3]
 
-Any function of that type is a view; these four are ready-made, each an existing function and a picture from `rgb`.
-They are plain values: an image is given once, and stays the same image from step to step, as does the noise that
-filters start from, so that whatever changes between two pictures is the model's doing. Small pictures are enlarged.
+Law: a view of the same model is the same picture. The image, and the noise that filters start from, stay the same from
+step to step, so any difference between two pictures comes from the model.
+
+Any function of that type is a view. The four below are ready-made; each combines an existing function with a picture
+from `rendering.rgb`. They are plain values. Small pictures are enlarged.
+
+Checklist for a new view (this file and `tests/jaxviz/test_views.py`): a frozen dataclass with `eq=False`, since its
+fields may be arrays; `__call__(model)` that returns uint8 `[h w 3]` through `_enlarged` or `_tiled`; any jitted
+function that it calls must take the model as an argument, so that new parameters compile nothing; a test that compares
+the picture with the functions that it is made of.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from numpy.typing import ArrayLike
 
 from jaxviz.ascent import recipes
 from jaxviz.ascent.climb import sweep
@@ -28,22 +35,23 @@ Picture = UInt8[np.ndarray, "_ _ 3"]
 View = Callable[[Model], Picture]
 Explain = Callable[..., Attribution]  # (model, images, target) -> Attribution, such as `grad_cam`
 
-SIDE = 512  # pixels: a smaller picture is enlarged, by a whole number, as far as this
+SIDE = 512  # pixels: a smaller picture is enlarged by a whole number, at most to this side
 ROW = 8  # images or filters in a row
-STEPS = 20  # of ascent: half of the book's, enough to see a filter turn from noise into a pattern
+STEPS = 20  # steps of ascent: half as many as in the book, enough to see noise turn into a pattern
 
 
 @dataclass(frozen=True, eq=False)
 class Activations:
-    """All channels of a layer for one image, each standardized; a dense layer's units as squares, from 0 up.
+    """All channels of a layer for one image, each standardized; of a dense layer a square for each unit, from 0 up.
 
     Args:
         image: `[h w c]` in [0, 1].
         layer: a handle of the model.
         columns: channels or units in a row.
+        cmap: one of matplotlib's colour maps.
     """
 
-    image: Any
+    image: ArrayLike
     layer: str
     columns: int = 16
     cmap: str = "viridis"
@@ -53,18 +61,21 @@ class Activations:
         if values.ndim == 3:
             return _enlarged(rgb.activation_grid(values, self.columns, self.cmap)[0])
         if values.ndim != 1:
-            raise InputError(f"this view draws one image [h w c]; {self.layer} came as {list(values.shape)}")
+            raise InputError(
+                f"this view draws one image [h w c]; given: images for which {self.layer} is {list(values.shape)}"
+            )
         squares = rgb.heat(values[:, None], self.cmap)[:, None]  # [units 1 1 3]
         return _enlarged(rgb.tile(squares, self.columns, margin=0))
 
 
 @dataclass(frozen=True, eq=False)
 class Filters:
-    """The images that some objectives like best, by a short ascent from the same noise at each step.
+    """The image that each objective likes best, by a short ascent from the same noise at each step.
 
     Args:
         objectives: such as `channels(model, "conv2", range(16))`.
-        recipe: arguments of `sweep`; None: Chollet's ascent at the network's own size (64 if it takes any), shortened.
+        recipe: arguments of `sweep`. None: Chollet's ascent, shortened to 20 steps, at the network's own image size
+            (64 if the network takes any size).
     """
 
     objectives: Sequence[Objective]
@@ -79,16 +90,19 @@ class Filters:
 
 @dataclass(frozen=True, eq=False)
 class Overlay:
-    """What speaks for the target, drawn over each image: for maps `[h w]`, such as Grad-CAM's.
+    """The positive part of an attribution, drawn over each image: for maps `[h w]`, such as Grad-CAM's.
 
     Args:
         explain: `(model, images, target) -> Attribution`; `functools.partial` sets its other arguments.
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, drawn side by side.
-        target: as `explain` takes it: one for all images, or a list with one for each.
+        target: a class index or name, an objective, or None for the class with the highest score; one for all images,
+            or a list with one for each.
+        cmap: one of matplotlib's colour maps.
+        weight: of the colours; the image itself has weight 1.
     """
 
     explain: Explain
-    image: Any
+    image: ArrayLike
     target: Target = None
     cmap: str = "jet"
     weight: float | int = 0.4
@@ -100,14 +114,21 @@ class Overlay:
 
 @dataclass(frozen=True, eq=False)
 class Map:
-    """The attribution alone, for each image: red speaks for the target and blue against it, white is zero.
+    """The attribution alone, for each image: red speaks for the target, blue speaks against it, white is zero.
 
-    Each map has its own scale, which ends at a percentile of its magnitudes: one spike does not blank the rest.
-    Arguments as for `Overlay`.
+    Each map has its own scale. It ends at a percentile of the map's magnitudes, so that one spike does not make the
+    rest look white.
+
+    Args:
+        explain: `(model, images, target) -> Attribution`; `functools.partial` sets its other arguments.
+        image: `[h w c]` in [0, 1], or a batch `[n h w c]`, drawn side by side.
+        target: a class index or name, an objective, or None for the class with the highest score; one for all images,
+            or a list with one for each.
+        percentile: of the magnitudes, from 0 to 100; 100 ends the scale at the largest.
     """
 
     explain: Explain
-    image: Any
+    image: ArrayLike
     target: Target = None
     percentile: float | int = 99.5
 
@@ -120,7 +141,7 @@ class Map:
 
 
 def _explained(model: Model, view: Overlay | Map) -> tuple[np.ndarray, np.ndarray]:
-    """The images `[n h w c]` of a view and their maps `[n h w]`, summed over colours where a method has them."""
+    """The images `[n h w c]` of a view and their maps `[n h w]`; a map with colours is summed over them."""
     images = model.check_images(view.image)
     images = images if images.ndim == 4 else images[None]
     values = np.asarray(view.explain(model, images, view.target).values)

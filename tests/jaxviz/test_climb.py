@@ -1,14 +1,27 @@
+"""Gradient ascent.
+
+Laws:
+- A sweep of n objectives is n ascents, whatever the chunks; and a loop of `step` is a sweep.
+- The same key gives the same image, and each objective has its own.
+- Other channels, keys, step counts and step sizes compile nothing.
+- The published recipes give the scores that their sources give, step by step.
+- Ctrl-C keeps what is finished, and the rest can be climbed later with the same result.
+"""
+
 import jax
 import numpy as np
 import optax
 import pytest
+from flax import struct
 from jax.tree_util import Partial
 from networks import keras_model
 
 import jaxviz as jv
 from jaxviz.ascent import climb
+from jaxviz.ascent.step import begin, step
 from jaxviz.compiling import xla
 from jaxviz.model import find_inputs
+from jaxviz.rendering import rgb
 
 # Keras 3.15 on TensorFlow 2.21, the real VGG16 base, block3_conv1, 150 × 150, Chollet's ascent from
 # default_rng(1234).random((4, 150, 150, 3)) * 20 + 128: the loss of filters 0, 27, 100, 255 at steps 0, 1, 10, 19.
@@ -62,11 +75,27 @@ def test_chollets_ascent_against_keras_itself(vgg, vgg_in_keras, start):
     assert np.abs(255 * ours.image - image[0]).max() < 0.05 * np.abs(image[0]).max()
 
 
-@pytest.mark.parametrize("recipe", [jv.recipes.chollet, jv.recipes.keras_io])
-def test_three_steps_raise_the_score(recipe):
+@pytest.mark.parametrize("name", jv.recipes.RECIPES)
+def test_three_steps_raise_the_score(name):
     model = keras_model()
+    recipe = jv.recipes.RECIPES[name].recipe
     found = jv.sweep(model, jv.channels(model, "second/pre"), **recipe(size=12, steps=4))
     assert (np.diff(found.scores) > 0).all()
+
+
+def test_a_style_is_a_recipe_with_the_size_and_the_look_of_its_source():
+    style = jv.recipes.RECIPES["keras_io"]
+    assert style.defaults == {"size": 180, "steps": 30, "step": 10.0, "start": None}
+    settings, same = style.settings(steps=7, size=60), jv.recipes.keras_io(steps=7, size=60)
+    assert jax.tree.structure(settings) == jax.tree.structure(same)
+    assert jax.tree.leaves(settings) == jax.tree.leaves(same)
+    assert jv.recipes.RECIPES["chollet"].settings()["canvas"].size == (64, 64)
+    image = np.random.default_rng(0).normal(size=(60, 61, 3)).astype(np.float32)
+    np.testing.assert_array_equal(style.picture(image), rgb.stretch(image[25:35, 25:36], 0.15))
+    with pytest.raises(jv.InputError, match="keras_io cuts 25 pixels off each side, so size is more than 50; given"):
+        style.settings(size=50)
+    with pytest.raises(jv.InputError, match="the recipe keras_io has no stp: did you mean step"):
+        style.settings(stp=1)
 
 
 def test_keras_ios_recipe_in_its_own_units():
@@ -94,6 +123,25 @@ def test_a_sweep_is_a_loop_of_ascents_whatever_the_chunks():
     for i, objective in enumerate(objectives):
         alone = jv.ascend(model, objective, **small(start=start[i]))
         np.testing.assert_allclose(alone.image, found.image[i], atol=1e-5)
+
+
+def test_a_loop_of_steps_is_a_sweep():
+    """The step of a user's own loop is the one that `sweep` loops."""
+    model, canvas, optimizer = keras_model(), jv.Pixels((12, 12)), optax.adam(0.05)
+
+    def flash(key, image):
+        return image * jax.random.uniform(key)
+
+    objectives = jv.channels(model, "second", range(3))
+    found = jv.sweep(model, objectives, transform=flash, **small(optimizer=optimizer))
+    stack = jax.tree.map(lambda *leaves: np.stack(leaves), *objectives)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), np.arange(3))
+    state = begin(canvas, optimizer, keys, channels=3)
+    for at in range(5):
+        step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, at)
+        state, scores = step(model, stack, step_keys, state, canvas=canvas, optimizer=optimizer, transform=flash)
+        np.testing.assert_allclose(scores, found.scores[:, at], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(state.latent, found.image, atol=1e-5)
 
 
 def test_the_key_decides():
@@ -156,6 +204,31 @@ def test_a_transform_is_drawn_anew_at_each_step_and_for_each_item():
     start = np.full((12, 12, 3), 0.5, np.float32)
     found = jv.sweep(model, objectives, transform=flash, start=start, **small(optimizer=optax.sgd(0.0)))
     assert len(np.unique(found.scores)) == found.scores.size
+
+
+@struct.dataclass
+class Tint:
+    """A transform that is a pytree, and its only leaf an array."""
+
+    colours: jax.Array
+
+    def __call__(self, key, image):
+        return image * self.colours
+
+
+def test_a_transform_may_be_a_pytree_whose_only_leaf_is_an_array():
+    """It is passed as a pytree, so that another array compiles nothing."""
+    model = keras_model()
+    objectives = [jv.Channel("first/pre", 0)]
+    start = np.full((12, 12, 3), 0.5, np.float32)
+    settings = {"start": start, **small(steps=1)}
+    white = jv.sweep(model, objectives, transform=Tint(jax.numpy.ones(3)), **settings)
+    compiled = climb._climb.compiled()._cache_size()
+    red = jv.sweep(model, objectives, transform=Tint(jax.numpy.array([1.0, 0.0, 0.0])), **settings)
+    assert climb._climb.compiled()._cache_size() == compiled
+    np.testing.assert_array_equal(white.scores, jv.sweep(model, objectives, **settings).scores)
+    tinted = jv.sweep(model, objectives, start=start * np.array([1, 0, 0], np.float32), **small(steps=1))
+    np.testing.assert_allclose(red.scores, tinted.scores, atol=1e-6)
 
 
 def test_ctrl_c_keeps_what_is_finished(monkeypatch):
@@ -255,7 +328,7 @@ def test_an_ascent_that_leaves_the_numbers_says_so():
 
 
 @pytest.mark.parametrize("recipe", [jv.recipes.chollet, jv.recipes.keras_io])
-@pytest.mark.parametrize("step", [0, -1.0, float("nan"), float("inf")])
-def test_a_step_that_leads_nowhere_is_refused(recipe, step):
+@pytest.mark.parametrize("length", [0, -1.0, float("nan"), float("inf")])
+def test_a_step_that_leads_nowhere_is_refused(recipe, length):
     with pytest.raises(jv.InputError, match="step is the length of a step, more than 0; given"):
-        recipe(step=step)
+        recipe(step=length)

@@ -1,4 +1,10 @@
-"""Downloads, from a server on this machine."""
+"""Downloads, from a server on this machine.
+
+Laws:
+- A file in a cache with the right hash is not downloaded, and a cache of Keras is not changed.
+- A file of another hash than the pinned one, or than the file loaded first, is refused and deleted.
+- Without a network, one sentence says what is missing and what to do.
+"""
 
 import functools
 import hashlib

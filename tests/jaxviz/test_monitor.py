@@ -1,3 +1,13 @@
+"""The monitor of a training, and its writers.
+
+Laws:
+- A picture is the view of the model with the parameters of that step, and new parameters compile nothing.
+- The training is left as it is: its module is not changed, its parameters may be donated at once, and its own error is
+  the one that is raised.
+- An error of a view or a writer is raised by a later call or at the end, never lost.
+- A picture that was written can be read back, by TensorBoard itself or from the PNG file.
+"""
+
 import contextlib
 import functools
 import gc
@@ -28,8 +38,9 @@ from jaxviz.errors import InputError
 from jaxviz.networks.keras import from_net
 from jaxviz.networks.wrap import wrap
 from jaxviz.objectives import Channel
-from jaxviz.training.monitor import Monitor, pictures, tensorboard
+from jaxviz.training.monitor import Monitor
 from jaxviz.training.views import Activations, Filters, Map, Overlay
+from jaxviz.training.writers import pictures, tensorboard
 
 # A map may be blank before a network has learnt anything; what is drawn then is no matter of these tests.
 pytestmark = pytest.mark.filterwarnings("ignore::jaxviz.BlankMap")
@@ -324,7 +335,7 @@ def test_what_cannot_be_monitored_is_said():
     model, variables, _ = linen_network()
     with pytest.raises(InputError, match="every=0"):
         Monitor(Kept(), VIEWS, every=0)
-    with pytest.raises(InputError, match="given: 0"):
+    with pytest.raises(InputError, match="given: 0 views"):
         Monitor(Kept(), {})
     with Monitor(Kept(), {"grey": lambda model: PICTURE[..., 0]}) as monitor:
         with pytest.raises(InputError, match=r"missing: batch_stats/BatchNorm_0/mean.*not in the model: none"):
@@ -366,7 +377,7 @@ def test_png_files_hold_the_pictures(tmp_path):
     path = tmp_path / "activations" / "conv1" / "00000100.png"
     np.testing.assert_array_equal(np.asarray(Image.open(path)), PICTURE)
     for tag in ("../up", "/etc", "a//b", "", "a/.."):
-        with pytest.raises(InputError, match="a tag is names"):
+        with pytest.raises(InputError, match="a tag must be names"):
             write(tag, 0, PICTURE)
 
 

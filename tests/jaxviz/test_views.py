@@ -1,3 +1,10 @@
+"""The views that a monitor draws.
+
+Laws:
+- A view is the picture of an existing function, pixel by pixel, and the same model gives the same picture.
+- Red and blue of a map are symmetric about zero, and zero is white.
+"""
+
 import functools
 
 import jax

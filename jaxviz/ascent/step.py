@@ -1,0 +1,98 @@
+"""One step of gradient ascent as pure functions, for loops of your own; `sweep` loops the same ones.
+
+    begin(canvas, optimizer, keys)                    -> State            of b climbers
+    loss(model, objective, key, latent)               -> scalar           of one climber
+    step(model, objectives, keys, state)              -> State, scores [b]
+
+A climber is one objective with its own latent, its own optimiser memory and its own key. Climbers do not see each
+other: a step of b climbers is b steps of one. All three functions can be traced, so a loop may be compiled:
+
+    optimizer, canvas = optax.adam(0.05), jv.Pixels((64, 64))
+    objectives = jax.tree.map(lambda *leaves: np.stack(leaves), *jv.channels(model, "conv2", range(8)))
+    state = begin(canvas, optimizer, keys, channels=3)
+
+    @jax.jit
+    def body(state, at):
+        step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, at)
+        return step(model, objectives, step_keys, state, canvas=canvas, optimizer=optimizer)
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jaxtyping import Float
+
+from jaxviz.ascent.canvases.canvas import Canvas
+from jaxviz.compiling.one_channel import narrow
+from jaxviz.model import Model
+from jaxviz.objectives import Objective
+
+Transform = Callable[[jax.Array, jax.Array], jax.Array]  # (key, image [h w c]) -> image
+
+
+class State(NamedTuple):
+    """Where climbers are, and what their optimiser remembers; each leaf has a leading axis, one item a climber."""
+
+    latent: Any  # a pytree of the canvas: for `Pixels` the images themselves
+    memory: Any  # a pytree of the optimiser: for Adam its moments
+
+
+def begin(
+    canvas: Canvas,
+    optimizer: optax.GradientTransformation,
+    keys: jax.Array,
+    start: jax.Array | None = None,
+    *,
+    channels: int,
+) -> State:
+    """The `State` of b climbers before the first step.
+
+    Args:
+        keys: `[b]`, of the noise that each climber starts from.
+        start: images `[b h w c]` in [0, 1] to start from instead of noise.
+        channels: colour channels of an image.
+    """
+    latent = jax.vmap(lambda key: canvas.new(key, channels))(keys) if start is None else jax.vmap(canvas.of)(start)
+    return State(latent, jax.vmap(optimizer.init)(latent))
+
+
+def loss(
+    model: Model, objective: Objective, key: jax.Array, latent: Any, *, canvas: Canvas, transform: Transform | None
+) -> jax.Array:
+    """Minus the objective's score of the image that one latent stands for, a scalar: optimisers descend.
+
+    Args:
+        key: of the transform in this step.
+        transform: changes the image before the network sees it; None: the network sees the canvas' image.
+    """
+    image = canvas(latent)
+    image = image if transform is None else transform(key, image)
+    return -objective(model(image, objective.layers))
+
+
+def step(
+    model: Model,
+    objectives: Objective,
+    keys: jax.Array,
+    state: State,
+    *,
+    canvas: Canvas,
+    optimizer: optax.GradientTransformation,
+    transform: Transform | None = None,
+) -> tuple[State, Float[jax.Array, " b"]]:
+    """The `State` after one step of b climbers, and the scores `[b]` before it.
+
+    Args:
+        objectives: objectives that differ in numbers only, stacked: each leaf has a leading axis `[b]`.
+        keys: `[b]`, of the transforms in this step; give each step keys of its own.
+    """
+
+    def of_one(latent: Any, objective: Objective, key: jax.Array) -> jax.Array:
+        return loss(model, objective, key, latent, canvas=canvas, transform=transform)
+
+    descend = jax.value_and_grad(narrow(of_one, model.execution))
+    losses, gradient = jax.vmap(descend)(state.latent, objectives, keys)
+    update, memory = jax.vmap(optimizer.update)(gradient, state.memory, state.latent)
+    return State(optax.apply_updates(state.latent, update), memory), -losses
