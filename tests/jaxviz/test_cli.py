@@ -1,3 +1,4 @@
+import inspect
 import re
 import signal
 import subprocess
@@ -179,27 +180,64 @@ def test_other_warnings_stay_what_they_are(jaxviz, monkeypatch):
         jaxviz("filters", "vgg16_demo")
 
 
-def test_demo_is_two_pages_of_pictures(jaxviz, tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "FILTERS", {"block1_conv1": "colours"})  # the others take two minutes
-    monkeypatch.setattr(demo, "METHODS", {name: demo.METHODS[name] for name in ("gradient", "occlusion")})
-    result = jaxviz("demo", "--out", "page")
+def check_demo(jaxviz, folder, extent: demo.Extent, *options):
+    """The command makes two pages that show all of `extent`, every picture once or more, and load nothing else."""
+    result = jaxviz("demo", "--out", "page", *options)
     assert result.exit_code == 0
-    assert "filters of block1_conv1" in result.stdout
-    page = (tmp_path / "page/index.html").read_text()
-    explanations = (tmp_path / "page/methods.html").read_text()
+    page = (folder / "page/index.html").read_text(encoding="utf-8")
+    explanations = (folder / "page/methods.html").read_text(encoding="utf-8")
     assert 'href="methods.html"' in page
+    assert 'href="index.html"' in explanations
     shown = re.findall(r'<img src="(.*?)"', page)
     compared = re.findall(r'<img src="(.*?)"', explanations)
-    assert compared == ["photograph.png", "gradient.png", "occlusion.png"]
-    assert sorted({*shown, *compared}) == sorted(path.name for path in (tmp_path / "page").glob("*.png"))
-    assert len(shown) == 1 + len(demo.ACTIVATIONS) + 2 + 4
-    assert opened(tmp_path / "page/filters_block1_conv1.png").shape == (547, 547, 3)
+    names = extent.methods or METHODS
+    assert compared == ["photograph.png", *(f"{name}.png" for name in names)]
+    assert sorted({*shown, *compared}) == sorted(path.name for path in (folder / "page").glob("*.png"))
+    assert len(shown) == 1 + len(extent.activations) + len(extent.filters) + 1 + extent.channels
+    for layer in extent.filters:
+        assert f"filters of {layer}" in result.stdout
+        assert opened(folder / f"page/filters_{layer}.png").shape == (69 * (extent.filters_each // 8) - 5, 547, 3)
+    for name in (*shown, *compared):
+        assert opened(folder / "page" / name).std() > 10, name
     assert "block5_conv3  Conv2D" in page
     assert "http" not in page + explanations
 
 
-def test_demo_has_every_method():
-    assert list(demo.METHODS) == list(METHODS)
+def test_quick_demo(jaxviz, tmp_path):
+    check_demo(jaxviz, tmp_path, demo.QUICK, "--quick")
+
+
+@pytest.mark.slow
+def test_demo(jaxviz, tmp_path):
+    check_demo(jaxviz, tmp_path, demo.FULL)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_demo_derives_from_each_method(name):
+    """A method says what it shows in the first line of its docstring, and takes the options that the demo chooses."""
+    method = METHODS[name]
+    options = demo.settings(method)
+    inspect.signature(method).bind("model", "image", "target", **options)
+    caption = demo.caption(name, method, options)
+    assert caption.startswith(f"{name}: {inspect.getdoc(method).splitlines()[0][:10].replace('`', '')}")
+    assert len(caption) > len(name) + 20
+    assert all(f"{option} {value}" in caption for option, value in options.items())
+
+
+def test_demo_takes_a_method_that_it_does_not_know():
+    def new_cam(model, image, target=None, *, layer=None, samples=9, batch=32):
+        """The regions of `image` that are new.
+
+        More words.
+        """
+
+    options = demo.settings(new_cam)
+    assert options == {"layer": "block5_conv2", "samples": 4}
+    assert demo.caption("new_cam", new_cam, options) == (
+        "new_cam: The regions of image that are new. Here: layer block5_conv2, samples 4 (9 by default)."
+    )
+    new_cam.__module__ = "jaxviz.attribution.perturbation"
+    assert demo.settings(new_cam) == {"layer": "block2_conv2", "samples": 64}
 
 
 BAD = {
