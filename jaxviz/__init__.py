@@ -29,6 +29,7 @@ from jaxviz.rendering.images import *
 from jaxviz.training import views as views
 from jaxviz.training.monitor import *
 from jaxviz.training.writers import *
+from weights_convert import __version__ as __version__
 
 # isort: split
 from jaxviz import moved as moved  # last: it needs all of them
