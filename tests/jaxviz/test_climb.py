@@ -7,7 +7,7 @@ from networks import keras_model
 
 import jaxviz as jv
 from jaxviz.ascent import climb
-from jaxviz.compiling import xla
+from jaxviz.compiling.batches import at_once
 from jaxviz.model import find_inputs
 
 # Keras 3.15 on TensorFlow 2.21, the real VGG16 base, block3_conv1, 150 × 150, Chollet's ascent from
@@ -209,7 +209,7 @@ def test_memory_is_that_of_one_chunk(vgg):
     canvas, optimizer = recipe["canvas"], recipe["optimizer"]
     sizes = []
     for count in (64, 512):
-        batch = xla.at_once(*canvas.size)
+        batch = at_once(*canvas.size)
         objectives = [jv.Channel("block4_conv1", i) for i in range(count)]
         ((_, stack),) = climb._alike(objectives)
         keys = jax.random.split(jax.random.key(0), count)
