@@ -24,6 +24,8 @@ SOLE_USERS = {
     "PIL": {"jaxviz/rendering/images.py"},
     "click": {"jaxviz/cli/commands.py", "jaxviz/cli/exits.py", "weights_convert/__main__.py"},
     "tensorboardX": {"jaxviz/training/writers.py"},
+    "jax.extend": {"jaxviz/compiling/workarounds.py"},
+    "jax._src": {"jaxviz/compiling/workarounds.py"},
     "flax.linen": {"jaxviz/networks/forwards.py", "jaxviz/networks/wrap.py"},
 }
 

@@ -1,7 +1,11 @@
-"""Traced functions run again with other rules: the one interpreter behind every rewriting of a model.
+"""Traced functions that run again with other rules: the interpreter behind every rewriting of a model.
 
-A *rule* takes an equation and its inputs and returns its outputs. An equation without a rule runs as it is, with the
-functions that it carries (the bodies of jit, scan, while, cond, remat) under the same rules.
+    with_rules(f, {}) == f
+
+JAX traces a function to a *jaxpr*, a list of equations; each applies a *primitive* (an operation of JAX) to inputs. A
+*rule* takes an equation and its inputs and returns its outputs. An equation without a rule runs as it is, and the
+functions among its parameters (the bodies of jit, scan, while, cond and remat) run by the same rules. So does an
+equation whose rule raises `UnknownEquationError`.
 """
 
 import contextlib
@@ -18,12 +22,12 @@ Rule = Callable[..., list[Any]]
 
 
 def with_rules(function: Callable, rules: Mapping[str, Rule]) -> Callable:
-    """`function` with the equations of the named primitives run by `rules`."""
+    """`function`, in which `rules` run the equations of the primitives that they are named after."""
 
     @functools.wraps(function)
     def other(*args: Any) -> Any:
-        # A new function for each trace: JAX keeps the trace of one that it knows, and takes it for arguments of another
-        # class with the same fields, see `workarounds.classes_of`.
+        # Each trace has a new function. JAX would reuse the trace of a function that it knows, also for arguments of
+        # another class with the same fields: see `workarounds.classes_of`.
         jaxpr, out = jax.make_jaxpr(lambda *args: function(*args), return_shape=True)(*args)
         values = run(jaxpr.jaxpr, jaxpr.consts, jax.tree.leaves(args), rules)
         return jax.tree.unflatten(jax.tree.structure(out), values)
@@ -32,7 +36,7 @@ def with_rules(function: Callable, rules: Mapping[str, Rule]) -> Callable:
 
 
 class Program(NamedTuple):
-    """The parts of a jaxpr that running it needs; a Jaxpr of JAX has them under the same names."""
+    """The parts of a jaxpr that are needed to run it; a Jaxpr of JAX has the same names."""
 
     constvars: Sequence[Any]
     invars: Sequence[Any]
@@ -41,12 +45,12 @@ class Program(NamedTuple):
 
 
 def run(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], rules: Mapping[str, Rule]) -> list[Any]:
-    """The outputs of a jaxpr, or a `Program`, by `rules`."""
+    """The outputs of a jaxpr or a `Program` that runs by `rules`."""
     return evaluate(jaxpr, consts, args, functools.partial(_by_rules, rules))
 
 
 def _by_rules(rules: Mapping[str, Rule], equation: Equation, *inputs: Any) -> list[Any]:
-    """The outputs of one equation; one that its rule does not understand runs as it is."""
+    """The outputs of one equation; it runs as it is if its rule does not know its parameters."""
     rule = rules.get(equation.primitive.name)
     if rule is not None:
         with contextlib.suppress(UnknownEquationError):
@@ -55,7 +59,7 @@ def _by_rules(rules: Mapping[str, Rule], equation: Equation, *inputs: Any) -> li
 
 
 def evaluate(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], rule: Rule) -> list[Any]:
-    """The outputs of a jaxpr whose every equation is run by `rule`, on values of whatever kind it makes."""
+    """The outputs of a jaxpr in which `rule` runs every equation; its values may be of any type that `rule` returns."""
     environment: dict[Var, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
 
     def read(atom: Any) -> Any:
@@ -70,10 +74,11 @@ def evaluate(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], rule: Rule)
 def hoist(
     body: ClosedJaxpr, fixed: Sequence[Any], rules: Mapping[str, Rule], outside: Mapping[str, Rule]
 ) -> Callable[..., list[Any]]:
-    """A loop's body by `rules`, as a function of what changes; its first inputs are `fixed`.
+    """The body of a loop, run by `rules`, as a function of the inputs that change from step to step.
 
-    What depends on them alone is computed here, once: the equations of the body by the rules for `outside` of the loop,
-    and then what `rules` have made of the others, such as a kernel's transform.
+    The first inputs of the body, `fixed`, are the same in every step. Everything that depends on them alone is computed
+    here, once: first equations of the body itself, by the rules for code `outside` of the loop; then equations that
+    `rules` have made, such as the transform of a kernel.
     """
     changing = body.in_avals[len(fixed) :]
     rest, known = _split(body, fixed, outside)
@@ -83,15 +88,15 @@ def hoist(
 
 
 def _split(body: ClosedJaxpr, fixed: Sequence[Any], rules: Mapping[str, Rule]) -> tuple[Program, list[Any]]:
-    """What of a body depends on more than its first inputs, `fixed`, and the constants that it needs from the others.
+    """The equations of a body that depend on more than its first inputs, `fixed`, and the values that they need.
 
-    A broadcast, and arithmetic on broadcasts alone, is done in every step: fused with what reads it, that is cheaper
-    than to read it from memory.
+    A broadcast, and arithmetic on broadcasts alone, stays in the body: XLA fuses it with the operation that reads it,
+    and computing it in every step is cheaper than reading it from memory.
     """
     jaxpr = body.jaxpr
     known: dict[Any, Any] = dict(zip(jaxpr.constvars, body.consts, strict=True))
     known |= dict(zip(jaxpr.invars, fixed, strict=False))
-    spread: set[Any] = set()  # what is known and cheap to make again
+    spread: set[Any] = set()  # variables that are known and cheap to compute again
     late = []
     for equation in jaxpr.eqns:
         inputs = [atom for atom in equation.invars if isinstance(atom, Var)]
@@ -114,8 +119,8 @@ _SPREADING = ("broadcast_in_dim", "iota")
 
 
 def bind(equation: Equation, *inputs: Any, rules: Mapping[str, Rule] | None = None) -> list[Any]:
-    """The equation itself; with `rules`, also inside the functions that it carries."""
-    params = equation.params
+    """The outputs of the equation itself; with `rules`, the functions among its parameters run by them."""
+    params = parameters(equation)
     if rules:
         params = {name: _inner(equation, value, rules) for name, value in params.items()}
     scope = str(equation.source_info.name_stack)  # the layer
@@ -124,7 +129,7 @@ def bind(equation: Equation, *inputs: Any, rules: Mapping[str, Rule] | None = No
 
 
 def _inner(equation: Equation, value: Any, rules: Mapping[str, Rule]) -> Any:
-    """A parameter of an equation: the functions in it are traced again by `rules`."""
+    """A parameter of an equation; functions in it are traced again by `rules`."""
     if isinstance(value, tuple):
         parts = tuple(_inner(equation, part, rules) for part in value)
         return value if all(new is old for new, old in zip(parts, value, strict=True)) else parts
@@ -135,8 +140,11 @@ def _inner(equation: Equation, value: Any, rules: Mapping[str, Rule]) -> Any:
     return workarounds.like(equation, value, other)
 
 
-CALLS = frozenset(("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"))
-"""Primitives that only call a function; a custom derivative is one, too, once its rule has done its work."""
+PLAIN_CALLS = frozenset(("jit", "closed_call", "eval_jaxpr"))
+"""Primitives that do nothing but call a function; `closed_call` is JAX 0.10's, `eval_jaxpr` its successor."""
+
+CALLS = PLAIN_CALLS | {"custom_jvp_call", "custom_vjp_call"}
+"""Primitives that call a function. After differentiation, a custom derivative has no effect any more."""
 
 # fmt: off
 ELEMENTWISE = frozenset((
@@ -144,27 +152,26 @@ ELEMENTWISE = frozenset((
     "integer_pow", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pow",
     "rsqrt", "select_n", "sign", "sqrt", "square", "sub", "tanh",
 ))
-"""Primitives that act on each number by itself."""
+"""Primitives whose output has one number for each number of the input, which depends on no other."""
 # fmt: on
 
 
 def body_of(call: Equation) -> ClosedJaxpr:
-    """The function that one of `CALLS` calls."""
+    """The function that an equation of one of `CALLS` calls."""
     params = parameters(call)
-    body = params.get("jaxpr") or params.get("call_jaxpr") or params["fun_jaxpr"]
-    return workarounds.closed(body)
+    return workarounds.closed(params["jaxpr"] if "jaxpr" in params else params["call_jaxpr"])
 
 
 def nn_function(equation: Equation) -> str:
-    """The name of the function of `jax.nn` that this calls: "relu" for that of jax, flax and Keras files. Else ""."""
-    if equation.primitive.name not in CALLS:
-        return ""
-    origin = body_of(equation).jaxpr.debug_info.func_src_info
-    return origin.partition(" at ")[0] if "jax/_src/nn/" in origin.replace("\\", "/") else ""
+    """The name of the function of `jax.nn` that an equation calls, or "".
+
+    It is "relu" for the ReLU of JAX and Flax and of networks from Keras files, which all call `jax.nn.relu`.
+    """
+    return workarounds.nn_name(body_of(equation)) if equation.primitive.name in CALLS else ""
 
 
 def depends(function: Callable, argument: Any) -> bool:
-    """Whether any output of `function` is computed from its `argument`. Nothing is computed."""
+    """Whether any output of `function` depends on its `argument`. The function is traced, not computed."""
     jaxpr = jax.make_jaxpr(function)(argument).jaxpr
     reached = set(jaxpr.invars)
     for equation in jaxpr.eqns:

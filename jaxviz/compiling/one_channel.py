@@ -21,10 +21,8 @@ from jax import lax
 
 from jaxviz.compiling import few_channels
 from jaxviz.compiling.execution import AS_USUAL, Execution
-from jaxviz.compiling.jaxprs import CALLS, ELEMENTWISE, bind, body_of, evaluate, nn_function
+from jaxviz.compiling.jaxprs import CALLS, ELEMENTWISE, PLAIN_CALLS, bind, body_of, evaluate, nn_function
 from jaxviz.compiling.workarounds import Equation, UnknownEquationError, parameters
-
-_INLINED = frozenset(("jit", "pjit", "closed_call"))
 
 
 class _Call:
@@ -77,7 +75,7 @@ def narrow(function: Callable, execution: Execution = AS_USUAL) -> Callable:
 
 def _later(equation: Equation, *inputs: Any) -> list[Any]:
     """The outputs of an equation, not computed yet. The bodies of plain calls are inlined."""
-    if equation.primitive.name in _INLINED:
+    if equation.primitive.name in PLAIN_CALLS:
         with contextlib.suppress(UnknownEquationError):
             body = body_of(equation)
             return evaluate(body.jaxpr, body.consts, inputs, _later)

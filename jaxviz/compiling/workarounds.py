@@ -1,8 +1,9 @@
-"""Where the versions of JAX differ, 0.10 to 0.12, and where one of them has a fault: the only file that knows.
+"""Differences between JAX 0.10, 0.11 and 0.12, and faults of JAX: the only file that knows about them.
 
-Everything that jaxviz takes from inside JAX comes through here: the parts of a traced function (a *jaxpr*), the
-parameters of its equations, and the faults that have to be worked around. Each entry says what is different, since
-which version, which test would fail without it, and when it can go.
+Everything that jaxviz reads inside JAX comes from here: the parts of a traced function (a *jaxpr*), the parameters of
+its equations, and workarounds for faults. No other file imports `jax.extend` or `jax._src`, or reads
+`equation.params`. Each entry says what is different and since which version, which test fails without it, and when it
+can be deleted. The tests are in `tests/jaxviz/test_workarounds.py`.
 """
 
 import functools
@@ -21,7 +22,7 @@ from jax.extend.core import Var as Var
 
 
 class UnknownEquationError(KeyError):
-    """An equation lacks a parameter that a rule reads: it is from a version of JAX that the rule does not know."""
+    """An equation lacks a parameter that a rule reads, because the rule does not know this version of JAX."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -34,26 +35,27 @@ class _Parameters(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         raise UnknownEquationError(
-            f"the primitive {self.primitive} of JAX {jax.__version__} has no parameter {name!r}, only "
-            f"{', '.join(sorted(self))}: jaxviz knows JAX 0.10 to 0.12"
+            f"a rule needs the parameter {name!r} of the primitive {self.primitive}, and jaxviz knows JAX 0.10 to "
+            f"0.12; given: {', '.join(sorted(self)) or 'no parameters'}, in JAX {jax.__version__}"
         )
 
 
 def parameters(equation: Equation) -> dict[str, Any]:
-    """The parameters of an equation; reading one that is missing raises `UnknownEquationError`.
+    """The parameters of an equation, as a new dictionary; reading one that is missing raises `UnknownEquationError`.
 
-    The names of parameters are no public interface of JAX: those of `scan` changed in 0.11. The interpreter
-    (`jaxprs.run`) catches the error and runs the equation as it is. Tested by `test_workarounds.py`; stays for good.
+    The parameters of primitives are not public in JAX; those of `scan` changed in 0.11. The interpreters (`jaxprs.run`,
+    `one_channel`, `one_window`) catch the error and run the equation as it is. Test:
+    `test_an_equation_with_unknown_parameters_runs_as_it_is`. It stays for good.
     """
     return _Parameters(equation)
 
 
 def scan_split(equation: Equation) -> tuple[int, int]:
-    """How many inputs of a `scan` are constants, and how many are carried.
+    """The number of constants and the number of carried values among the inputs of a `scan`.
 
-    JAX 0.10 counts them in `num_consts` and `num_carry`; since 0.11 the flattened tuple `ft_in` has three parts,
-    constants, carried and scanned. Tested by `test_workarounds.py` and by every attribution that loops. Can go with
-    JAX 0.10, that is with Python 3.11.
+    In JAX 0.10 they are the parameters `num_consts` and `num_carry`. Since 0.11 the parameter `ft_in` is a flattened
+    tuple of three parts: constants, carried values and scanned values. Test: `test_the_inputs_of_a_scan`. The first
+    case can be deleted with support for JAX 0.10, that is, for Python 3.11.
     """
     params = parameters(equation)
     if "num_consts" in params:
@@ -63,30 +65,31 @@ def scan_split(equation: Equation) -> tuple[int, int]:
 
 
 def closed(body: ClosedJaxpr | Jaxpr) -> ClosedJaxpr:
-    """A function that an equation carries, with its constants.
+    """A function that is a parameter of an equation, together with its constants.
 
-    In JAX 0.10 some equations carry a ClosedJaxpr, and some, such as `remat`, a Jaxpr without constants; since 0.11 the
-    two are one class. Tested by `test_jaxprs.py`. Can go with JAX 0.10.
+    In JAX 0.10 most equations have a ClosedJaxpr, but `remat2` has a Jaxpr, which has no constants. Since 0.11 the two
+    are one class. Test: `test_bodies_with_constants`. It can be deleted with support for JAX 0.10.
     """
     return body if isinstance(body, ClosedJaxpr) else ClosedJaxpr(body, ())
 
 
 def like(equation: Equation, body: Any, other: ClosedJaxpr) -> Any:
-    """`other` in the form in which `equation` carried `body`, or `body` itself where that has no place for constants.
+    """`other`, as the parameter of `equation` that takes the place of `body`; `body` itself, where that is impossible.
 
-    See `closed`. `remat` refuses constants in every version. Tested by `test_jaxprs.py`. The first half can go with
-    JAX 0.10, the second half stays.
+    `remat2` refuses constants in every version of JAX, so its body is left as it is if rewriting has made constants.
+    Everything else is as for `closed`. Test: `test_bodies_with_constants`. The last line can be simplified with support
+    for JAX 0.10 gone; the rest stays.
     """
-    if other.consts and equation.primitive.name in ("remat", "remat2", "checkpoint"):
+    if other.consts and equation.primitive.name == "remat2":
         return body
     return other if isinstance(body, ClosedJaxpr) else other.jaxpr
 
 
 def bind(equation: Equation, inputs: Sequence[Any], params: dict[str, Any]) -> list[Any]:
-    """The outputs of an equation run again, with other inputs and parameters.
+    """The outputs of an equation that runs again with other inputs and parameters.
 
-    Before JAX 0.10.1, `get_bind_params` returns a pair of functions and parameters; since then the parameters alone.
-    Tested by `test_jaxprs.py`. Can go when JAX 0.10.1 is the oldest supported version.
+    Before JAX 0.10.1, `get_bind_params` returns functions and parameters; since then, parameters alone. Test:
+    `test_an_equation_runs_again`. It can be simplified when JAX 0.10.1 is the oldest supported version.
     """
     found = equation.primitive.get_bind_params(params)
     functions, params = found if isinstance(found, tuple) else ((), found)
@@ -94,8 +97,18 @@ def bind(equation: Equation, inputs: Sequence[Any], params: dict[str, Any]) -> l
     return list(output) if equation.primitive.multiple_results else [output]
 
 
+def nn_name(body: ClosedJaxpr) -> str:
+    """The name of the function of `jax.nn` that was traced to `body`, such as "relu"; "" for any other function.
+
+    Where a function was defined is not public in JAX. Test: `test_functions_of_jax_nn_are_recognised`. It stays for
+    good.
+    """
+    function, _, file = body.jaxpr.debug_info.func_src_info.partition(" at ")
+    return function if "jax/_src/nn/" in file.replace("\\", "/") else ""
+
+
 def tell_classes_apart(function: Callable) -> Callable:
-    """`function` with one more keyword argument, `classes`, for `jax.jit` to treat as static: see `classes_of`."""
+    """`function` with one more keyword argument, `classes`, which `jax.jit` treats as static: see `classes_of`."""
 
     def other(*args: Any, classes: int = 0, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
@@ -108,11 +121,12 @@ def tell_classes_apart(function: Callable) -> Callable:
 
 
 def classes_of(args: tuple, kwargs: dict[str, Any]) -> int:
-    """A number that differs between arguments of different classes.
+    """A number that is different for arguments of different classes.
 
-    To jaxlib (0.10 to 0.12) the tree structures of two registered dataclasses with the same fields are equal, whatever
-    their classes; only their hashes differ. `jit` therefore took one objective for another when the two hashes fell
-    into one slot of its cache, about once in 100 pairs of classes. Tested by `test_jit.py`. Can go when
+    In jaxlib 0.10 to 0.12, the tree structures of two registered dataclasses with the same fields are equal, whatever
+    their classes; only their hashes differ. So `jit` took one objective for another when the two hashes fell into the
+    same slot of its cache, which happened for about one in 100 pairs of classes. Test:
+    `test_classes_with_the_same_fields_have_programs_of_their_own`. It can be deleted when
     `jax.tree.structure(A(1)) != jax.tree.structure(B(1))` for two such classes.
     """
     return hash(jax.tree.structure((args, kwargs)))
@@ -123,11 +137,12 @@ _WITHOUT_YNNPACK = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 @functools.cache
 def compiler_options() -> dict[str, str] | None:
-    """The options that keep XLA:CPU from using YNNPACK, if the installed version computes wrong numbers with it.
+    """The options that switch YNNPACK off in XLA:CPU; None, if the installed version has no wrong numbers with it.
 
-    On by default since jaxlib 0.10.2, YNNPACK loses NaN in a maximum, so that a broken network looks healthy, and
-    returns wrong sums on some machines (jax#39103; 1065369600 for 1024³). The two programs are tried here, once for
-    each process, in 0.1 s. Tested by `test_jit.py`. Can go when no supported jaxlib fails them.
+    YNNPACK is on by default since jaxlib 0.10.2. It loses NaN in a maximum, so that a broken network looks healthy, and
+    returns wrong sums on some machines (jax#39103; 1065369600 instead of 1024³). Two small programs are tried once for
+    each process, in 0.1 s. Test: `test_a_compiled_function_has_no_wrong_sums_and_keeps_nan`. It can be deleted when
+    every supported jaxlib computes both programs right.
     """
     lost = not np.isnan(jax.jit(lambda x: jnp.max(x))(np.full((64, 64), np.nan, np.float32)))
     norms = jax.jit(lambda matrix: jax.vmap(lambda row: jnp.sum((matrix @ row) ** 2))(matrix))

@@ -5,6 +5,7 @@ Nothing in jaxviz imports this file; `jaxviz.moved` makes it importable under it
 
 from jaxviz.compiling.batches import ON_CPU as ON_CPU
 from jaxviz.compiling.batches import at_once as at_once
+from jaxviz.compiling.batches import map_in_loop
 from jaxviz.compiling.execution import AS_USUAL as AS_USUAL
 from jaxviz.compiling.jit import Jit as Jit
 from jaxviz.compiling.jit import jit as jit
@@ -15,3 +16,5 @@ from jaxviz.compiling.rewrite import STEPS as STEPS
 from jaxviz.compiling.rewrite import Choice as Choice
 from jaxviz.compiling.rewrite import choices as choices
 from jaxviz.compiling.rewrite import rewrite as rewrite
+
+over = map_in_loop

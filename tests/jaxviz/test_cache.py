@@ -1,4 +1,4 @@
-"""Programs kept between processes, in a folder that only their owner can write to."""
+"""Laws: a second process compiles nothing that a first one has compiled; no other user can write to the folder."""
 
 import os
 import subprocess

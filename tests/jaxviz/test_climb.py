@@ -19,7 +19,7 @@ from networks import keras_model
 import jaxviz as jv
 from jaxviz.ascent import climb
 from jaxviz.ascent.step import begin, step
-from jaxviz.compiling import xla
+from jaxviz.compiling.batches import at_once
 from jaxviz.model import find_inputs
 from jaxviz.rendering import rgb
 
@@ -282,7 +282,7 @@ def test_memory_is_that_of_one_chunk(vgg):
     canvas, optimizer = recipe["canvas"], recipe["optimizer"]
     sizes = []
     for count in (64, 512):
-        batch = xla.at_once(*canvas.size)
+        batch = at_once(*canvas.size)
         objectives = [jv.Channel("block4_conv1", i) for i in range(count)]
         ((_, stack),) = climb._alike(objectives)
         keys = jax.random.split(jax.random.key(0), count)

@@ -1,15 +1,30 @@
-"""The same numbers by other means."""
+"""Law: `Execution` changes how a network is computed, not what it computes, up to rounding.
+
+Law: `Execution.platform` alone decides for which platform a program is written, whatever machine it is written on.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
+from jax import lax
 
 import jaxviz as jv
-from jaxviz.compiling.execution import Execution
+from jaxviz.compiling.batches import at_once, map_in_loop
+from jaxviz.compiling.execution import Execution, platform_of
+from jaxviz.compiling.one_channel import narrow
+from jaxviz.compiling.rewrite import rewrite
 
 
-@pytest.mark.parametrize("settings", [{"winograd": "3x3"}, {"precision": "most"}, {"dtype": "float16"}])
-def test_a_value_that_is_none_is_refused_with_those_that_are(settings):
+@pytest.mark.parametrize(
+    "settings", [{"winograd": "3x3"}, {"precision": "most"}, {"dtype": "float16"}, {"platform": "metal"}]
+)
+def test_an_unknown_value_is_refused_and_the_known_ones_are_listed(settings):
     ((name, value),) = settings.items()
     with pytest.raises(jv.InputError, match=f"{name} is one of .*; given: {value!r}"):
         Execution(**settings)
@@ -45,3 +60,67 @@ def test_attributions_ask_for_float32_and_ascents_for_speed(vgg, images):
 
     assert asked(vgg)
     assert not asked(vgg.replace(execution=Execution(precision="default")))
+
+
+def test_import_starts_no_backend():
+    code = "import jaxviz, jax._src.xla_bridge as bridge; assert not bridge.backends_are_initialized()"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_execution_is_a_static_value():
+    assert len({Execution(), Execution(platform=None), Execution(platform="gpu"), Execution(platform="tpu")}) == 3
+
+
+def test_the_platform_is_that_of_jax_unless_it_is_given():
+    assert platform_of() == platform_of(Execution()) == jax.default_backend()
+    assert platform_of(Execution(platform="tpu")) == "tpu"
+
+
+def test_only_platform_of_asks_jax():
+    files = [path for path in jv_files() if "default_backend" in path.read_text(encoding="utf-8")]
+    assert [path.name for path in files] == ["execution.py"]
+
+
+def jv_files():
+    return sorted(Path(jv.__file__).parent.rglob("*.py"))
+
+
+def loss(image):
+    kernel = jnp.ones((4, 3, 3, 3)) / 27  # NCHW, which is slow on a CPU
+    x = lax.conv(image.transpose(2, 0, 1)[None], kernel, (1, 1), "SAME")
+    return nn.max_pool(x.transpose(0, 2, 3, 1), (2, 2), (2, 2))[..., jnp.array(1)].sum()
+
+
+IMAGE = jnp.asarray(np.random.default_rng(0).random((16, 16, 3), np.float32))
+
+
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+@pytest.mark.parametrize("images", [1, 8])
+def test_a_program_for_another_platform_is_not_rewritten(platform, images):
+    """No masks in place of a max-pool's gradient, no other layout or algorithm of a convolution, all its channels."""
+
+    def text(function):
+        return str(jax.make_jaxpr(function)(jnp.stack([IMAGE] * images)))
+
+    gradient = jax.grad(loss)
+    other = Execution(platform=platform)
+    assert text(rewrite(jax.vmap(gradient), other)) == text(jax.vmap(gradient))
+    assert str(jax.make_jaxpr(narrow(loss, other))(IMAGE)) == str(jax.make_jaxpr(loss)(IMAGE))
+    looped = text(lambda x: map_in_loop(gradient, x, size=1, execution=other))
+    assert "select_and_scatter_add" in looped
+    assert "rhs_spec=(3, 2, 0, 1)" not in looped
+    on_a_cpu = text(lambda x: map_in_loop(gradient, x, size=1, execution=Execution(platform="cpu")))
+    assert "select_and_scatter_add" not in on_a_cpu
+    assert "rhs_spec=(3, 2, 0, 1)" in on_a_cpu
+
+
+def test_how_many_images_are_computed_at_once_depends_on_the_platform():
+    assert [at_once(64, 64, execution=Execution(platform=name)) for name in ("cpu", "gpu", "tpu")] == [4, 32, 32]
+
+
+@pytest.mark.parametrize("method", [jv.grad_cam, jv.gradient, jv.occlusion])
+def test_methods_write_their_programs_for_the_platform_of_the_model(vgg, images, method, relative):
+    """They run on this machine in any case, with the same values."""
+    other = vgg.replace(execution=Execution(platform="gpu"))
+    ours, theirs = (method(model, images[0], jv.Channel("block2_conv1", 3)) for model in (other, vgg))
+    assert relative(ours.values, theirs.values) < 1e-4

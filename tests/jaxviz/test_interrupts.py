@@ -1,4 +1,4 @@
-"""Ctrl-C while XLA is at work."""
+"""Law: Ctrl-C during a compilation takes effect after it, as a KeyboardInterrupt; a second Ctrl-C does not wait."""
 
 import os
 import signal
@@ -10,12 +10,13 @@ import time
 import jax.numpy as jnp
 import pytest
 
-from jaxviz.compiling import interrupts, xla
+from jaxviz.compiling import interrupts
+from jaxviz.compiling.jit import jit
 
 
 @pytest.fixture(autouse=True)
 def _as_in_a_terminal():
-    """Python's own handler, here and in processes started from here: a shell's background job ignores SIGINT."""
+    """Python's own handler, here and in the processes that are started here: a background job of a shell has none."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -62,17 +63,17 @@ def test_a_program_that_handles_sigint_keeps_its_handler():
 
 def test_in_another_thread_nothing_is_changed():
     results = []
-    thread = threading.Thread(target=lambda: results.append(xla.jit()(lambda x: x + 1)(jnp.ones(()))))
+    thread = threading.Thread(target=lambda: results.append(jit()(lambda x: x + 1)(jnp.ones(()))))
     thread.start()
     thread.join()
     assert results == [2]
 
 
 def test_a_compilation_is_not_interrupted():
-    """The function is traced once, Ctrl-C comes while it is, and the compilation is there all the same."""
+    """Ctrl-C comes while the function is traced. It is traced once: its program is there at the second call."""
     traced = []
 
-    @xla.jit()
+    @jit()
     def function(x):
         traced.append(x)
         ctrl_c()

@@ -1,3 +1,8 @@
+"""Law: `narrow(f)` has the values and gradients of `f`, and computes one channel where `f` reads only one.
+
+A rule may decline: operations that mix channels are computed whole.
+"""
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""A window that changes: only what sees it is computed, and the numbers are those of the whole."""
+"""Law: `within(f, image, changed, …) == f(changed)`, whatever the window; only the part that sees it is computed."""
 
 import functools
 
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxviz.compiling.one_window import Field, Window, within
+from jaxviz.compiling.one_window import within
+from jaxviz.compiling.patch import Field, Window
 
 SIZE = (61, 57)
 
@@ -25,7 +26,7 @@ def everything(x):
 
 
 def gaps(x):
-    """A stride larger than the window, so that some pixels are seen by nobody."""
+    """Strides larger than the window, so that no output sees some of the pixels."""
     return nn.Dense(2)(nn.max_pool(nn.Conv(4, (2, 2), strides=(3, 3), padding="VALID")(x), (2, 2), (3, 3)).sum((1, 2)))
 
 
@@ -61,7 +62,7 @@ def test_it_is_the_function_of_the_changed_image(body, size):
 
 
 def work(function, *args):
-    """Multiplications in the convolutions of a traced function that depend on the corner."""
+    """The heights and widths of the outputs of all convolutions of a traced function."""
     jaxpr = jax.make_jaxpr(function)(*args)
     found = [e for e in jaxpr.eqns if e.primitive.name == "conv_general_dilated"]
     return [e.outvars[0].aval.shape[1:3] for e in found]
@@ -71,7 +72,7 @@ def test_a_small_window_costs_little():
     function = network(lambda x: nn.Conv(4, (3, 3))(nn.relu(nn.Conv(4, (3, 3))(x))).mean((1, 2)))
     image = jnp.zeros((*SIZE, 3))
     sizes = work(lambda corner: within(function, image, image + 1, corner, (5, 5)), jnp.array([9, 9]))
-    assert sorted(sizes) == sorted([SIZE, (7, 7), SIZE, (9, 9)])  # of the image, and of what sees the window
+    assert sorted(sizes) == sorted([SIZE, (7, 7), SIZE, (9, 9)])  # all of the layer, and the part that sees the window
 
 
 @pytest.mark.parametrize("layers", [[(3, 1, 1)], [(3, 2, 1), (2, 2, 0), (5, 1, 2)], [(2, 3, 0), (3, 1, 1)]])

@@ -1,4 +1,4 @@
-"""Which algorithm each layer got, by name, for every kind of module."""
+"""Law: `jv.plan` lists every convolution and max-pool that runs, by its layer's name, with the algorithm that runs."""
 
 import flax.linen as nn
 import jax
@@ -65,4 +65,5 @@ def test_what_is_asked_for_is_what_runs(vgg):
     assert "4x4" in algorithms(winograd="4x4")
     assert algorithms(winograd=None) == {"direct", "taps", "mask"}
     assert algorithms(rewrite=False) == set()
+    assert algorithms(platform="gpu") == set()
     assert {row.algorithm for row in jv.plan(vgg, "block3_conv1", size=64, looped=False)} == {"direct", "taps", "mask"}

@@ -1,4 +1,7 @@
-"""Winograd's convolution and the one tap by tap, against XLA's own."""
+"""Law: Winograd's convolution and the convolution tap by tap have the values of XLA's own, up to rounding.
+
+`rewrite` uses Winograd's where it is faster: inside loops, with many channels and pixels.
+"""
 
 import itertools
 
@@ -9,8 +12,11 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
-from jaxviz.compiling import few_channels, winograd, xla
+from jaxviz.compiling import few_channels, winograd
+from jaxviz.compiling.batches import map_in_loop
 from jaxviz.compiling.execution import Execution
+from jaxviz.compiling.jit import jit
+from jaxviz.compiling.rewrite import rewrite
 
 PADDINGS = ["SAME", "VALID", [(2, 2), (2, 2)], [(0, 3), (1, 0)], [(-1, 2), (0, -1)]]
 
@@ -78,9 +84,9 @@ def test_gradients_are_the_same_with_and_without_the_pass(relative):
     gradient = jax.value_and_grad(network, argnums=1)
 
     def looped(kernels, images):
-        return xla.over(lambda image: gradient(kernels, image), images, size=2)
+        return map_in_loop(lambda image: gradient(kernels, image), images, size=2)
 
-    ours, theirs = xla.jit()(looped)(kernels, images), jax.vmap(gradient, (None, 0))(kernels, images)
+    ours, theirs = jit()(looped)(kernels, images), jax.vmap(gradient, (None, 0))(kernels, images)
     text = str(jax.make_jaxpr(looped)(kernels, images))
     assert text.count("conv_general_dilated[") == 1  # from 3 channels; the one back to 3 is tap by tap
     assert relative(ours[0], theirs[0]) < 1e-5
@@ -114,12 +120,14 @@ def plain(x, k):
 
 
 def in_a_loop(function, x, k, **settings):
-    return str(jax.make_jaxpr(lambda x, k: xla.over(lambda each: function(each[None], k), x, size=1, **settings))(x, k))
+    return str(
+        jax.make_jaxpr(lambda x, k: map_in_loop(lambda each: function(each[None], k), x, size=1, **settings))(x, k)
+    )
 
 
 def test_outside_of_loops_it_would_cost_more_to_compile_than_it_saves():
     x, k = arrays((1, 64, 32, 32), (64, 64, 3, 3))
-    assert "conv_general_dilated[" in str(jax.make_jaxpr(xla.rewrite(plain))(x, k))
+    assert "conv_general_dilated[" in str(jax.make_jaxpr(rewrite(plain))(x, k))
 
 
 def test_it_can_be_switched_off_by_argument():
@@ -157,12 +165,12 @@ def test_kernels_are_transformed_before_the_loop(name, relative):
     def function(x, kernel):
         return loops(x, kernel)[name]()
 
-    ours = jax.make_jaxpr(xla.rewrite(function))(x, kernel)
+    ours = jax.make_jaxpr(rewrite(function))(x, kernel)
     (loop,) = [equation for equation in ours.eqns if equation.primitive.name in ("while", "scan")]
     body = loop.params.get("body_jaxpr") or loop.params["jaxpr"]
     inside = [equation.primitive.name for equation in body.eqns]
     made = [equation.outvars[0].aval.shape for equation in body.eqns]
     assert inside.count("dot_general") == 8  # four rows of points, there and back
     assert not any({*shape[-2:]} == {64, 66} for shape in made)  # nothing of a kernel's shape
-    for a, b in zip(*(jax.tree.leaves(f(x, kernel)) for f in (xla.rewrite(function), function)), strict=True):
+    for a, b in zip(*(jax.tree.leaves(f(x, kernel)) for f in (rewrite(function), function)), strict=True):
         assert relative(a, b) < 1e-5
