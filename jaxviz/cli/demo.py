@@ -71,7 +71,7 @@ QUICK = Extent(
     filters=("block2_conv1",),
     filters_each=8,
     channels=1,
-    methods=("gradient", "grad_cam", "occlusion"),
+    methods=("gradient", "lrp", "grad_cam"),
     size=112,
     small=64,
 )
