@@ -51,7 +51,7 @@ def opened(path) -> np.ndarray:
         return np.asarray(picture.convert("RGB"))
 
 
-@pytest.mark.parametrize("command", [(), ("demo",), ("activations",), ("filters",), ("gradcam",), ("attribute",)])
+@pytest.mark.parametrize("command", [(), *((name,) for name in main.commands)])
 def test_help_has_examples(jaxviz, command):
     result = jaxviz(*command, "--help")
     assert result.exit_code == 0
