@@ -1,11 +1,12 @@
-"""Where the time of an ascent goes: a profile of the row that asks the most of us.
+"""Where the time of an ascent goes: a profile of the row of `filter_sweep.py` that has the most ambitious aims.
 
     python benchmarks/ascent_profile.py
 
-Chollet's ascent at block3_conv1 and 150², as in `filter_sweep.py`, under JAX's profiler. Each operation of XLA
-counts where its kind belongs. What runs side by side is counted twice, so that the parts may exceed the whole. Where
-they do not add up to it, on the first processor of the results, most of the missing time follows matrix products and
-the direct convolution in the trace: it is probably theirs, as their work goes on after the call that is timed.
+It is Chollet's ascent at block3_conv1 and 150², as in `filter_sweep.py`, under JAX's profiler. Each operation of XLA
+counts for one kind of work. Operations that run at the same time are both counted, so the parts may add up to more than
+the whole. On the first processor of the results they add up to less. There, most of the missing time follows matrix
+products and the direct convolution in the trace. It probably belongs to them, as their work goes on after the call that
+is timed has returned.
 """
 
 import collections
@@ -23,7 +24,7 @@ import jaxviz as jv
 
 LAYER, SIZE, FILTERS, STEPS = "block3_conv1", 150, 8, 20
 
-# The beginning of an operation's name in XLA's own program → what it is for. The first that fits counts.
+# The beginning of the name of an operation of XLA → the kind of work. The first kind that fits counts.
 KINDS = (
     (("dot",), "matrix products of Winograd's points"),
     (("convolution",), "the direct convolution, from 3 channels"),
@@ -39,7 +40,7 @@ WHY = (
 
 
 def profile(run) -> dict[str, float]:
-    """Seconds of each kind of operation in a call."""
+    """The seconds of each kind of work in a call."""
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             run()

@@ -2,25 +2,28 @@
 
     python benchmarks/attribution.py
 
-The same real weights (a classifier on VGG16 at 240 × 240), the same photograph and the same work; everybody in a
-process of their own, in turn. tf-explain and tf-keras-vis explain a Keras model on TensorFlow, captum a network in
-PyTorch, channels last. Times are of the numbers, the peers at their best: each called as it documents, in one batch or
-image by image, whichever is faster, with its own `tf.function` or `predict`. Left out is what is done once (building a
-model, compiling) and what comes after the numbers (normalising, pictures), but for one row: what a user of tf-explain
-waits for. Before any time is printed, the answers are compared:
+All have the same real weights (a classifier on VGG16 at 240 × 240), the same photograph and the same work, each in a
+process of its own, in turn. tf-explain and tf-keras-vis explain a Keras model on TensorFlow; captum explains a network
+in PyTorch, channels last. Each peer is called as it documents, in one batch or image by image, whichever is faster,
+with its own `tf.function` or `predict`. A time includes the computation of the numbers. It does not include work that
+is done once (building a model, compiling), nor work on the numbers afterwards (normalising, pictures); the one
+exception is the row of pictures, which is the time that a user of tf-explain waits. The answers are compared before any
+time is printed:
 
-    SmoothGrad    the mean of 20 gradients: our gradient on *their* noisy copies; tf-explain's is of the cross-entropy
-    integrated    at the same points as captum's right-hand rule; tf-explain takes our path and leaves out the way,
-                  which is multiplied in; its own path has as many points
-    occlusion     what the score loses in each of 25 windows, filled with tf-explain's 127.5; it returns 1 - score of
-                  each, enlarged. The whole image runs, too
-    Grad-CAM      the maps of 8 images: against tf-explain's without ReLU, the others' before they enlarge them
-    activations   block3_conv1 of 8 images; as pictures: by `explain()`, which builds its model anew
-    Score-CAM     at block1_conv2, one pass for each of its 64 channels (at block5_conv3 there are 512); explaining
-                  log p, both are Σ activation · p but for a factor: each is divided by its sum
+    SmoothGrad    the mean of 20 gradients. For the comparison we take the gradient on the peer's noisy copies;
+                  tf-explain's gradient is of the cross-entropy
+    integrated    the points are those of captum's right-hand rule. tf-explain takes our path and leaves out the factor
+                  image − baseline, which we multiply in; its own path has as many points
+    occlusion     the loss of the score in each of 25 windows, filled with tf-explain's 127.5. tf-explain returns
+                  1 − score of each window, enlarged. Everybody also runs the whole image
+    Grad-CAM      the maps of 8 images. We leave out ReLU for tf-explain. The other peers' maps are compared before
+                  they are enlarged
+    activations   block3_conv1 of 8 images; as pictures: by `explain()`, which builds its model anew at each call
+    Score-CAM     at block1_conv2, one forward pass for each of its 64 channels (block5_conv3 has 512). Both explain
+                  log p, and both are Σ activation · p up to a factor, so each is divided by its sum
 
-The difference is the norm of the difference over the norm: where a ReLU or a pool is within rounding of a tie, it falls
-one way here and the other there, and a few pixels of a gradient with it.
+The difference is the norm of the difference over the norm of our answer. Where the input of a ReLU or a pool is within
+rounding of a tie, the two sides may decide it differently, and a few pixels of a gradient differ with it.
 """
 
 import os
@@ -34,7 +37,7 @@ SIZE, SAMPLES, NOISE, WINDOW, FILL, IMAGES = 240, 20, 0.15, 48, 127.5, 8
 LAST, MIDDLE, EARLY = "block5_conv3", "block3_conv1", "block1_conv2"
 CHANNELS = 64  # of EARLY
 
-# What is timed, and by how much it should beat whom.
+# The work that is timed → the ratio that each peer should reach at least.
 ROWS = {
     f"SmoothGrad, {SAMPLES} samples": {"tf-explain": 1.1, "tf-keras-vis": 2.2},
     f"integrated gradients, {SAMPLES} steps": {"tf-explain": 1.1},
@@ -47,8 +50,8 @@ ROWS = {
 SMOOTH, INTEGRATED, OCCLUSION, GRAD_CAM, ACTIVATIONS, PICTURES, SCORE_CAM = ROWS
 
 
-# Each returns `run(method, *arguments)`; `run("methods")` says which rows it has. Methods with a `check` in front of
-# their name return what is compared where that is not what is timed.
+# Each returns `run(method, *arguments)`; `run("methods")` returns the names of its rows. Where the answer that is
+# compared is not the one that is timed, a method named `check …` returns it.
 
 
 def jaxviz(weights, images, target):
@@ -87,12 +90,12 @@ def jaxviz(weights, images, target):
 
 
 def in_keras(weights):
-    """The classifier in Keras, with its softmax and without."""
+    """The classifier in Keras, with its softmax and without it."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     import keras
 
-    keras.config.disable_interactive_logging()  # predict's progress bars
-    warnings.filterwarnings("ignore", message="(.|\n)*The structure of `inputs`", category=UserWarning)  # Keras 3's
+    keras.config.disable_interactive_logging()  # the progress bars of `predict`
+    warnings.filterwarnings("ignore", message="(.|\n)*The structure of `inputs`", category=UserWarning)  # of Keras 3
     layers = keras.layers
     base = keras.applications.VGG16(weights=None, include_top=False, input_shape=(SIZE, SIZE, 3))
     x = layers.Flatten()(base.output)
@@ -141,7 +144,9 @@ def tf_explain(weights, images, target):
             GRAD_CAM: grad_cam,
             ACTIVATIONS: lambda: extractor.predict(images, batch_size=IMAGES),
             PICTURES: lambda: activations.explain((images, None), network, [MIDDLE]),
-            f"check {PICTURES}": lambda: activations.explain((image, None), network, [MIDDLE]),  # of many, one grid
+            f"check {PICTURES}": lambda: activations.explain(
+                (image, None), network, [MIDDLE]
+            ),  # many images would become one grid
         }
     )
 
@@ -176,7 +181,7 @@ def tf_keras_vis(weights, images, target):
 
 
 def _on_numpys_copies(image, smoothgrad):
-    """The noisy copies that it will draw, and what it makes of them."""
+    """The noisy copies that the peer draws from the same seed, and its map for them."""
     np.random.seed(0)
     copies = np.float32(image + np.random.normal(0, NOISE, (SAMPLES, *image.shape[1:])))
     np.random.seed(0)
@@ -200,10 +205,12 @@ def captum(weights, images, target):
             layer, values = torch.nn.Linear(*tensors[0].shape), {"weight": tensors[0].T, "bias": tensors[1]}
         layer.load_state_dict(values, strict=False)
         head += [layer] if len(tensors) == 4 else [layer, torch.nn.ReLU()]
-    head = torch.nn.Sequential(*head[:-1]).eval().requires_grad_(False)  # the last ReLU is a softmax, which is left out
+    head = (
+        torch.nn.Sequential(*head[:-1]).eval().requires_grad_(False)
+    )  # the last activation function is a softmax, which is left out
 
     def network(x):
-        return head(base(x).permute(0, 2, 3, 1))  # Keras flattens with the channels last
+        return head(base(x).permute(0, 2, 3, 1))  # Keras flattens images with the channels last
 
     image, several, back = peers.to_torch(images[:1]), peers.to_torch(images), peers.from_torch
     layer_of = dict(zip(peers.order(weights, "block5_pool"), peers.stages(base), strict=True))
@@ -249,7 +256,7 @@ def enlarged(maps):
 
 
 def compare(method, name, ours, peer, images):
-    """How far the answer of a peer is from ours."""
+    """The difference of a peer's answer from ours."""
     check = f"check {method}"
     if method == SMOOTH:
         copies, theirs = peer(check).value
@@ -287,7 +294,7 @@ def main():
     target = int(jv.predict(model, images[0]).argmax())
     found, limits, rows = contenders(WAYS, peers.weights_of(model), images, target), Limits(), []
     limits.measure()
-    whole = limits.floor(model, "block5_pool", SIZE)  # what comes after it is a thousandth
+    whole = limits.floor(model, "block5_pool", SIZE)  # the layers after it need a thousandth of this
     part = limits.floor(model, model.layers[model.layers.index(MIDDLE) + 1], SIZE)
     floors = dict(zip(ROWS, (2 * SAMPLES, 2 * SAMPLES, (SIZE // WINDOW) ** 2, IMAGES, 0, 0, CHANNELS), strict=True))
     methods = {name: contender("methods").value for name, contender in found.items()}
@@ -297,7 +304,9 @@ def main():
             name: compare(method, name, found[OURS], peer, images) for name, peer in able.items() if name != OURS
         }
         for name, contender in able.items():
-            if name == OURS or (f"check {method}" in methods[name] and method != SMOOTH):  # the others just did it
+            if name == OURS or (
+                f"check {method}" in methods[name] and method != SMOOTH
+            ):  # the others have just been called by `compare`
                 contender(method)
         rows.append(
             row(

@@ -1,10 +1,10 @@
-"""What every benchmark shares: contenders in processes of their own, alternating rounds, limits, and the result file.
+"""What all benchmarks share: contenders in processes of their own, alternating rounds, limits, and the result file.
 
     results/<name>.json   {device: {"environment": …, "results": {"rows": [row …], …}}}
 
-A row is one piece of work: the median time of everybody who did it, how many times as long as jaxviz each took (the
-median over rounds of the ratio within a round), how far each answer is from ours, and the least that this machine
-could need. Running a script on another device adds that device beside the first.
+A row is one piece of work. It holds the median time of everybody who did the work; how many times as long as jaxviz
+each of them took, which is the median over rounds of the ratio within a round; how far each answer is from ours; and
+the least time that this machine could need. A script that runs on another device adds that device beside the first.
 """
 
 import argparse
@@ -29,11 +29,11 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 OURS = "jaxviz"
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-PAUSE = 0.05  # seconds before each call: the threads of the one before spin for a while before they sleep
+PAUSE = 0.05  # seconds before each call: the threads of the call before it spin for a while before they sleep
 
 
 class Answer(NamedTuple):
-    """What a contender returned, the seconds that it took, and the most memory its process has held so far, in MB."""
+    """The value that a contender returned, its seconds, and the peak memory of its process so far, in MB."""
 
     value: Any
     seconds: float
@@ -41,21 +41,22 @@ class Answer(NamedTuple):
 
 
 class Contender:
-    """One way to do the work, in a process of its own: no other framework's threads, memory or settings in its way.
+    """One way to do the work, in a process of its own, so that no other framework's threads or settings disturb it.
 
-    `build(*arguments)`, a function at the top of a module, is called there; it imports its framework and returns the
-    function of the work, which this object stands for. `gpu` says whether that framework computes on one.
+    The process calls `build(*arguments)`, a function at the top of a module. `build` imports its framework and returns
+    the function that does the work. A call of this object calls that function. `gpu` says whether the framework
+    computes on a GPU.
     """
 
     def __init__(self, build: Callable, *arguments: Any):
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        # What TensorFlow has to say at every import; gone with this object.
+        # TensorFlow logs messages at every import. The file goes away with this object.
         self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115
         self._process = context.Process(target=_serve, args=(theirs, self._log.name, build, arguments), daemon=True)
         self._process.start()
         theirs.close()
-        atexit.register(self.end)  # or else multiprocessing would kill it before it has cleaned up
+        atexit.register(self.end)  # otherwise multiprocessing kills it before it has cleaned up
         self.gpu: bool = self._receive()
 
     def __call__(self, *work: Any) -> Answer:
@@ -76,7 +77,7 @@ class Contender:
 def _serve(pipe: Any, log: str, build: Callable, arguments: tuple) -> None:
     with open(log, "wb") as file:
         os.dup2(file.fileno(), sys.stderr.fileno())
-    # Before any framework is imported; each takes as much of the machine as it can, and of a GPU what it needs.
+    # Set before any framework is imported: each uses all cores, and only as much memory of a GPU as it needs.
     os.environ.update(
         {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
         | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "OMP_NUM_THREADS": str(CORES)}
@@ -86,7 +87,7 @@ def _serve(pipe: Any, log: str, build: Callable, arguments: tuple) -> None:
     while True:
         try:
             work = pipe.recv()
-        except EOFError:  # the other end is closed: the contest is over
+        except EOFError:  # the other end is closed, so there is no more work
             return
         begin = time.perf_counter()
         value = run(*work)
@@ -104,8 +105,8 @@ def _computes_on_gpu() -> bool:
 
 
 def peak_memory() -> float:
-    """The most memory that this process has held, in MB."""
-    status = Path("/proc/self/status")  # getrusage would count the parent's, too: Linux hands it on to a new process
+    """The peak memory of this process, in MB."""
+    status = Path("/proc/self/status")  # on Linux, getrusage also counts the peak of the parent process
     if status.exists():
         return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
     import resource
@@ -114,7 +115,7 @@ def peak_memory() -> float:
 
 
 def contenders(builds: Mapping[str, Callable], *arguments: Any) -> dict[str, Contender]:
-    """A contender for each; without those that would compute elsewhere than ours does, which it says."""
+    """A contender for each of `builds`. Any that computes on another device than ours is left out, and named."""
     found = {name: Contender(build, *arguments) for name, build in builds.items()}
     for name, contender in list(found.items()):
         if contender.gpu != found[OURS].gpu:
@@ -124,9 +125,9 @@ def contenders(builds: Mapping[str, Callable], *arguments: Any) -> dict[str, Con
 
 
 def race(found: Mapping[str, Contender], *work: Any, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each contender's call, taken in turn, so that a machine that slows down slows all of them down.
+    """The seconds of each contender's calls. They take turns, so that a machine that slows down slows all of them.
 
-    Call each once before: what is compiled, loaded or cached at the first call is not part of the claim.
+    Call each contender once before: compiling, loading and caching at the first call are not part of the claim.
     """
     return alternate({name: lambda c=c: c(*work) for name, c in found.items()}, rounds, lambda answer: answer.seconds)
 
@@ -134,7 +135,7 @@ def race(found: Mapping[str, Contender], *work: Any, rounds: int) -> dict[str, l
 def alternate(
     ways: Mapping[str, Callable[[], Any]], rounds: int, seconds_of: Callable[[Any], float] | None = None
 ) -> dict[str, list[float]]:
-    """As `race`, of functions; `seconds_of` what they return, or else measured here."""
+    """The seconds of each function's calls, taken in turn: `seconds_of` its value, or else the time measured here."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, run in ways.items():
@@ -152,7 +153,7 @@ def median_ratio(theirs: list[float], ours: list[float]) -> float:
 
 
 def difference(theirs: Any, ours: Any) -> float:
-    """The norm of the difference of two answers, relative to the norm of ours."""
+    """The norm of the difference between two answers, relative to the norm of ours."""
     theirs, ours = np.asarray(theirs, np.float64), np.asarray(ours, np.float64)
     assert theirs.shape == ours.shape, f"{theirs.shape} is not {ours.shape}"
     return float(np.linalg.norm(theirs - ours) / np.linalg.norm(ours))
@@ -170,15 +171,21 @@ def row(
     floor: float | None = None,
     wanted: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """The row of a piece of work, printed and returned, once its answers have been compared.
+    """The row of a piece of work, which is printed, too. No time is printed before the answers have been compared.
 
     Args:
-        ours: whom the others are compared with.
+        work: the name of the work.
+        seconds: the seconds of everybody in each round.
+        ours: the contender that the others are compared with.
         unit: "ms" or "s".
-        per: what the seconds are divided by, such as the filters and steps in them.
-        differences: of each peer's answer from ours, at most `allowed` or no time is printed.
-        floor: the least seconds that this machine could need, of the same total.
-        wanted: ratios that the peers should take at least.
+        per: the number that the seconds are divided by, such as filters × steps.
+        differences: how far each peer's answer is from ours.
+        allowed: the largest difference that is accepted.
+        floor: the least seconds that this machine could need for the whole work.
+        wanted: the ratio that each peer should reach at least.
+
+    Raises:
+        AssertionError: a difference is larger than `allowed`.
     """
     differences = dict(differences or {})
     for name, value in differences.items():
@@ -215,12 +222,12 @@ def _short(value: float, digits: int = 3) -> float:
 
 
 class Limits:
-    """What this machine can do at best: the best that was seen of a large matrix product and of a large copy.
+    """The most that this machine can do: the best speed that was measured of a large matrix product and a large copy.
 
-    `floor(model, layer, size)`: the least seconds of one image up to `layer` (of which one channel is asked for, so
-    that it does not count), each layer as direct convolution at the speed of the matrix product, or as one reading of
-    its input and one writing of its output, whichever takes longer. Winograd's algorithm needs fewer multiplications,
-    and what stays in a cache no memory, so that a floor can be passed.
+    `floor(model, layer, size)` is the least seconds that one image needs up to `layer`. One channel of `layer` is asked
+    for, so `layer` itself does not count. Each layer counts as a direct convolution at the speed of the matrix product,
+    or as one reading of its input and one writing of its output, whichever takes longer. A program can be faster than
+    this floor: Winograd's algorithm needs fewer multiplications, and values in a cache need no memory traffic.
     """
 
     def __init__(self):
@@ -233,7 +240,7 @@ class Limits:
         square, long = jnp.ones((3000, 3000)), jnp.ones(2**26)
         product, copy = jax.jit(lambda a: a @ a), jax.jit(lambda a: a + 1)
         ways = {"product": lambda: product(square).block_until_ready(), "copy": lambda: copy(long).block_until_ready()}
-        if jax.default_backend() == "cpu":  # NumPy's product may be the faster one
+        if jax.default_backend() == "cpu":  # the product of NumPy may be faster
             array = np.asarray(square)
             ways["in NumPy"] = lambda: array @ array
         least = {name: min(seconds) for name, seconds in alternate(ways, 4).items()}
@@ -254,7 +261,7 @@ class Limits:
 
 
 def device() -> str:
-    """What jaxviz computes on here: the key of a result."""
+    """The device that jaxviz computes on here, which is the key of a result."""
     import jax
 
     first = jax.devices()[0]
@@ -262,7 +269,7 @@ def device() -> str:
 
 
 def write(name: str, results: Any, packages: tuple[str, ...] = ()) -> Path:
-    """`results/name.json`: the results of this device and their environment, beside those of other devices."""
+    """The path of `results/name.json`, where the results of this device and its environment are written."""
     names = ("jaxviz-engine", "jax", "jaxlib", "flax", "numpy", *packages)
     environment = {
         "date": datetime.date.today().isoformat(),
@@ -281,14 +288,14 @@ def write(name: str, results: Any, packages: tuple[str, ...] = ()) -> Path:
 
 
 def read(name: str) -> Any:
-    """What was last written for this device; None: nothing."""
+    """The results that were last written for this device, or None."""
     path = RESULTS / f"{name}.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return known.get(device(), {}).get("results")
 
 
 def _generation() -> str:
-    """What tells processors of one name apart: ", family 26" of an AMD EPYC."""
+    """The family of the processor, such as ", family 26": two kinds of AMD EPYC have the same name."""
     family = _cpuinfo("cpu family")
     return f", family {family}" if family else ""
 
@@ -304,8 +311,8 @@ def _cpuinfo(key: str) -> str:
 
 
 def options(description: str | None) -> argparse.Namespace:
-    """The command line that all scripts share: `--rounds`, and `--quick` for a look that proves nothing."""
+    """The command line that all scripts share: `--rounds`, and `--quick` for a try that measures nothing."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="how often everybody does the work, in turn")
-    parser.add_argument("--quick", action="store_true", help="less work and one round, to see that it runs")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each contender does the work, in turn")
+    parser.add_argument("--quick", action="store_true", help="less work and one round, to see that the script runs")
     return parser.parse_args()

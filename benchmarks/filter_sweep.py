@@ -1,18 +1,18 @@
-"""Claim: a sweep of filters costs less per filter and step than in any other way of doing it.
+"""Claim: a sweep of filters takes less time per filter and step than any other way to do it.
 
     python benchmarks/filter_sweep.py
 
-Chollet's ascent on the real VGG16 convolution base, of 8 filters from the same noise. Everybody does the same steps
-with the same weights, in a process of their own, in turn; what is compiled or traced at the first call does not count;
-the scores of the first two steps are compared before any time is printed. Peers, each at its best:
+The work is Chollet's ascent of 8 filters on the real VGG16 convolution base, from the same noise. Everybody does the
+same steps with the same weights, each in a process of its own, in turn. Compiling and tracing at the first call do not
+count. The scores of the first two steps are compared before any time is printed. The peers, each at its best:
 
     Keras 3/JAX loop        Deep Learning with Python, 3rd edition: one jitted step, filter by filter, in a Python loop
-    keras.io loop           the same on Keras' TensorFlow backend, the step a `tf.function`, the filter a tensor
+    keras.io loop           the same on Keras' TensorFlow backend; the step is a `tf.function`, the filter a tensor
     hand-batched            plain TensorFlow operations, all filters in a batch, the loop inside one `tf.function`
-    few channels            the same with the kernels of these 8 filters alone in the last layer
+    few channels            the same, with only the kernels of these 8 filters in the last layer
     tf-keras-vis            ActivationMaximization of the batch, without regularizers, modifiers and clipping
-    eager notebook          TensorFlow without `tf.function`, filter by filter, as notebooks do it
-    PyTorch, batch 1 · 8    eager, channels last, gradients of the image alone
+    eager notebook          TensorFlow without `tf.function`, filter by filter, as in many notebooks
+    PyTorch, batch 1 · 8    eager, channels last, with gradients of the image alone
 """
 
 import functools
@@ -21,11 +21,11 @@ import numpy as np
 import peers
 from common import OURS, Limits, contenders, difference, options, race, row, write
 
-# layer, size of the image, steps: fewer where each takes longer; several, since kernels are transformed once a sweep
+# Layer, size of the image, steps. Long steps are fewer; they are several, as kernels are transformed once a sweep.
 CASES = [(f"block{i}_conv1", 64, 10) for i in (2, 3, 4)] + [(f"block{i}_conv1", 150, 4) for i in (2, 3, 4)]
 CASES.append(("block5_conv1", 224, 4))
 FILTERS = 8
-CHECKED = 2  # steps whose scores are compared: later, ReLUs that flip by rounding lead the images slowly apart
+CHECKED = 2  # steps whose scores are compared: later, ReLUs that flip by rounding slowly drive the images apart
 WANTED = {
     ("block3_conv1", 150): {
         "Keras 3/JAX loop": 2.5,
@@ -129,7 +129,7 @@ def few_channels(weights: peers.Weights):
     import tensorflow as tf
 
     def chosen(layer, filters):
-        """The weights with those of the filters alone in the last layer: 8 channels, of which each image wants one."""
+        """The weights with only these filters in the last layer, which then has 8 channels, one for each image."""
         return weights | {layer: [tf.gather(array, filters, axis=-1) for array in weights[layer]]}
 
     return _hand_batched(weights, chosen)

@@ -1,8 +1,9 @@
-"""The first 8 × 8 grid of filters, three ways: what `start_up.py` starts in fresh processes, as a user would write it.
+"""The first 8 × 8 grid of filters, written in three ways as a user would; `start_up.py` runs them in fresh processes.
 
     python benchmarks/first_grid.py WAY vgg16.h5 start.npy grid.png STEPS LAYER
 
-`start.npy` [n h w c] in 0–255. Beside the picture, the images are left in `grid.png.npy`, to be compared.
+`start.npy` holds the images at the start, `[n h w c]` in 0–255. The images at the end are saved as `grid.png.npy`
+beside the picture, so that they can be compared.
 """
 
 import os
@@ -22,7 +23,7 @@ def jaxviz(file, start, picture, steps, layer):
 
 
 def keras_io(file, start, picture, steps, layer):
-    """As keras.io's example; the filter is a tensor, so that the step is traced once."""
+    """The loop of keras.io's example, with the filter as a tensor, so that the step is traced only once."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     import keras
     import tensorflow as tf
@@ -49,7 +50,7 @@ def keras_io(file, start, picture, steps, layer):
 
 
 def hand_batched(file, start, picture, steps, layer):
-    """Eight filters at a time, all steps in one graph."""
+    """Eight filters at a time, with all steps in one graph."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     import keras
     import tensorflow as tf
@@ -74,7 +75,7 @@ def hand_batched(file, start, picture, steps, layer):
 
 
 def tiled(images, margin=5):
-    """The book's stretch and grid."""
+    """The grid of images with the contrast of the book."""
     size = len(images[0])
     grid = np.zeros((8 * size + 7 * margin, 8 * size + 7 * margin, 3))
     for i, image in enumerate(images):

@@ -1,10 +1,11 @@
-"""Claim: the gradient of the whole of VGG16 with respect to its image takes less time than anywhere else.
+"""Claim: the gradient of the whole of VGG16 with respect to its image takes less time than in any other framework.
 
     python benchmarks/full_gradient.py
 
-The convolution base with its real weights, 8 crops of a photograph at 224², the score of each the mean of
-`block5_pool`: all of it, so that nobody can leave a channel out. In processes of their own, in turn, compiled before,
-the gradients compared. Peers, in one batch or image by image, whichever is faster for each (tried before the rounds):
+The network is the convolution base with its real weights, and the images are 8 crops of a photograph at 224². The score
+of an image is the mean of all of `block5_pool`, so that nobody can leave a channel out. Everybody works in a process of
+its own, in turn, after compiling, and the gradients are compared. The peers work in one batch or image by image,
+whichever is faster for each (this is tried before the rounds):
 
     Keras 3/JAX      `jax.jit` of `jax.grad` of a Keras model
     hand-batched     plain TensorFlow operations in a `tf.function`
@@ -100,7 +101,7 @@ WAYS = {OURS: jaxviz, "Keras 3/JAX": keras_jax, "hand-batched": hand_batched, "P
 
 
 def faster_batch(contender: Contender, images: np.ndarray) -> int:
-    """One image at a time, or all: whatever took less time, when both were compiled."""
+    """The number of images at a time, one or all, that takes less time once it is compiled."""
     seconds = {}
     for batch in (1, len(images)):
         contender(images, batch)
@@ -128,7 +129,7 @@ def main():
             race({name: bound(found[name], batches[name]) for name in found}, images, rounds=args.rounds),
             per=len(images),
             differences={name: difference(each, gradients[OURS]) for name, each in gradients.items() if name != OURS},
-            allowed=1e-2,  # ReLUs and pools within rounding of a tie: a patch of the gradient goes the other way
+            allowed=1e-2,  # where a ReLU or pool is within rounding of a tie, a patch of the gradient differs
             floor=len(images) * 2 * limits.floor(model, LAYER, SIZE),
             wanted=WANTED,
         )

@@ -1,12 +1,13 @@
-"""Claim: whatever happens to a file, loading it gives a network or one of our own errors: no crash, no hang, no bomb.
-
-Files that real Keras wrote are spoiled in the ways of mutations.py: at any place of their bytes, and where the format
-has its meaning, which is links, attributes, members and descriptions. Each is loaded by a worker process, which is
-watched from outside, so that a crash of libhdf5 is seen and counted.
+"""Claim: loading a spoiled file gives a network or one of our own errors; it never crashes, hangs or fills the memory.
 
     python benchmarks/fuzz_files.py keras --first 0 --count 1000
 
-adds the files 0 to 999 of that format to results/fuzz_files.json. A file is made again from its format and number.
+The files were written by real Keras and are spoiled in the ways of `mutations.py`: anywhere in their bytes, and in the
+links, attributes, members and JSON texts of their format. A worker process loads each file. Another process watches the
+worker, so that a crash of libhdf5 is seen and counted.
+
+The command above adds the files 0 to 999 of that format to `results/fuzz_files.json`. A file can be made again from its
+format and its number.
 """
 
 import argparse
@@ -30,11 +31,11 @@ import h5py
 from common import read, write
 from mutations import make
 
-FORMATS = {  # what Keras writes, by the name it is loaded under
+FORMATS = {  # a format of Keras → the name of the file that is loaded
     "h5": "m.h5",
     "h5 weights": "w.h5",
     "weights.h5": "m.weights.h5",
-    "weights.json": "m.weights.json",  # of weights in shards, which are `.weights.h5` themselves
+    "weights.json": "m.weights.json",  # the index of weights in shards, which are `.weights.h5` files
     "keras": "m.keras",
     "safetensors": "m.safetensors",
 }
@@ -46,7 +47,7 @@ GOOD = ("loaded", "KerasFileError", "NotReadable", "UnsafeFile", "UnsupportedLay
 
 
 def seeds(folder: Path) -> None:
-    """What Keras writes of a small network, in all formats."""
+    """Write a small network in all formats."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     import keras
@@ -70,7 +71,7 @@ def seeds(folder: Path) -> None:
 
 
 def load(path: Path, graph: str | None) -> str:
-    """What became of a file: "loaded", or the name of the error. A loaded network must be whole."""
+    """The outcome for a file: "loaded", or the name of the error. All weights of a loaded network must be finite."""
     import jax
     import jax.numpy as jnp
 
@@ -79,7 +80,7 @@ def load(path: Path, graph: str | None) -> str:
     try:
         net = weights_convert.load(path, graph)
     except (weights_convert.KerasFileError, FileNotFoundError) as error:
-        str(error).encode()  # as a terminal does
+        str(error).encode()  # a message that a terminal could not show is a failure, too
         return type(error).__name__
     for weights in net.weights().values():
         for variable in weights.values():
@@ -89,7 +90,7 @@ def load(path: Path, graph: str | None) -> str:
 
 
 def work(kind: str, first: int, count: int, folder: Path) -> None:
-    """Load the files, and print for each what became of it, in how many seconds, and the peak of memory."""
+    """Load the files, and print for each the seconds, the peak of memory, and the outcome."""
     original = (folder / FORMATS[kind]).read_bytes()
     place = Path(tempfile.mkdtemp(dir=folder))
     for shard in folder.glob("m_*.weights.h5"):
@@ -103,21 +104,21 @@ def work(kind: str, first: int, count: int, folder: Path) -> None:
         begin = time.perf_counter()
         try:
             outcome = load(path, graph)
-        except Exception as error:  # what the claim says does not happen; anything at all is to be seen
+        except Exception as error:  # the claim says that this does not happen, so every such error is reported
             outcome = f"foreign {type(error).__name__}: {error}".replace("\n", " ")[:300]
         seconds = time.perf_counter() - begin
         print(f"{seconds:.3f}", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, outcome, flush=True)
 
 
 def watch(kind: str, first: int, count: int, folder: Path) -> Iterator[tuple[int, str, float, int]]:
-    """(number, outcome, seconds, bytes of memory) of each file; a worker that crashes or hangs is replaced."""
+    """The (number, outcome, seconds, bytes of memory) of each file. A worker that crashes or hangs is replaced."""
     number, last = first, first + count
     while number < last:
         command = [sys.executable, __file__, kind, "--first", str(number), "--count", str(last - number)]
         with subprocess.Popen([*command, "--work", str(folder)], stdout=subprocess.PIPE, text=True) as worker:
             lines: queue.Queue[str] = queue.Queue()
             threading.Thread(target=_pass_on, args=(worker.stdout, lines), daemon=True).start()
-            peak = int(lines.get(timeout=300).split()[-1])  # of a file as Keras wrote it, after all imports
+            peak = int(lines.get(timeout=300).split()[-1])  # after all imports, with the file as Keras wrote it
             while number < last:
                 try:
                     line = lines.get(timeout=SECONDS)
@@ -144,7 +145,7 @@ def _pass_on(stream: IO[str], lines: queue.Queue[str]) -> None:
 
 
 def fuzz(kind: str, first: int, count: int, folder: Path) -> dict[str, Any]:
-    """What became of these files: how often each outcome, the numbers of those that should not be, and the extremes."""
+    """The result for these files: how often each outcome came, the failures by number, the most time and memory."""
     outcomes: Counter[str] = Counter()
     bad: dict[str, str] = {}
     slowest, largest = 0.0, 0
@@ -170,7 +171,9 @@ def main() -> None:
     parser.add_argument("kinds", nargs="+", choices=list(FORMATS))
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--only", action="store_true", help="print what became of the files, and add it to no result")
+    parser.add_argument(
+        "--only", action="store_true", help="print the result, but do not add it to the file of results"
+    )
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--seeds", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -192,7 +195,7 @@ def main() -> None:
 
 
 def add(kind: str, result: dict[str, Any]) -> None:
-    """Put a run into the results, in place of one that began with the same file."""
+    """Add a run to the results, in place of a run that began with the same file."""
     results = read("fuzz_files") or {}
     runs = [run for run in results.get(kind, {}).get("runs", []) if run["first"] != result["first"]] + [result]
     runs.sort(key=lambda run: run["first"])

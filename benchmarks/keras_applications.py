@@ -1,14 +1,15 @@
-"""Claim: every application of Keras computes here what it computes there, from every file that Keras writes of it.
+"""Claim: every application of Keras computes the same here as in Keras, from every kind of file that Keras writes.
 
     python benchmarks/keras_applications.py [NAME ...]
 
-Each network has random weights by which no part of it is dead (`random_weight`, `calibrate`). Real Keras saves it as a
-full model (`.h5`, `.keras`; tf-keras, which is Keras 2, as `.h5` too) and, without its top, as weights only
-(`.weights.h5` and the older `.h5`, which is how Keras publishes them), to be loaded with `architecture=`. The error is
-the greatest difference of the output, and of a layer in the middle, relative to the greatest value. `float64` is how
-far both outputs are from those of the same network in float64: what float32 itself costs.
+Each network has random weights with which no part of it is inactive (`random_weight`, `calibrate`). Real Keras saves
+it as a full model (`.h5` and `.keras`; tf-keras, which is Keras 2, writes `.h5`, too) and, without its top, as weights
+only (`.weights.h5` and the older `.h5`, which is how Keras publishes them); the weights are loaded with
+`architecture=`. The error is the greatest difference of the output, and of a layer in the middle, relative to the
+greatest value. `float64` is how far both outputs are from those of the same network in float64, which is the error of
+float32 itself.
 
-Results are merged into `results/keras_applications.json`, and the table is written anew.
+The results are merged into `results/keras_applications.json`, and the table is written anew.
 """
 
 import json
@@ -40,7 +41,7 @@ import weights_convert
 from weights_convert import KerasNet
 
 NAMES = sorted(name for name in vars(keras.applications) if name[0].isupper())
-# The smallest that Keras allows, which is 32 for the others; for NASNetLarge, the smallest that is padded as 331 is.
+# The smallest side that Keras allows, which is 32 for the others. NASNetLarge: the smallest that is padded like 331.
 SIZES = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71, "NASNetLarge": 43}
 FORMATS = {
     "h5": "`.h5`",
@@ -62,7 +63,7 @@ def main() -> None:
 
     for name in sys.argv[1:] or NAMES:
         print(name, flush=True)
-        # A process each: TensorFlow keeps the memory of a network for good.
+        # Each runs in a process of its own, as TensorFlow never releases the memory of a network.
         found = subprocess.run([sys.executable, __file__, "--row", name], check=True, stdout=subprocess.PIPE)
         rows = dict(sorted({**(read("keras_applications") or {}), name: json.loads(found.stdout)}.items()))
         write("keras_applications", rows, ("keras", "tf-keras", "tensorflow"))
@@ -70,7 +71,7 @@ def main() -> None:
 
 
 def row(name: str, formats: tuple[str, ...] = tuple(FORMATS), float64: bool = True) -> dict[str, Any]:
-    """How far the application `name` is from Keras, for each of `formats` that there is of it."""
+    """The errors of the application `name` against Keras, for each of `formats`."""
     size = SIZES.get(name, 32)
     found: dict[str, Any] = {"image": size, "float64": {}}
     with tempfile.TemporaryDirectory() as folder:
@@ -108,9 +109,10 @@ def row(name: str, formats: tuple[str, ...] = tuple(FORMATS), float64: bool = Tr
 
 
 def build(library: ModuleType, name: str, size: int, include_top: bool = True) -> tuple[Any, np.ndarray]:
-    """The network with weights that nothing is invisible under, and four images, 0–255 where it scales them itself.
+    """The network with weights with which every part of it counts, and four images for it.
 
-    Without its top it is the one that Keras' published weights are for; for random weights some lack a layer.
+    The images are in [0, 1], or in 0–255 if the network itself scales them. Without its top, the network is built as
+    for the weights that Keras publishes; built for random weights, some networks lack a layer.
     """
     library.backend.clear_session()
     make = getattr(library.applications, name)
@@ -124,7 +126,7 @@ def build(library: ModuleType, name: str, size: int, include_top: bool = True) -
         for weight in layer.weights:
             weight.assign(random_weight(rng, f"{type(layer).__name__} {weight.name}", weight.shape))
         if hasattr(layer, "finalize_state"):  # Normalization
-            layer.finalize_state()  # it computes with copies of its weights
+            layer.finalize_state()  # the layer computes with copies of its weights, which this makes
     scale = 255 if weights_convert.ARCHITECTURES[name.lower()].inputs == weights_convert.RAW255 else 1
     images = scale * (rng.random((4, 1, 1, 3), np.float32) + rng.random((4, size, size, 3), np.float32)) / 2
     calibrate(model, images, rng)
@@ -132,10 +134,10 @@ def build(library: ModuleType, name: str, size: int, include_top: bool = True) -
 
 
 def calibrate(model: Any, images: np.ndarray, rng: np.random.Generator) -> None:
-    """Give every batch normalisation random statistics by which its output for `images` has a mean square of about 1.
+    """Give every batch normalisation random statistics with which its output for `images` has a mean square of about 1.
 
-    Statistics of the images themselves would take away what they have in common, which in a random network is most of
-    it, and most digits of float32 with it, from layer to layer.
+    The statistics of the images themselves would subtract the part that the images have in common. In a random network
+    this is most of the activation, so that each layer would lose most digits of float32.
     """
     norms = [layer for layer in leaves(model) if hasattr(layer, "moving_variance")]
 
@@ -162,10 +164,11 @@ def leaves(model: Any) -> Iterator[Any]:
 
 
 def random_weight(rng: np.random.Generator, name: str, shape: Any) -> np.ndarray:
-    """Kernels of variance 1.5 / fan-in and biases of variance 0.25: behind a ReLU the mean square 1 stays 0.75 + 0.25.
+    """A random weight: kernels have the variance 1.5 / fan-in, and biases 0.25.
 
-    The biases also keep a change of the image from growing from layer to layer, which it does without (Schoenholz et
-    al., Deep Information Propagation, 2017): the rounding of float32 would grow as well, in Keras as here.
+    With these, an input of mean square 1 has an output of mean square 0.75 + 0.25 = 1 after a ReLU. The biases also
+    keep a small change of the image from growing from layer to layer, as it does without them (Schoenholz et al., Deep
+    Information Propagation, 2017). The rounding of float32 would grow in the same way, in Keras as here.
     """
     shape = tuple(shape)
     if len(shape) > 1:
@@ -178,7 +181,7 @@ def random_weight(rng: np.random.Generator, name: str, shape: Any) -> np.ndarray
 
 @contextmanager
 def no_download() -> Iterator[None]:
-    """Keras builds a network for its published weights, and goes without them."""
+    """A context in which Keras builds a network for its published weights, but neither downloads nor loads them."""
     with mock.patch.object(file_utils, "get_file"), mock.patch.object(keras.Model, "load_weights"):
         yield
 
@@ -192,20 +195,22 @@ def save_weights(model: Any, path: Path) -> None:
 
 
 def middle(model: Any) -> Any:
-    """A layer in the middle of the model itself, which every library names alike."""
+    """A layer in the middle of the model that is not a model itself, so that every library gives it the same name."""
     layers = [layer for layer in model.layers if not hasattr(layer, "layers")]
     return layers[len(layers) // 2]
 
 
 def in_keras(model: Any, images: np.ndarray) -> list[np.ndarray]:
-    """The output and the layer in the middle."""
+    """The output, and the activation of the layer in the middle."""
     both = type(model)(model.inputs, [model.outputs[0], middle(model).output])
     return [np.asarray(value) for value in both(images, training=False)]
 
 
 def here(net: KerasNet, model: Any, images: Any) -> list[np.ndarray]:
     names = net.graph.outputs[0], middle(model).name
-    found = net.activations(images, names)  # op by op: these networks repeat themselves, and XLA compiles each op once
+    found = net.activations(
+        images, names
+    )  # not compiled as a whole: these networks repeat themselves, and XLA compiles each operation once
     return [np.asarray(found[name]) for name in names]
 
 
@@ -231,13 +236,13 @@ def here_in_float64(net: KerasNet, model: Any, images: np.ndarray) -> list[np.nd
 
 
 def against_float64(net: KerasNet, model: Any, images: np.ndarray) -> Errors:
-    """How far the outputs in float32, there and here, are from those in float64, computed here."""
+    """The errors of both outputs in float32, in Keras and here, against the output in float64, computed here."""
     exact = here_in_float64(net, model, images)[0]
     return {"there": error(in_keras(model, images)[0], exact), "here": error(here(net, model, images)[0], exact)}
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
-    """The results for reading: the greater one of the two errors of each file, in units of 1e-6."""
+    """The results as a Markdown table: the greater of the two errors of each file, in units of 1e-6."""
     heads = ["network", "image", "layers", "parameters", *FORMATS.values(), *EXACT.values()]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for name, found in rows.items():

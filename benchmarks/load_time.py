@@ -1,10 +1,10 @@
-"""Claim: VGG16 with its head, 138 M weights, loads faster than in Keras, in little more memory than the file has bytes.
+"""Claim: VGG16 with its head, 138 M weights, loads faster than in Keras, in little more memory than its file.
 
     python benchmarks/load_time.py [--rounds 3]
 
-Real Keras writes the network once, with random weights, as `.h5` and as `.keras`. Then each loader reads each file in
-turn, every time in a process of its own, with its libraries imported and its backend started before the clock. Memory
-is the peak of what the process holds during the call over what it held before.
+Real Keras writes the network once, with random weights, as `.h5` and as `.keras`. Then the loaders read each file in
+turn, every time in a fresh process. The libraries are imported and the backend is started before the clock starts. The
+memory is the peak memory of the process during the call, minus its memory before the call.
 """
 
 import json
@@ -21,7 +21,7 @@ STATUS = Path("/proc/self/status")
 
 
 def build(folder: Path) -> None:
-    """The files as Keras writes them."""
+    """Write the files with Keras."""
     import keras
 
     model = keras.applications.VGG16(weights=None)
@@ -30,13 +30,13 @@ def build(folder: Path) -> None:
 
 
 def held(key: str) -> int:
-    """Bytes of this process, from the kernel: VmRSS now, VmHWM at the peak."""
+    """The bytes that this process holds, as the kernel counts them: now (VmRSS), or at the peak (VmHWM)."""
     (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith(f"{key}:")]
     return int(line.split()[1]) * 1024
 
 
 def load(loader: str, path: Path) -> dict[str, float]:
-    """Seconds, and bytes of memory, of one call."""
+    """The seconds and the bytes of memory of one call."""
     if loader == "Keras":
         import keras
 
@@ -52,7 +52,7 @@ def load(loader: str, path: Path) -> dict[str, float]:
         run = lambda: jax.block_until_ready(  # noqa: E731
             [w[...] for group in weights_convert.load(path).weights().values() for w in group.values()]
         )
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before, begin = held("VmRSS"), time.perf_counter()
     kept = run()
     seconds = time.perf_counter() - begin

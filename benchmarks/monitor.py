@@ -1,11 +1,11 @@
-"""Claim: a Monitor costs a training nothing on the steps in between, and a few milliseconds on the steps it draws.
+"""Claim: a Monitor costs a training nothing on most steps, and a few milliseconds on the steps that it draws.
 
     python benchmarks/monitor.py
 
-The network and the five views of `examples/watch_training.py`, trained on 16 × 16 digits with a batch of 50, three ways
-in turn: without pictures, with a Monitor, and with the same views and writer called in the loop. Medians. The pictures
-are computed on the same device in any case: on a CPU that the training keeps busy they slow the steps beside them down,
-and `processor` says what they cost there in the end.
+The network and the five views of `examples/watch_training.py` are trained on 16 × 16 digits with a batch of 50, in
+three ways that take turns: without pictures, with a Monitor, and with the same views and writer called in the loop.
+Times are medians. The pictures are computed on the device that trains. On a CPU that is busy with the training, they
+slow down the next steps; the row `processor` shows this cost.
 """
 
 import runpy
@@ -37,7 +37,7 @@ def main():
     views["grad_cam"] = jv.views.Overlay(jv.grad_cam, images[:4], labels[:4].tolist())
 
     def train(draw):
-        """Seconds of each call of `draw`, and of each step after it."""
+        """The seconds of each call of `draw`, and of each training step after it."""
         calls, steps = [], []
         for step in range(STEPS):
             begin = time.perf_counter()
@@ -65,7 +65,7 @@ def main():
 
     ways = {OURS: monitor, "no pictures": without, "views in the loop": in_the_loop}
     found = {name: [] for name in ways}
-    for _ in range(1 + (1 if args.quick else 2 * args.rounds)):  # the first compiles
+    for _ in range(1 + (1 if args.quick else 2 * args.rounds)):  # the first round compiles, and does not count
         for name, way in ways.items():
             with tempfile.TemporaryDirectory() as logdir:
                 begin = time.process_time()

@@ -1,6 +1,6 @@
-"""Ways to spoil a file that Keras wrote: at any place of its bytes, or where its format has its meaning.
+"""Ways to spoil a file that Keras wrote: anywhere in its bytes, or in the structures that its format gives a meaning.
 
-The file of a format and a number is always the same one.
+`make(kind, number, original)` is the spoiled file of a format and a number. It is always the same one.
 """
 
 import copy
@@ -35,7 +35,7 @@ WORDS = [
 
 
 def flip(content: bytes, rng: Random) -> bytes:
-    """Some bits are wrong."""
+    """The content with some bits flipped."""
     spoiled = bytearray(content)
     for _ in range(rng.choice([1, 1, 2, 8, 64])):
         spoiled[rng.randrange(len(spoiled))] ^= 1 << rng.randrange(8)
@@ -43,25 +43,25 @@ def flip(content: bytes, rng: Random) -> bytes:
 
 
 def flip_early(content: bytes, rng: Random) -> bytes:
-    """The same, where the headers are."""
+    """The content with some bits flipped at its beginning, where the headers are."""
     size = min(len(content), 4096)
     return flip(content[:size], rng) + content[size:]
 
 
 def cut(content: bytes, rng: Random) -> bytes:
-    """The end is missing."""
+    """The content without its end."""
     return content[: rng.randrange(len(content))]
 
 
 def overwrite(content: bytes, rng: Random) -> bytes:
-    """A run of bytes is something else."""
+    """The content with a run of bytes replaced by other bytes."""
     begin, length = rng.randrange(len(content)), rng.choice([1, 2, 4, 8, 64, 512])
     run = rng.choice([bytes(length), b"\xff" * length, rng.randbytes(length)])
     return content[:begin] + run + content[begin + length :]
 
 
 def splice(content: bytes, rng: Random) -> bytes:
-    """A run of bytes is there twice, or elsewhere, or not at all."""
+    """The content with a run of bytes doubled, moved or removed."""
     begin, to, length = rng.randrange(len(content)), rng.randrange(len(content)), rng.choice([1, 8, 100, 2000])
     run = content[begin : begin + length]
     return rng.choice(
@@ -116,7 +116,7 @@ def edit(value: Any, rng: Random) -> Any:
 
 
 def edit_text(text: str, rng: Random) -> str:
-    """A description with changes, of its meaning or of its letters."""
+    """A JSON text with changes in its values, or in its bytes."""
     if rng.random() < 0.8:
         return json.dumps(edit(json.loads(text), rng))
     return rng.choice([flip, cut, overwrite, splice])(text.encode(), rng).decode("utf-8", "replace")
@@ -136,12 +136,12 @@ def spoil_hdf5(content: bytes, rng: Random) -> bytes:
             try:
                 change(objects, rng)
             except (ValueError, KeyError, TypeError, IndexError, OSError, RuntimeError, MemoryError):
-                continue  # HDF5 does not let it be made, or an earlier change took its place away
+                continue  # HDF5 refuses the change, or an earlier change has removed its object
     return buffer.getvalue()
 
 
 def change_attribute(objects: list[Any], rng: Random) -> None:
-    """Edited, gone, renamed, of another type, or one of another object."""
+    """Edit, remove, rename or move an attribute, or change its type."""
     holders = [found for found in objects if len(found.attrs)]
     if not holders:
         return
@@ -170,7 +170,7 @@ def change_attribute(objects: list[Any], rng: Random) -> None:
 
 
 def change_dataset(objects: list[Any], rng: Random) -> None:
-    """Gone, or another one in its place: of another type, shape, layout or with other numbers."""
+    """Remove a dataset, or replace it by one of another type, shape or layout, or with other numbers."""
     datasets = [found for found in objects if isinstance(found, h5py.Dataset)]
     if not datasets:
         return
@@ -185,7 +185,7 @@ def change_dataset(objects: list[Any], rng: Random) -> None:
     elif change == 2:
         parent[name] = rng.choice([array.T, array.reshape(-1), array[..., None], array[:0], np.float32(1)])
     elif change == 3:
-        array = array.astype("f4") if array.dtype.kind in "iub" else array  # whole numbers have no NaN
+        array = array.astype("f4") if array.dtype.kind in "iub" else array  # integers have no NaN
         array.reshape(-1)[: rng.choice([1, 5])] = rng.choice([np.nan, np.inf, -np.inf, 1e38])
         parent[name] = array
     elif change == 4:
@@ -202,7 +202,7 @@ def change_dataset(objects: list[Any], rng: Random) -> None:
 
 
 def change_link(objects: list[Any], rng: Random) -> None:
-    """A member under another name, in another place, twice, in itself, or a link."""
+    """Rename, move or double a member, put it into itself, or replace it by a link."""
     owners = [found for found in objects if isinstance(found, h5py.Group) and len(found)]
     if not owners:
         return
@@ -212,7 +212,7 @@ def change_link(objects: list[Any], rng: Random) -> None:
     if new in other:
         del other[new]
     change = rng.randrange(5)
-    if name not in owner:  # it was just removed
+    if name not in owner:  # it has just been removed
         return
     if change == 0:
         del owner[name]
@@ -232,13 +232,13 @@ def change_link(objects: list[Any], rng: Random) -> None:
 
 
 def spoil_zip(content: bytes, rng: Random) -> bytes:
-    """An archive with one change: in a member, or of the members."""
+    """An archive with one change, in one of its members or in its list of members."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = [(name, archive.read(name)) for name in archive.namelist()]
     place = rng.randrange(len(members))
     name, inner = members[place]
     change = rng.randrange(8)
-    if change < 3:  # the description most of all, as it decides most
+    if change < 3:  # the JSON most often, as most decisions depend on it
         place = [name for name, _ in members].index("config.json")
         members[place] = ("config.json", edit_text(members[place][1].decode(), rng).encode())
     elif change < 5:
@@ -260,7 +260,7 @@ def spoil_zip(content: bytes, rng: Random) -> bytes:
 
 
 def spoil_directory(content: bytes, rng: Random) -> bytes:
-    """Wrong bits where a zip lists its members."""
+    """An archive with bytes changed in the directory of its members."""
     begin = content.rindex(b"PK\x01\x02", 0, content.rindex(b"PK\x01\x02"))
     return content[:begin] + rng.choice([flip, overwrite, splice])(content[begin:], rng)
 
@@ -269,7 +269,7 @@ def spoil_directory(content: bytes, rng: Random) -> bytes:
 
 
 def spoil_header(content: bytes, rng: Random) -> bytes:
-    """The JSON in front of the numbers edited, or the length that it is said to have."""
+    """A file with changes in the JSON before its numbers, or with another length of that JSON."""
     size = int.from_bytes(content[:8], "little")
     header, numbers = content[8 : 8 + size], content[8 + size :]
     if rng.random() < 0.1:
@@ -289,7 +289,7 @@ def spoil_header(content: bytes, rng: Random) -> bytes:
 
 
 def spoil_index(content: bytes, rng: Random) -> bytes:
-    """The JSON edited."""
+    """An index with changes in its JSON."""
     return edit_text(content.decode(), rng).encode()
 
 
@@ -304,6 +304,6 @@ MUTATIONS: dict[str, list[Callable[[bytes, Random], bytes]]] = {
 
 
 def make(kind: str, number: int, original: bytes) -> bytes:
-    """The file of a format and a number."""
+    """The spoiled file of a format and a number."""
     rng = Random(f"{kind} {number}")
     return rng.choice(MUTATIONS[kind])(original, rng)

@@ -1,9 +1,9 @@
-"""VGG16's convolution base in the frameworks that users come from, each with the same weights.
+"""VGG16's convolution base in other frameworks, each with the same weights.
 
-`weights {layer: arrays}` are in the order of the layers, a layer's arrays in that of Keras (kernel [h w i o], bias
-[o]); what comes after the base is for the caller. `last` is the layer whose activation comes back. Images are
-`[n h w c]` and go in as they are: Chollet's ascent feeds raw pixels. Every framework is imported where it is used: each
-runs in a process of its own.
+`weights {layer: arrays}` has the layers in their order, and the arrays of a layer in the order of Keras: kernel
+`[h w i o]`, bias `[o]`. The layers after the base are up to the caller. `last` is the layer whose activation is
+returned. Images are `[n h w c]` and are fed without preprocessing, as Chollet's ascent climbs on raw pixels. Every
+framework is imported inside the function that uses it, as each runs in a process of its own.
 """
 
 import os
@@ -17,7 +17,7 @@ Weights = dict[str, tuple[np.ndarray, ...]]
 
 
 def weights_of(model: Any) -> Weights:
-    """What the layers of a jaxviz model hold, as numpy arrays in the order in which Keras keeps them."""
+    """The weights of a jaxviz model as numpy arrays, in the order of Keras."""
     found = {}
     for each in model.table:
         if each.parameters:
@@ -27,7 +27,7 @@ def weights_of(model: Any) -> Weights:
 
 
 def order(weights: Weights, last: str) -> Iterator[str]:
-    """The names of the layers up to `last`, a pool between one block and the next."""
+    """The names of the layers up to `last`; each block ends in a pool."""
     for block in (f"block{i}" for i in range(1, 6)):
         for name in [*(name for name in weights if name.startswith(block)), f"{block}_pool"]:
             yield name
@@ -36,7 +36,7 @@ def order(weights: Weights, last: str) -> Iterator[str]:
 
 
 def in_keras(weights: Weights, last: str, backend: str) -> Any:
-    """A `keras.Model`."""
+    """The network up to `last` as a `keras.Model`."""
     os.environ["KERAS_BACKEND"] = backend
     import keras
 
@@ -47,7 +47,7 @@ def in_keras(weights: Weights, last: str, backend: str) -> Any:
 
 
 def in_tensorflow(weights: Weights, last: str) -> Callable[[Any], Any]:
-    """A function in TensorFlow's own operations, without Keras."""
+    """The network up to `last` as a function in TensorFlow's own operations, without Keras."""
     import tensorflow as tf
 
     constants = {name: [tf.convert_to_tensor(array) for array in arrays] for name, arrays in weights.items()}
@@ -65,7 +65,7 @@ def in_tensorflow(weights: Weights, last: str) -> Callable[[Any], Any]:
 
 
 def in_torch(weights: Weights, last: str) -> Any:
-    """A `torch.nn.Sequential` of channels `[n c h w]`, in PyTorch's fast memory format, channels last."""
+    """The network to `last` as a `torch.nn.Sequential` on `[n c h w]`, in the faster memory format, channels last."""
     import torch
 
     torch.set_num_threads(CORES)
@@ -93,15 +93,15 @@ def to_torch(images: np.ndarray) -> Any:
 
 
 def from_torch(images: Any) -> np.ndarray:
-    """The way back: `[n c h w]` to `[n h w c]`."""
+    """A tensor `[n c h w]` as images `[n h w c]`."""
     return images.detach().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def stages(network: Any) -> Iterator[Any]:
-    """The modules of a network of `in_torch` whose outputs have names: a convolution's is that after its ReLU."""
+    """The modules of a network of `in_torch` whose outputs have names; that of a convolution is after its ReLU."""
     return (module for module in network if type(module).__name__ != "Conv2d")
 
 
 def named(methods: dict[str, Callable]) -> Callable:
-    """`run(name, *arguments)` of one of several methods; `run("methods")` returns their names."""
+    """A function `run(name, *arguments)` that calls one of several methods; `run("methods")` returns their names."""
     return lambda name, *arguments: list(methods) if name == "methods" else methods[name](*arguments)

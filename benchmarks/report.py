@@ -1,6 +1,6 @@
-"""The page of all results: a table and a plot of each, made of the result files alone.
+"""The page of all results: a table and a plot for each benchmark, made from the result files alone.
 
-page(results/*.json) -> results/README.md, results/<name>.png
+results/*.json -> results/README.md, results/<name>.png
 """
 
 import json
@@ -15,17 +15,18 @@ from matplotlib.patches import Patch
 
 INTRODUCTION = """# Benchmarks
 
-Made by `python benchmarks/suite.py` of the files in this folder; each script says at its top what it does and how its
-peers do it. Everybody has the same weights and does the same work, in processes of their own, in turn; medians, and in
-brackets how many times as long as jaxviz (the median over rounds of the ratio within a round). The answers are compared
-before any time is printed. The floor is what the multiplications take at the speed of a large matrix product here, each
-layer counted as direct convolution, or its memory traffic, if that takes longer; Winograd's algorithm needs fewer.
-**Bold**: less than was aimed at, which stands beside it.
+Made by `python benchmarks/suite.py` from the files in this folder. The docstring of each script says what it does and
+how its peers do it. All contenders have the same weights and do the same work, each in a process of its own, in turn.
+The answers are compared before any time is printed. Times are medians. The number in brackets is how many times as long
+as jaxviz a contender took: the median over rounds of the ratio within a round. **Bold** is a ratio below its aim, which
+stands beside it. The floor is the time of all multiplications at the speed of a large matrix product on this machine,
+with each layer counted as a direct convolution; or the time of its memory traffic, if that is longer. Winograd's
+algorithm needs fewer multiplications, so a time can be below the floor.
 """
 
 
 def write_page() -> Path:
-    """Writes the page and its plots."""
+    """The path of the page, which is written together with its plots."""
     parts = [INTRODUCTION]
     for path in sorted(RESULTS.glob("*.json")):
         devices = json.loads(path.read_text(encoding="utf-8"))
@@ -37,7 +38,7 @@ def write_page() -> Path:
 
 
 def section(name: str, devices: Mapping[str, Any]) -> str:
-    """One benchmark: for each device its table and its plot; where there are several, ours on all of them first."""
+    """The Markdown of one benchmark: a table and a plot for each device, after a table of our times on all."""
     lines = [f"## {name}\n"]
     rows_of = {device: found["results"].get("rows", []) for device, found in devices.items()}
     if len(devices) > 1 and any(rows_of.values()):
@@ -61,7 +62,7 @@ def section(name: str, devices: Mapping[str, Any]) -> str:
 
 
 def table(rows: list[Mapping[str, Any]]) -> list[str]:
-    """The lines of a Markdown table: a row for each piece of work, a column for everybody who did some."""
+    """The lines of a Markdown table: a row for each piece of work, a column for each contender."""
     names = list(dict.fromkeys(name for row in rows for name in row["time"]))
     floor = ["floor"] if any("floor" in row for row in rows) else []
     lines = [f"| {' | '.join(['', *names, *floor])} |", f"|{'---|' * (1 + len(names) + len(floor))}"]
@@ -73,7 +74,7 @@ def table(rows: list[Mapping[str, Any]]) -> list[str]:
 
 
 def across(devices: Mapping[str, list[Mapping[str, Any]]]) -> list[str]:
-    """The lines of a Markdown table: our time of each piece of work, a column for each device."""
+    """The lines of a Markdown table: a row for each piece of work, a column with our time for each device."""
     lines = [f"| jaxviz on | {' | '.join(devices)} |", f"|{'---|' * (1 + len(devices))}"]
     times = {device: {f"{row['work']}, {row['unit']}": row["time"] for row in rows} for device, rows in devices.items()}
     for work in dict.fromkeys(work for found in times.values() for work in found):
@@ -93,7 +94,7 @@ def cell(row: Mapping[str, Any], name: str) -> str:
 
 
 def note(key: str, value: Any) -> str:
-    """What else a script found, in one line."""
+    """Another result of a script, in one line."""
     said = ", ".join(f"{name}: {each}" for name, each in value.items()) if isinstance(value, Mapping) else value
     return f"{capital(key)}: {said}\n"
 
@@ -103,7 +104,7 @@ def capital(text: str) -> str:
 
 
 def draw(rows: list[Mapping[str, Any]], path: Path) -> None:
-    """Bars: how many times as long as the reference, jaxviz unless a row says otherwise, everybody took."""
+    """Write a plot of bars: how many times as long as the reference of its row, usually jaxviz, each contender took."""
     names = dict.fromkeys(name for row in rows for name in row["ratio"])
     colors = {name: f"C{i}" for i, name in enumerate(names)}
     height = 1.2 + 0.22 * sum(len(row["ratio"]) + 1 for row in rows)

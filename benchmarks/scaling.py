@@ -1,10 +1,10 @@
-"""Claim: a filter and step cost the same in a sweep of 8 as of 512, in 10 steps as in 1,000, and memory stays.
+"""Claim: a filter and step costs the same in a sweep of 8 or 512 filters, and of 10 or 1,000 steps; memory stays.
 
     python benchmarks/scaling.py
 
-Chollet's ascent on the real VGG16 base, compiled before. Filters: `block4_conv1` at 64², two steps; the sweep of 8 is
-repeated until it has done as much. Steps: 8 filters of `block2_conv1` at 64². The peak memory is that of a fresh
-process that does nothing else.
+The work is Chollet's ascent on the real VGG16 base, compiled before. Filters: `block4_conv1` at 64², two steps; the
+sweep of 8 is repeated until it has done as much as the sweep of 512. Steps: 8 filters of `block2_conv1` at 64². The
+peak memory is that of a fresh process that does nothing else.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ SHORT, LONG = 10, 1000
 
 
 def jaxviz():
-    """`sweep(layer, filters, steps, times)`: as many sweeps of the first `filters` filters."""
+    """A function `sweep(layer, filters, steps, times)`: it sweeps the first `filters` filters, `times` times."""
     import jaxviz as jv
 
     model = jv.load("vgg16_demo", inputs="raw255")
@@ -29,7 +29,7 @@ def jaxviz():
 
 
 def flat(work, contender, layer, cases, rounds):
-    """A row of several cases `{name: (filters, steps, times)}` of equal work, compared with the first."""
+    """The row of several cases `{name: (filters, steps, times)}` of equal work, compared with the first case."""
     contender(layer, FEW, 1, 1)
     ways = {name: (lambda case=case: contender(layer, *case)) for name, case in cases.items()}
     seconds = race(ways, rounds=rounds)
@@ -55,7 +55,7 @@ def main():
             contender,
             "block2_conv1",
             {f"{count} steps": (FEW, count, long // count) for count in (SHORT, long)},
-            1,  # a thousand steps are a median by themselves
+            1,  # one round is enough, as it averages over a thousand steps
         ),
     ]
     contender.end()

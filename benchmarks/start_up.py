@@ -1,12 +1,13 @@
-"""Claims: `import jaxviz` costs less than a second more than `import jax`; the first grid of filters is there sooner.
+"""Claims: `import jaxviz` takes less than a second more than `import jax`; the first grid of filters is done sooner.
 
     python benchmarks/start_up.py
 
-Seconds from the start of a fresh process to its end, in turn. The work (`first_grid.py`): VGG16's base from one Keras
-`.h5` file, Chollet's ascent of the first 64 filters of `block2_conv1` at 64 px, 40 steps, and the 8 × 8 grid of them as
-a PNG. What each compiles or traces is part of it. Ours without a compilation cache, as JAX is by default, and with one
-that an earlier process filled; the peers are Keras on TensorFlow with the step or the whole ascent as a `tf.function`.
-The images after two steps are compared before any time is printed.
+A time is the seconds from the start of a fresh process to its end; the contenders take turns. The work, which is in
+`first_grid.py`: load VGG16's base from one Keras `.h5` file, do 40 steps of Chollet's ascent of the first 64 filters of
+`block2_conv1` at 64 px, and write their 8 × 8 grid as a PNG. Compiling and tracing count. jaxviz runs without a
+compilation cache, which is the default of JAX, and with a cache that an earlier process filled. The peers are Keras on
+TensorFlow with the step, or with the whole ascent, as a `tf.function`. The images after two steps are compared before
+any time is printed.
 """
 
 import os
@@ -27,7 +28,7 @@ WANTED = {"keras.io loop": 1.5, "hand-batched": 1.5}
 
 
 def python(*arguments: object, **environment: str) -> None:
-    """Runs a fresh interpreter on `arguments`, with this one's modules."""
+    """Run a fresh interpreter with `arguments`, which finds the same modules as this one."""
     where = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, *map(str, arguments)]
     done = subprocess.run(command, env=where | environment, stderr=subprocess.PIPE, text=True, check=False)
@@ -50,7 +51,7 @@ def main():
 
             return run
 
-        # A cache that keeps everything: by default JAX keeps only what took a second to compile.
+        # This cache keeps every program; by default, JAX keeps only programs that took a second to compile.
         kept = {"JAX_COMPILATION_CACHE_DIR": f"{folder}/cache", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
         ways = {
             OURS: grid("jaxviz", OURS),
@@ -59,9 +60,9 @@ def main():
             "hand-batched": grid("hand_batched", "hand-batched"),
         }
         imports = {name: lambda code=code: python("-c", code) for name, code in IMPORTS.items()}
-        for run in imports.values():  # fills the caches of files and of bytecode
+        for run in imports.values():  # this fills the operating system's cache of files, and the cache of bytecode
             run()
-        for run in ways.values():  # and JAX's
+        for run in ways.values():  # this fills JAX's cache
             run(CHECKED)
         moves = {name: np.load(f"{folder}/{name}.png.npy") - start for name in ways}
         rows = [
@@ -71,7 +72,7 @@ def main():
                 alternate(ways, rounds),
                 unit="s",
                 differences={name: difference(each, moves[OURS]) for name, each in moves.items() if name != OURS},
-                allowed=1e-2,  # of the way: ReLUs that flip by rounding lead the images apart
+                allowed=1e-2,  # of the distance climbed: ReLUs that flip by rounding drive the images apart
                 wanted=WANTED,
             ),
         ]
@@ -83,7 +84,7 @@ def main():
 
 
 def save(file: str) -> None:
-    """VGG16's base as Keras writes it, so that both sides read what their users have."""
+    """Write VGG16's base with Keras, so that both sides read a file as users have it."""
     import jaxviz as jv
 
     peers.in_keras(peers.weights_of(jv.load("vgg16_demo")), "block5_pool", "tensorflow").save(file)

@@ -1,10 +1,9 @@
-"""Every benchmark, one after the other in processes of their own, and a page with their tables and plots.
+"""Every benchmark, one after the other, each in a process of its own; then a page with their tables and plots.
 
     python benchmarks/suite.py [NAME …] [--quick] [--report]
 
-The page is `results/README.md`. It is made of the result files, whatever device they come from: run the suite on
-another device, and its tables appear beside the first. Beside the extra `test` it needs the peers that are no part of
-the tests:
+The page is `results/README.md`. It is made from the result files of all devices: run the suite on another device, and
+its tables appear beside the first. The suite needs the extra `test`, and these peers, which the tests do not need:
 
     pip install torch==2.13.0 tf-keras-vis==0.8.7 && pip install --no-deps captum==0.9.0
 """
@@ -31,9 +30,13 @@ NAMES = (
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(NAMES)}; none: all")
-    parser.add_argument("--quick", action="store_true", help="less work and one round, to see that they run")
-    parser.add_argument("--report", action="store_true", help="make the page of the results there are, and run nothing")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"benchmarks to run, of {', '.join(NAMES)}; all if none is given"
+    )
+    parser.add_argument("--quick", action="store_true", help="less work and one round, to see that the scripts run")
+    parser.add_argument(
+        "--report", action="store_true", help="make the page from the result files, and run no benchmark"
+    )
     args = parser.parse_args()
     if unknown := [name for name in args.names if name not in NAMES]:
         parser.error(f"no benchmark {', '.join(unknown)}: there are {', '.join(NAMES)}")

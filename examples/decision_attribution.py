@@ -4,8 +4,8 @@
     python examples/decision_attribution.py cats_and_dogs_small_2.h5 dog.jpg
     python examples/decision_attribution.py vgg16 mello.jpg
 
-Without arguments: a small cats-and-dogs network and a photograph of a dog, both from the package catsordogs.
-After Chollet, Deep Learning with Python (2017), 5.4.3; Selvaraju et al. 2017, Grad-CAM.
+Without arguments, it explains what a small cats-and-dogs network decides for a photograph of a dog; both come with the
+package catsordogs. After Chollet, Deep Learning with Python (2017), 5.4.3; Selvaraju et al. 2017, Grad-CAM.
 """
 
 import sys
@@ -25,7 +25,7 @@ def main(file: str | None = None, photo: str | None = None) -> None:
     model = jv.load(file or package_file("catsordogs", "model.h5", "catsordogs==0.0.9"))
     print(repr(model))
 
-    # What the network thinks it is looking at.
+    # The decision of the network.
     height, width, colours = model.image_shape
     image = jv.read_image(photo, size=(height or 224, width or 224), channels=colours)
     scores = jv.predict(model, image)
@@ -37,12 +37,13 @@ def main(file: str | None = None, photo: str | None = None) -> None:
     else:
         print(f"{scores.max():.4f}  class {np.argmax(scores)}")
 
-    # Which parts of the image speak for that decision: each channel of the last convolution, weighted by how much the
-    # score grows with it. The score is the one before the softmax or sigmoid, so that certainty does not blank the map.
+    # The regions of the image that raise the score of that decision. Grad-CAM weights each channel of the last
+    # convolution by how much the score grows with it. The score is the one before the softmax or sigmoid: after it, the
+    # gradient of a certain decision would be almost zero, and the map blank.
     cam = jv.grad_cam(model, image)
     jv.show_maps({"Grad-CAM": cam}).savefig(OUT / "map.png")
 
-    # The same over the photograph, at the photograph's own size.
+    # The same map over the photograph, at the photograph's own size.
     jv.show_overlay(jv.read_image(photo), cam).savefig(OUT / "decision.png")
     print(f"the pictures are in {OUT}")
 

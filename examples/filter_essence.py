@@ -1,11 +1,11 @@
-"""What image does a filter like best?
+"""Which image activates a filter most?
 
     python examples/filter_essence.py
     python examples/filter_essence.py vgg16_notop block4_conv3
     python examples/filter_essence.py cats_and_dogs_small_2.h5 conv2d_8
 
-Without arguments: VGG16's convolutions, the real ImageNet weights from the extra "demo", and its layer block3_conv1.
-After Chollet, Deep Learning with Python (2017), 5.4.2. About a minute on 2 cores.
+Without arguments, it draws the filters of layer block3_conv1 of VGG16; the real ImageNet weights come with the extra
+"demo". It takes about a minute on 2 cores. After Chollet, Deep Learning with Python (2017), 5.4.2.
 """
 
 import sys
@@ -20,12 +20,14 @@ FILTER = 27
 def main(file: str = "vgg16_demo", layer: str = "block3_conv1") -> None:
     OUT.mkdir(exist_ok=True)
 
-    # The book climbs on raw pixels: VGG16's means are not subtracted. A network of your own keeps its own inputs.
+    # The book's ascent climbs on raw pixels, without the preprocessing of VGG16, which subtracts the means of the
+    # colours. A network of your own keeps its own preprocessing.
     model = jv.load(file, inputs="raw255" if file.startswith("vgg16") else None)
     print(repr(model))
 
-    # One filter. Its score is the mean of its map; each step moves the image along the score's gradient. The book
-    # takes 40 long steps. The article takes 1,000 short ones: here at 64 pixels, so that they take seconds.
+    # One filter. Its score is the mean of its map, and each step moves the image along the gradient of the score. The
+    # book takes 40 long steps. The article takes 1,000 short steps; here the image has 64 pixels a side, so that they
+    # take seconds.
     filters = jv.channels(model, layer)
     one = filters[min(FILTER, len(filters) - 1)]
     book = jv.ascend(model, one, **jv.recipes.chollet(size=150, steps=40, step=1.0))

@@ -1,4 +1,4 @@
-"""What does a network see while it learns? Pictures of a small CNN, every few steps of its training, in TensorBoard.
+"""What does a network see while it learns? Pictures of a small CNN in TensorBoard, every few steps of its training.
 
     python examples/watch_training.py                               # scikit-learn's digits
     python examples/watch_training.py --cifar cifar-10-batches-bin  # CIFAR-10, "binary version", unpacked
@@ -21,7 +21,7 @@ OUT = Path(__file__).parent / "out"
 
 
 class ConvRelu(nnx.Module):
-    """One named layer, so that what is drawn under its name is what comes out of its ReLU."""
+    """A convolution and its ReLU as one layer, so that the activation under its name is the one after the ReLU."""
 
     def __init__(self, inputs: int, outputs: int, rngs: nnx.Rngs):
         self.conv = nnx.Conv(inputs, outputs, (3, 3), padding="VALID", rngs=rngs)
@@ -35,7 +35,7 @@ class Net(nnx.Module):
         self.conv1 = ConvRelu(channels, 32, rngs)
         self.conv2 = ConvRelu(32, 64, rngs)
         self.conv3 = ConvRelu(64, 128, rngs)
-        self.dense = nnx.Linear((size - 6) ** 2 * 128, 128, rngs=rngs)  # each convolution cuts a pixel on each side
+        self.dense = nnx.Linear((size - 6) ** 2 * 128, 128, rngs=rngs)  # each convolution takes a pixel off each side
         self.classes = nnx.Linear(128, 10, rngs=rngs)
 
     def __call__(self, x):
@@ -47,12 +47,15 @@ def digits():
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    images = data.images.repeat(2, axis=1).repeat(2, axis=2) / 16  # 16 × 16: room for three convolutions
+    images = data.images.repeat(2, axis=1).repeat(2, axis=2) / 16  # 16 × 16 is enough for three convolutions
     return images[..., None].astype(np.float32), data.target
 
 
 def cifar(folder: Path):
-    """A record is a label and 32 × 32 red, green and blue values; unlike the Python version nothing is unpickled."""
+    """The images and labels of CIFAR-10. A record is a label, then 32 × 32 red, green and blue values.
+
+    Unlike the Python version of CIFAR-10, these files are not pickled, so that reading them runs no code.
+    """
     files = sorted(folder.glob("data_batch_*.bin"))
     if not files:
         raise SystemExit(f"no data_batch_1.bin in {folder}: unpack the binary version of CIFAR-10 there")
@@ -73,7 +76,7 @@ def train(net: Net, optimizer: nnx.Optimizer, images, labels):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cifar", type=Path, help="folder with data_batch_1.bin …")
+    parser.add_argument("--cifar", type=Path, help="the folder with data_batch_1.bin …; default: scikit-learn's digits")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--every", type=int, default=50)
     parser.add_argument("--logdir", type=Path, default=OUT / "watch_training")

@@ -1,5 +1,10 @@
-"""What the benchmarks share: their figures are only as good as this."""
+"""Law: a benchmark prints no time before the answers have been compared, and compares times within a round only.
 
+Also: every name that a benchmark imports from this project exists.
+"""
+
+import ast
+import importlib
 import json
 import operator
 import time
@@ -50,7 +55,7 @@ def test_everybody_takes_turns(common):
 
 
 def test_a_ratio_is_the_median_of_rounds(common):
-    """A machine that slows down for a round slows both down, and the ratio stays."""
+    """A machine that slows down for a round slows both contenders down, so the ratio within a round stays the same."""
     seconds = {"jaxviz": [0.1, 0.5, 0.1], "theirs": [0.2, 1.0, 0.3]}
     row = common.row("work", seconds, per=10, floor=0.05, wanted={"theirs": 3, "nobody": 2})
     assert row["time"] == {"jaxviz": 10, "theirs": 30}
@@ -99,7 +104,17 @@ def test_results_of_several_devices_lie_side_by_side(common, report, tmp_path, m
     assert {path.name for path in tmp_path.glob("*.png")} == {"sweep.png", "sweep_1.png"}
 
 
-def test_the_suite_names_what_there_is(common):
+@pytest.mark.parametrize("script", sorted(BENCHMARKS.glob("*.py")), ids=lambda script: script.stem)
+def test_names_that_a_benchmark_imports_exist(script):
+    """Benchmarks import inside functions, so that importing a benchmark would not show a name that has gone."""
+    for statement in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(statement, ast.ImportFrom) and statement.module.split(".")[0] in ("jaxviz", "weights_convert"):
+            module = importlib.import_module(statement.module)
+            for alias in statement.names:
+                assert hasattr(module, alias.name), f"{statement.module}.{alias.name}"
+
+
+def test_the_suite_names_scripts_that_exist(common):
     import suite
 
     assert all((BENCHMARKS / f"{name}.py").exists() for name in suite.NAMES)

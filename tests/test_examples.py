@@ -1,3 +1,5 @@
+"""Law: each example runs as its docstring says, and writes the pictures that it promises, none of them blank."""
+
 import runpy
 import subprocess
 import sys
@@ -12,7 +14,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 @pytest.fixture
 def example(tmp_path):
-    """Runs an example's `main` and returns the pictures it wrote; its folder is a temporary one."""
+    """A function that runs the `main` of an example in a temporary folder, and returns the pictures that it wrote."""
 
     def run(name, *arguments) -> dict[str, np.ndarray]:
         script = runpy.run_path(str(EXAMPLES / f"{name}.py"))

@@ -1,4 +1,4 @@
-"""The command line: a Keras file (and a photograph) in, pictures out."""
+"""The commands: each reads a Keras file, and most read a photograph, and writes pictures."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from jaxviz.rendering import rgb
 from jaxviz.rendering.images import resize
 from weights_convert import CAFFE, INPUTS, RAW255
 
-TOP = 5  # classes of a prediction that are printed
+TOP = 5  # how many classes of a prediction are printed
 RECIPES = jv.recipes.RECIPES
 
 
@@ -36,19 +36,24 @@ folder = click.option(
     type=click.Path(path_type=Path, file_okay=False, writable=True),
     default="pictures",
     show_default=True,
-    help="A folder.",
+    help="The folder that the pictures are written to. It is made if it is missing.",
 )
 
 
 def network(command: Callable) -> Callable:
-    """The argument FILE, how to load it, and where the pictures go: what all commands on a network share."""
+    """The command with what all commands on a network share: the argument FILE, how to load it, the folder."""
     for decorate in (
         folder,
-        click.option("--inputs", type=click.Choice(list(INPUTS)), help="What it was fed with. Default: its own."),
+        click.option(
+            "--inputs",
+            type=click.Choice(list(INPUTS)),
+            help="The preprocessing that the network was trained with. Default: the file's or the application's own.",
+        ),
         click.option(
             "--architecture",
             metavar="NAME",
-            help="The graph of a file of weights, such as vgg16_notop, or a .json file of what model.to_json() gave.",
+            help="The architecture, for a file that holds weights only: the name of an application, such as "
+            "vgg16_notop, or a .json file that Keras' model.to_json() wrote.",
         ),
         click.argument("file"),
     ):
@@ -57,19 +62,20 @@ def network(command: Callable) -> Callable:
 
 
 def explained(command: Callable) -> Callable:
-    """The argument PHOTO and the target in it: what the commands that explain a decision share."""
-    wanted = "A class number or name, or LAYER:CHANNEL. Default: the class that the network decides for."
+    """The command with what all commands that explain a decision share: the argument PHOTO and the target."""
+    wanted = "What to explain: a class number or name, or LAYER:CHANNEL. Default: the class with the highest score."
     return click.argument("photo")(click.option("--target", help=wanted)(command))
 
 
-# An unknown option before the command is then an unknown command, which is refused in one line.
+# `ignore_unknown_options`: an option before the command is taken as an unknown command, which is refused in one line.
 @click.group(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"], "ignore_unknown_options": True})
 @click.version_option(package_name="jaxviz-engine", prog_name="jaxviz")
 def main() -> None:
     """See what a convolutional network sees.
 
-    FILE is a file that Keras saved (.keras, .h5), the name of one of Keras' applications (resnet50, vgg16_notop, …:
-    downloaded once), or vgg16_demo or vgg16_tumor (real weights that come with the extra "demo").
+    Each command takes a network as FILE. FILE is a file that Keras saved (.keras, .h5); or the name of an application
+    of Keras, such as resnet50 or vgg16_notop, whose weights are downloaded once; or vgg16_demo or vgg16_tumor, whose
+    real weights come with the extra "demo".
 
     \b
     Examples:
@@ -85,9 +91,10 @@ def main() -> None:
 @folder
 @click.option("--quick", is_flag=True, help="Show less, in less than a minute.")
 def show_demo(out: Path, quick: bool) -> None:
-    """Make two web pages that show what the real VGG16 sees in a photograph of a cat.
+    """Show what the real VGG16 sees in a photograph of a cat.
 
-    The demonstration needs the extra "demo", but no download. It takes 2 to 3 minutes on 2 cores.
+    The command writes two web pages with pictures. It needs the extra "demo", but no download, and takes 2 to 3 minutes
+    on 2 cores.
 
     With --quick it takes less than a minute. It then shows the activations of 2 layers instead of 5, 8 filters of one
     layer instead of 64 filters of 4 layers, one channel instead of 4, and 3 attribution methods instead of all. The
@@ -104,12 +111,13 @@ def show_demo(out: Path, quick: bool) -> None:
 @main.command()
 @network
 @click.argument("photo")
-@click.option("--layer", "layers", multiple=True, help="Repeatable. Default: every layer that has maps.")
-@click.option("--channel", type=int, help="Show this channel alone, larger.")
+@click.option("--layer", "layers", multiple=True, help="A layer; repeatable. Default: every layer with maps.")
+@click.option("--channel", type=int, help="Draw this channel alone, and larger.")
 def activations(file: str, photo: str, layers: tuple[str, ...], channel: int | None, out: Path, **loading: Any) -> None:
-    """Draw what each layer makes of PHOTO.
+    """Draw the activations of each layer for PHOTO.
 
-    One picture a layer, with all its channels; a channel that is constant is black.
+    There is one picture for each layer, with all channels of the layer. A channel with the same value everywhere is
+    black.
 
     \b
     Examples:
@@ -122,7 +130,7 @@ def activations(file: str, photo: str, layers: tuple[str, ...], channel: int | N
     names = layers or [name for name in model.layers if len(shapes[name]) == 3]
     if channel is not None:
         for name in names:
-            jv.channels(model, name, [channel])  # refuses all that is out of range before anything is written
+            jv.channels(model, name, [channel])  # an index out of range is refused before any picture is written
     found = jv.activations(model, _read(model, photo), names)
     for name in names:
         path = _path(out, "activations", name, channel)
@@ -132,16 +140,22 @@ def activations(file: str, photo: str, layers: tuple[str, ...], channel: int | N
 
 @main.command()
 @network
-@click.option("--layer", "layers", multiple=True, help="Repeatable. Default: the last convolution.")
-@click.option("--channel", "indices", type=int, multiple=True, help="Repeatable. Default: as many as fill the grid.")
-@click.option("--recipe", type=click.Choice(list(RECIPES)), default="chollet", show_default=True, help="Whose ascent.")
-@click.option("--size", type=click.IntRange(min=1), help=f"Pixels. {defaults('size')}")
-@click.option("--steps", type=click.IntRange(min=1), help=defaults("steps"))
+@click.option("--layer", "layers", multiple=True, help="A layer; repeatable. Default: the last convolution.")
+@click.option(
+    "--channel", "indices", type=int, multiple=True, help="A channel; repeatable. Default: as many as fill the grid."
+)
+@click.option(
+    "--recipe", type=click.Choice(list(RECIPES)), default="chollet", show_default=True, help="The source of the ascent."
+)
+@click.option("--size", type=click.IntRange(min=1), help=f"Side of an image in pixels. {defaults('size')}")
+@click.option("--steps", type=click.IntRange(min=1), help=f"Number of steps. {defaults('steps')}")
 @click.option("--step", type=float, help=f"Length of a step. {defaults('step')}")
-@click.option("--columns", type=click.IntRange(min=1), default=8, show_default=True, help="Pictures in a row.")
-@click.option("--rows", type=click.IntRange(min=1), default=8, show_default=True, help="Rows of pictures.")
-@click.option("--margin", type=click.IntRange(min=0), default=5, show_default=True, help="Pixels between pictures.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Of the noise that the ascent starts from.")
+@click.option(
+    "--columns", type=click.IntRange(min=1), default=8, show_default=True, help="Images in a row of the grid."
+)
+@click.option("--rows", type=click.IntRange(min=1), default=8, show_default=True, help="Rows of the grid.")
+@click.option("--margin", type=click.IntRange(min=0), default=5, show_default=True, help="Pixels between images.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of the noise at the start.")
 def filters(
     file: str,
     layers: tuple[str, ...],
@@ -159,9 +173,10 @@ def filters(
 ) -> None:
     """Draw what each filter looks for.
 
-    One grid a layer, row by row: for each filter the image that excites it most, found by gradient ascent from noise.
-    Chollet's ascent feeds raw pixels: with it, VGG16 is loaded as --inputs raw255 unless you say otherwise. Any other
-    network keeps its own inputs. Ctrl-C writes the filters that are finished.
+    There is one grid for each layer, filled row by row. For each filter it shows an image that activates the filter
+    strongly, found by gradient ascent from noise. Chollet's ascent climbs on raw pixels, so --recipe chollet loads
+    VGG16 with --inputs raw255 unless you give --inputs. Any other network keeps its own preprocessing. Ctrl-C writes
+    the filters that are finished.
 
     \b
     Examples:
@@ -191,25 +206,29 @@ def filters(
             raise
         still = int((found.scores == found.scores[:, :1]).all(1).sum())
         if settings["steps"] > 1 and still:
-            why = "what leads to them is off, or --step is too short; try another --seed or --size"
-            click.echo(f"{name}: {still} did not move: {why}", err=True)
+            why = "the units feeding them are inactive (ReLU output 0), or --step is too short"
+            click.echo(f"{name}: {still} did not move: {why}; try another --seed or --size", err=True)
         _write_grid(path, found.image, source, columns, margin)
 
 
 @main.command()
 @network
 @explained
-@click.option("--layer", help="Whose maps are weighted. Default: the last convolution that the target depends on.")
-@click.option("--cmap", default="jet", show_default=True, help="One of matplotlib's colour maps, such as viridis.")
+@click.option("--layer", help="The layer to look at. Default: the last convolution that the target depends on.")
+@click.option("--cmap", default="jet", show_default=True, help="A colour map of matplotlib, such as viridis.")
 @click.option(
-    "--weight", type=click.FloatRange(0, 1), default=0.4, show_default=True, help="Of the colours over the photograph."
+    "--weight",
+    type=click.FloatRange(0, 1),
+    default=0.4,
+    show_default=True,
+    help="Weight of the colours over the photograph.",
 )
 def gradcam(
     file: str, photo: str, target: str | None, layer: str | None, cmap: str, weight: float, out: Path, **loading: Any
 ) -> None:
     """Draw where in PHOTO a decision comes from.
 
-    Prints the decision, and draws Grad-CAM's map over the photograph at the photograph's own size.
+    The command prints the decision, and draws the map of Grad-CAM over the photograph at the photograph's own size.
 
     \b
     Examples:
@@ -235,17 +254,31 @@ def gradcam(
     multiple=True,
     default=["grad_cam"],
     show_default=True,
-    help=f"Repeatable: {', '.join(methods.METHODS)}.",
+    help=f"A method; repeatable. The methods are {', '.join(methods.METHODS)}.",
 )
 @click.option(
-    "--layer", multiple=True, help="Of CAMs; repeatable. Default: the last convolution that the target depends on."
+    "--layer",
+    multiple=True,
+    help="For CAMs: a layer to look at; repeatable. Default: the last convolution that the target depends on.",
 )
-@click.option("--relu/--no-relu", default=None, help="Of CAMs: without, also what speaks against the target.")
-@click.option("--steps", type=click.IntRange(min=1), help="Of integrated_gradients. Default: 64.")
-@click.option("--samples", type=click.IntRange(min=1), help="Of smoothgrad (default: 25) and rise (default: 4000).")
-@click.option("--window", type=click.IntRange(min=1), help="Of occlusion, in pixels. Default: a fifth of the image.")
-@click.option("--stride", type=click.IntRange(min=1), help="Of occlusion, in pixels. Default: the window's size.")
-@click.option("--composite", help=f"Of lrp: {', '.join(COMPOSITES)}. Default: the first.")
+@click.option("--relu/--no-relu", default=None, help="For CAMs: --no-relu also shows the regions that lower the score.")
+@click.option("--steps", type=click.IntRange(min=1), help="For integrated_gradients: points on the path. Default: 64.")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    help="For smoothgrad: noisy copies (default: 25). For rise: masks (default: 4000).",
+)
+@click.option(
+    "--window",
+    type=click.IntRange(min=1),
+    help="For occlusion: side of the window in pixels. Default: a fifth of the image.",
+)
+@click.option(
+    "--stride",
+    type=click.IntRange(min=1),
+    help="For occlusion: pixels from one window to the next. Default: the window's side.",
+)
+@click.option("--composite", help=f"For lrp: {', '.join(COMPOSITES)}. Default: the first.")
 def attribute(
     file: str,
     photo: str,
@@ -256,10 +289,10 @@ def attribute(
     architecture: str | None,
     **options: Any,
 ) -> None:
-    """Draw what in PHOTO a decision comes from, by any method.
+    """Draw where in PHOTO a decision comes from, by any method.
 
-    Prints the decision and the score that is explained. Methods that find regions are drawn over the photograph; of
-    those that find pixels, red speaks for the target and blue against it.
+    The command prints the decision and the score that is explained. A map of regions is drawn over the photograph. In a
+    map of pixels, red raises the score of the target and blue lowers it.
 
     \b
     Examples:
@@ -274,7 +307,7 @@ def attribute(
     wanted = _decision(model, image, target)
     for name, settings in chosen.items():
         found = methods.METHODS[name](model, image, wanted, **settings)
-        gap = f", which the map adds up to within {found.gap:.2%}" if hasattr(found, "gap") else ""
+        gap = f"; the map sums to the gain over the baseline within {found.gap:.2%}" if hasattr(found, "gap") else ""
         click.echo(f"{name}: target {target or wanted}, score {found.score:.4f}{gap}")
         path = _path(out, name, Path(photo).stem, target)
         methods.show(name, photograph, found, signed=settings.get("relu") is False).savefig(path)
@@ -282,41 +315,49 @@ def attribute(
 
 
 def _read(model: jv.Model, photo: str) -> np.ndarray:
-    """The photograph as the network takes it."""
+    """The photograph at the size, and with the channels, that the network takes."""
     height, width, channels = model.image_shape
     return jv.read_image(photo, (height or SPARE_SIZE, width or SPARE_SIZE), channels=channels)
 
 
 def _write_grid(path: Path, images: np.ndarray, source: Style, columns: int, margin: int) -> None:
-    """The images of an ascent `[n h w c]` as their source shows them, side by side."""
+    """Write the images of an ascent `[n h w c]` as one grid, with the crop and contrast of the recipe's source."""
     pictures = np.stack([source.picture(image) for image in images])
     jv.write_image(path, rgb.tile(pictures, min(columns, len(pictures)), margin))
     click.echo(path)
 
 
 def _decision(model: jv.Model, image: np.ndarray, target: str | None) -> int | str | jv.Objective:
-    """What to explain, after the best classes are printed: the target as written, or the decision of the network."""
+    """The target that was given, or the class that the network decides for; the best classes are printed."""
     wanted = None if target is None else _target(model, target)
     scores = jv.predict(model, image)
     if scores.ndim == 1:
         for line in _best(model, scores):
             click.echo(line)
     elif not isinstance(wanted, jv.Objective):
-        raise jv.InputError(f"this network ends in {model.output}, which has no classes: give --target LAYER:CHANNEL")
+        raise jv.InputError(
+            f"a network without classes needs --target LAYER:CHANNEL; given: a network that ends in {model.output}"
+        )
     return methods.decided(model, image) if wanted is None else wanted
 
 
 def _target(model: jv.Model, target: str) -> int | str | jv.Objective:
-    """A target as it is written on the command line: "386", "African_elephant" or "block5_conv3:27"."""
+    """The target that "386", "African_elephant" or "block5_conv3:27" on the command line stands for."""
     if place := re.fullmatch(r"(.+):(\d+)", target):
         name, index = model.check_layer(place[1]), int(place[2])
         maps = len(model.shapes(names=[name])[name]) == 3
         return jv.Channel(name, index) if maps else jv.Unit(name, index)
-    return int(target) if re.fullmatch(r"-?\d+", target) else target
+    if re.fullmatch(r"-?\d+", target):
+        return int(target)
+    if model.labels is None:
+        raise jv.InputError(
+            f"this network has no class names, so --target is a class number or LAYER:CHANNEL; given: {target!r}"
+        )
+    return target
 
 
 def _best(model: jv.Model, scores: np.ndarray) -> Iterator[str]:
-    """One line for each of the TOP classes, best first."""
+    """A line for each of the TOP classes, best first: its score, its number and, if it has one, its name."""
     if len(scores) == 1 and model.scores != model.output:  # one sigmoid unit: the probability of class 1
         scores = np.array([1 - scores[0], scores[0]])
     for index in np.argsort(-scores, kind="stable")[:TOP]:
@@ -324,9 +365,9 @@ def _best(model: jv.Model, scores: np.ndarray) -> Iterator[str]:
 
 
 def _path(out: Path, *words: Any) -> Path:
-    """A PNG in the folder `out`, which is made, named after what was asked for: two targets are two pictures.
+    """The path of a PNG in the folder `out`, which is made. `words` are its name, so that two targets are two pictures.
 
-    `model/conv:3`, a channel of a nested layer, is no name of a file.
+    A word such as `model/conv:3`, a channel of a nested layer, is not a name of a file: `/` and `:` become `_`.
     """
     out.mkdir(parents=True, exist_ok=True)
     return out / (re.sub("[/:]", "_", "_".join(str(word) for word in words if word is not None)) + ".png")

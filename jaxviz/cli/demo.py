@@ -8,6 +8,7 @@ here: its caption is the first line of its docstring, and `settings` chooses its
 
 import importlib.util
 import inspect
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -54,7 +55,6 @@ class Extent:
     channels: int  # the strongest of EXPLAINED
     methods: tuple[str, ...] | None  # None: all
     size: int  # the side of the image that the network sees, in pixels
-    small: int  # the same for methods that need many forward passes
 
 
 FULL = Extent(
@@ -64,20 +64,19 @@ FULL = Extent(
     channels=4,
     methods=None,
     size=224,
-    small=64,
 )
 QUICK = Extent(
     activations=("block1_conv1", "block3_conv1"),
     filters=("block2_conv1",),
     filters_each=8,
     channels=1,
-    methods=("gradient", "grad_cam", "occlusion"),
+    methods=("gradient", "lrp", "grad_cam"),
     size=112,
-    small=64,
 )
 
-# A method that needs many forward passes is shown on a small image, where a pass takes a tenth of the time. Such a
-# method cannot be told from its options, only from the module that it lives in.
+# A method that needs many forward passes explains a small image, where a pass takes a tenth of the time. Such a method
+# is known by the module that it lives in, as its options may be those of any CAM.
+SMALL = 64
 MANY_PASSES = ("perturbation", "score_cam")
 # Option → its value here, for the methods that have it. Together, all methods take 45 seconds of processor time.
 FEW: dict[str, Any] = {"layer": "block5_conv2", "steps": 6, "samples": 4}  # the layer below EXPLAINED; few gradients
@@ -137,11 +136,12 @@ def run(out: Path, say: Say = print, extent: Extent = FULL) -> Path:
             more=[html.link("methods.html", "The strongest channel, explained by several methods")],
         ),
     ]
+    many = any(needs_many_passes(methods.METHODS[name]) for name in extent.methods or methods.METHODS)
     explanations = html.section(
         f"Why channel {strongest[0]} of {EXPLAINED} is active",
         "Red pixels raise the channel and blue pixels lower it. A map of regions lies over the photograph and shows "
-        f"the regions that raise the channel. The network sees the photograph at {extent.size} × {extent.size} pixels; "
-        f"methods that need many forward passes see it at {extent.small} × {extent.small}.",
+        f"the regions that raise the channel. The network sees the photograph at {extent.size} × {extent.size} pixels"
+        + (f"; for methods that need many forward passes, at {SMALL} × {SMALL}." if many else "."),
         _methods(model, photograph_file, jv.Channel(EXPLAINED, strongest[0]), extent, out, say),
         layout="small",
         more=[html.link("index.html", "What VGG16 sees")],
@@ -178,14 +178,19 @@ def needs_many_passes(method: Callable[..., Any]) -> bool:
 
 
 def caption(name: str, method: Callable[..., Any], options: Mapping[str, Any]) -> str:
-    """The name of a method, the first line of its docstring, and its options where they are not the default."""
+    """The name of a method, the first line of its docstring, and its options with their defaults.
+
+    A docstring begins "An `Attribution` with a map `[h w]`: …". A reader of the page needs only the part after the
+    colon.
+    """
     parameters = inspect.signature(method).parameters
     words = []
     for option, value in options.items():
         default = parameters[option].default
         words.append(f"{option} {value}" + (f" ({default} by default)" if default is not None else ""))
     first_line = (inspect.getdoc(method) or "").partition("\n")[0].replace("`", "")
-    return f"{name}: {first_line}" + (f" Here: {', '.join(words)}." if words else "")
+    shown = re.sub(r"^An? \w*Attribution[^:]*: ", "", first_line)
+    return f"{name}: {shown}" + (f" Here: {', '.join(words)}." if words else "")
 
 
 def _photograph(words: str) -> Picture:
@@ -238,7 +243,7 @@ def _methods(
         say(f"{name} of {target.layer}, channel {target.index}")
         method = methods.METHODS[name]
         options = settings(method)
-        image = jv.read_image(photograph_file, size=extent.small if needs_many_passes(method) else extent.size)
+        image = jv.read_image(photograph_file, size=SMALL if needs_many_passes(method) else extent.size)
         found = method(model, image, target, **options)
         file = f"{name}.png"
         methods.show(name, photograph, found).savefig(out / file)

@@ -1,5 +1,10 @@
-"""How a command ends that does not succeed: on bad input, on Ctrl-C; and what it says of a blank map."""
+"""How a command ends: the exit status, and one line on stderr for bad input, Ctrl-C or a blank map.
 
+The library's messages give advice for Python, such as `layer=…`. Here they are rewritten for the command line, where
+the same argument is the option `--layer`.
+"""
+
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,25 +16,51 @@ from jaxviz.attribution.explain import BlankMap
 from jaxviz.errors import InputError
 from weights_convert import KerasFileError
 
-BAD, INTERRUPTED = 2, 130  # exit statuses: click's, and 128 + SIGINT as a shell has it
-# What a person can get wrong. Anything else is a bug, and shows its traceback.
+BAD, INTERRUPTED = 2, 130  # exit statuses: click's own, and 128 + SIGINT as in a shell
+# Errors that are the user's to correct. Any other error is a bug of this program, and shows its traceback.
 BAD_INPUT = (InputError, KerasFileError, OSError, ImportError)
 
 
 class OneLine(click.Group):
-    """Commands whose bad input ends in exit status 2 and one line on stderr; the details, if any, are on stdout."""
+    """A group of commands that end in exit status 2 and one line on stderr where the input is bad.
+
+    An error of several lines, such as a list of weights that do not fit, has its other lines on stdout.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with _blank_maps_in_one_line():
+            with self._blank_maps_in_one_line():
                 return super().invoke(ctx)
         except click.UsageError as error:
             asked = error.ctx or ctx
             self._stop(f"{error.format_message()} See: {asked.command_path} --help", BAD)
         except BAD_INPUT as error:
-            self._stop(str(error), BAD)
+            self._stop(self.advise(str(error)), BAD)
         except KeyboardInterrupt:
             self._stop("stopped", INTERRUPTED)
+
+    def advise(self, message: str) -> str:
+        """The message with each argument of Python that is also an option written as the option.
+
+        `layer=…` becomes `--layer …`, and `relu=False` becomes `--no-relu`.
+        """
+        options = {
+            name.removeprefix("--"): option
+            for command in self.commands.values()
+            for option in command.params
+            if isinstance(option, click.Option)
+            for name in option.opts
+        }
+
+        def option(found: re.Match[str]) -> str:
+            name, value = found.groups()
+            negative = options[name].secondary_opts
+            if value == "False" and negative:
+                return negative[0]
+            return f"--{name}" if value in ("", "True") else f"--{name} {value}"
+
+        # The first letter of a value is enough, as the rest of it stays where it is.
+        return re.sub(rf"\b({'|'.join(options)})=(True\b|False\b|[^\s`.,;:)]?)", option, message)
 
     @staticmethod
     def _stop(message: str, status: int) -> None:
@@ -39,19 +70,18 @@ class OneLine(click.Group):
         click.echo(f"jaxviz: {reason}", err=True)
         raise click.exceptions.Exit(status)
 
+    @contextmanager
+    def _blank_maps_in_one_line(self) -> Iterator[None]:
+        """A context in which a BlankMap is a line on stderr; other warnings are shown as Python shows them."""
+        with warnings.catch_warnings():  # restores `showwarning`, too
+            warnings.simplefilter("always", BlankMap)
+            show = warnings.showwarning
 
-@contextmanager
-def _blank_maps_in_one_line() -> Iterator[None]:
-    """Within it, a BlankMap is a line on stderr; other warnings stay what they are."""
-    with warnings.catch_warnings():  # restores `showwarning`, too
-        warnings.simplefilter("always", BlankMap)
-        show = warnings.showwarning
+            def show_in_one_line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+                if issubclass(category, BlankMap):
+                    click.echo(f"jaxviz: {self.advise(str(message))}", err=True)
+                else:
+                    show(message, category, *where, **more)
 
-        def show_in_one_line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if issubclass(category, BlankMap):
-                click.echo(f"jaxviz: {message}", err=True)
-            else:
-                show(message, category, *where, **more)
-
-        warnings.showwarning = show_in_one_line
-        yield
+            warnings.showwarning = show_in_one_line
+            yield
