@@ -1,8 +1,21 @@
 """Arrays to matplotlib figures, built from the pictures of `rgb`.
 
-A figure is returned, never shown: `figure.savefig("out.png")` writes it, and a notebook displays it after
-`%matplotlib inline`. Every value of an array is a square of whole output pixels at the figure's own resolution, unless
-the page would be longer than LONGEST.
+    array ─► picture, uint8 [h w 3] (`rgb`) ─► matplotlib Figure (here)
+
+Law: every value of an array is a square of whole output pixels at the figure's own resolution, unless the page would be
+longer than LONGEST.
+
+A figure is returned and never shown: `figure.savefig("out.png")` writes it, and a notebook displays it after
+`%matplotlib inline`.
+
+Checklist for a new figure (this file and `tests/jaxviz/test_figures.py`):
+
+1. Write `show_<noun>(values, *, …)`, which returns a Figure, and list it in `__all__`. It takes arrays, or a result
+   that has them as an attribute, and knows no model.
+2. Check the values with `rgb.finite` and their shape; an error says what shape is required, and which was given.
+3. Make pictures with functions of `rgb` (a new way from numbers to colours is a function there) and place them with
+   `_page`, which keeps the law. Import matplotlib inside the function.
+4. Test the pictures as exact arrays, and the titles and axes; then look at a written PNG.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,21 +30,22 @@ from jaxviz.errors import InputError
 from jaxviz.rendering import rgb
 from jaxviz.rendering.images import resize
 
-if TYPE_CHECKING:  # a third of the time of `import jaxviz`, and needed when a figure is drawn
+if TYPE_CHECKING:  # a third of the time of `import jaxviz`; it is imported when a figure is drawn
     import matplotlib.figure
+    from matplotlib.cm import ScalarMappable
 
 __all__ = ["show_activations", "show_filters", "show_maps", "show_overlay", "show_scores"]
 
 DPI = 128  # a power of two, so that pixels / DPI * DPI is exact
-SIDE = 480  # output pixels: a small picture is enlarged, by a whole number, as far as this
+SIDE = 480  # output pixels: a small picture is enlarged by a whole number, at most to this side
 GRID_SIDE = 1600  # the same for a grid of maps
 TITLED_SIDE = 200  # the same for one of many images with titles
-LARGEST = 32  # the most that anything is enlarged: a single value is a small square, not a page
-LONGEST = 25_000  # output pixels: all of VGG16 is 21,000; a longer page is drawn smaller, and matplotlib stops at 2**16
+LARGEST = 32  # the largest factor of enlargement: a single value is a small square, not a page
+LONGEST = 25_000  # output pixels: all of VGG16 is 21,000; longer pages are drawn smaller, for matplotlib ends at 2**16
 GAP = 12  # output pixels around every picture
 TITLE = 24  # output pixels above a picture that has a title
-CHARACTER = 10  # output pixels of width that a title needs per character
-STRIP = 128  # values in a row of a vector's picture
+CHARACTER = 10  # output pixels of width for each character of a title
+STRIP = 128  # values in a row of the picture of a vector
 
 
 def show_activations(
@@ -41,14 +55,17 @@ def show_activations(
     columns: int = 16,
     cmap: str = "viridis",
 ) -> "matplotlib.figure.Figure":
-    """All channels of each layer as a grid of maps, one below the other, as `rgb.activation_grid` draws them.
+    """A Figure with all channels of each layer as a grid of maps, one layer below the other.
 
-    A layer without maps, such as a dense one, is a strip of its values from 0 up.
+    Each map is standardized, as by `rgb.activation_grid`. A layer without maps, such as a dense layer, is a strip of
+    its values from 0 up.
 
     Args:
-        activations: what `activations` returns, name → [h w c] or [1 h w c] (maps), [k] or [1 k] (vectors); or one.
+        activations: the dictionary that `activations` returns, {name: `[h w c]` or `[1 h w c]` (maps), `[k]` or `[1 k]`
+            (vectors)}; or one such array.
         channel: show this channel alone, in larger maps from its minimum to its maximum; vectors are left out.
         columns: maps in a row.
+        cmap: one of matplotlib's colour maps.
 
     Raises:
         InputError: more than one image, another shape, NaN in a layer, or a channel that a layer does not have.
@@ -74,28 +91,28 @@ def show_filters(
     by: str = "row",
     titles: Sequence[str] | None = None,
 ) -> "matplotlib.figure.Figure":
-    """Images in a grid, the contrast of each set by `rgb.stretch`.
+    """A Figure with images in a grid, the contrast of each set by `rgb.stretch`.
 
     Args:
-        images: [n h w c] or [h w c] of any range, or the Ascent that `sweep` returns.
+        images: `[n h w c]` or `[h w c]` of any range, or the Ascent that `sweep` returns.
         columns: images in a row.
         rows: show at most this many rows; None: all.
-        margin: black pixels between images; with titles they stand apart instead.
-        std: the contrast, see `rgb.stretch`.
+        margin: black pixels between images; images with titles are separate instead.
+        std: the contrast: the standard deviation of each picture, as a part of the range from black to white.
         by: "row" fills the first row first, "column" the first column.
         titles: one for each image.
 
     Raises:
-        InputError: the images have another shape or hold NaN, or there are more or fewer titles.
+        InputError: the images have another shape or hold NaN, or there are more or fewer titles than images.
     """
     images = rgb.finite(getattr(images, "image", images), "the images")
     images = images[None] if images.ndim == 3 else images
     if images.ndim != 4 or images.size == 0:
-        raise InputError(f"images must be [n h w c] or [h w c] and not empty, got shape {list(images.shape)}")
+        raise InputError(f"images must be [n h w c] or [h w c] and not empty; given: shape {list(images.shape)}")
     if columns < 1 or (rows is not None and rows < 1):
-        raise InputError(f"columns and rows must be 1 or more, got {columns} and {rows}")
+        raise InputError(f"columns and rows must be 1 or more; given: {columns} and {rows}")
     if titles is not None and len(titles) != len(images):
-        raise InputError(f"titles must be one for each of the {len(images)} images, got {len(titles)}")
+        raise InputError(f"titles must be one for each of the {len(images)} images; given: {len(titles)}")
     shown = slice(None if rows is None else rows * columns)
     pictures = [rgb.stretch(image, std) for image in images[shown]]
     columns = min(columns, len(pictures))
@@ -107,11 +124,14 @@ def show_filters(
 def show_overlay(
     image: ArrayLike, attribution: Any, *, cmap: str = "jet", weight: float | int = 0.4, title: str = ""
 ) -> "matplotlib.figure.Figure":
-    """An attribution drawn over its photograph, as `rgb.overlay` does, at the photograph's own size.
+    """A Figure with the positive part of an attribution drawn over its photograph, at the photograph's own size.
 
     Args:
-        image: [h w 3] or grey [h w 1] or [h w], in [0, 1]; not necessarily the size that the network saw.
-        attribution: an Attribution or its values, [h w] or [h w c] (summed over channels); resized to the image.
+        image: `[h w 3]` or grey `[h w 1]` or `[h w]`, in [0, 1]; its size may differ from that of the network's image.
+        attribution: an Attribution or its values, `[h w]` or `[h w c]` (summed over channels); resized to the image.
+        cmap: one of matplotlib's colour maps.
+        weight: of the colours; the photograph itself has weight 1.
+        title: above the picture.
 
     Raises:
         InputError: another shape, more than one image, an image outside [0, 1], or NaN.
@@ -120,7 +140,7 @@ def show_overlay(
     image = _one(image, "the image") if image.ndim == 4 else image
     image = image[:, :, None] if image.ndim == 2 else image
     if image.ndim != 3:
-        raise InputError(f"the image must be [h w c] or grey [h w], got shape {list(image.shape)}")
+        raise InputError(f"the image must be [h w c] or grey [h w]; given: shape {list(image.shape)}")
     values = resize(_values(attribution), image.shape[:2])
     return _page([rgb.overlay(image, values, cmap, weight)], [title])
 
@@ -133,14 +153,15 @@ def show_maps(
     cmap: str | None = None,
     columns: int = 4,
 ) -> "matplotlib.figure.Figure":
-    """Heat maps in rows, each with its own scale and colour bar.
+    """A Figure with heat maps in rows, each with its own scale and colour bar.
 
     Args:
-        maps: one Attribution or array, a list, or a dict title → map; each [h w] or [h w c] (summed over channels).
+        maps: one Attribution or array, a list of them, or {title: map}; each `[h w]` or `[h w c]` (summed over
+            channels).
         signed: True: colours symmetric about 0; False: from 0 up; None: symmetric for a map that has negative values.
-        percentile: end the scale at this percentile of the magnitudes, so that one spike does not blank the rest; 100:
-            at the largest.
-        cmap: a colour map; None: "RdBu_r" if symmetric, else "viridis".
+        percentile: the scale ends at this percentile of the magnitudes, so that one spike does not make the rest look
+            empty; 100 ends it at the largest.
+        cmap: one of matplotlib's colour maps; None: "RdBu_r" if symmetric, else "viridis".
         columns: maps in a row.
 
     Raises:
@@ -154,13 +175,13 @@ def show_maps(
     if not maps:
         raise InputError("there is no map to show: maps is empty")
     if not 0 <= percentile <= 100:
-        raise InputError(f"percentile must be between 0 and 100, got {percentile}")
+        raise InputError(f"percentile must be between 0 and 100; given: {percentile}")
     scales, pictures = [], []
     for each in maps:
         values = _values(each)
         symmetric = bool(values.min() < 0) if signed is None else signed
         size = np.abs(values) if symmetric else np.maximum(values, 0)
-        # Where most of the map is 0 so is the percentile; a map of zeros gets any scale, to keep its zero in place.
+        # If most of the map is 0, so is the percentile. A map of zeros gets any scale, so that zero keeps its colour.
         high = float(np.percentile(size, percentile, method="higher") or size.max() or 1)
         low, colours = (-high, cmap or "RdBu_r") if symmetric else (0.0, cmap or "viridis")
         pictures.append(rgb.heat(values, colours, low=low, high=high))
@@ -173,8 +194,8 @@ def show_maps(
     return figure
 
 
-def _scale(low: float, high: float, colours: str) -> Any:
-    """What a colour bar shows."""
+def _scale(low: float, high: float, colours: str) -> "ScalarMappable":
+    """The range and the colours of a colour bar."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -182,10 +203,10 @@ def _scale(low: float, high: float, colours: str) -> Any:
 
 
 def show_scores(scores: Any, *, labels: Sequence[str] | None = None) -> "matplotlib.figure.Figure":
-    """The score of each image over the steps of its ascent.
+    """A Figure with the score of each image over the steps of its ascent.
 
     Args:
-        scores: [n steps] or [steps], or the Ascent that `sweep` returns.
+        scores: `[n steps]` or `[steps]`, or the Ascent that `sweep` returns.
         labels: one for each image, shown in a legend.
 
     Raises:
@@ -193,10 +214,10 @@ def show_scores(scores: Any, *, labels: Sequence[str] | None = None) -> "matplot
     """
     scores = rgb.finite(getattr(scores, "scores", scores), "the scores")
     if scores.ndim not in (1, 2) or scores.size == 0:
-        raise InputError(f"scores must be [n steps] or [steps] and not empty, got shape {list(scores.shape)}")
+        raise InputError(f"scores must be [n steps] or [steps] and not empty; given: shape {list(scores.shape)}")
     scores = np.atleast_2d(scores)
     if labels is not None and len(labels) != len(scores):
-        raise InputError(f"labels must be one for each of the {len(scores)} images, got {len(labels)}")
+        raise InputError(f"labels must be one for each of the {len(scores)} images; given: {len(labels)}")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4), dpi=DPI, layout="constrained")
@@ -208,12 +229,12 @@ def show_scores(scores: Any, *, labels: Sequence[str] | None = None) -> "matplot
 
 
 def _activation(name: str, values: ArrayLike) -> np.ndarray:
-    """A layer's maps [h w c] or vector [k], for one image; maps of 1×1 are a vector."""
+    """The maps `[h w c]` or the vector `[k]` of a layer, for one image; maps of 1×1 are a vector."""
     values = rgb.finite(values, f"layer {name!r}")
     if values.ndim in (2, 4):
         values = _one(values, f"layer {name!r}")
     if values.ndim not in (1, 3) or values.size == 0:
-        raise InputError(f"layer {name!r} must be [h w c] or [k] and not empty, got shape {list(values.shape)}")
+        raise InputError(f"layer {name!r} must be [h w c] or [k] and not empty; given: shape {list(values.shape)}")
     return values.ravel() if values.shape[:-1] == (1, 1) else values
 
 
@@ -228,28 +249,33 @@ def _draw_layer(name: str, values: np.ndarray, channel: int | None, columns: int
         title = f"{name} · {_count(channels, 'channel')} of {height}×{width}"
         return grid, title + (f" ({dead} dead)" if dead else "")
     if not 0 <= channel < channels:
-        raise InputError(f"layer {name!r} has {_count(channels, 'channel')}, counted from 0: there is no {channel}")
+        raise InputError(f"layer {name!r} has {_count(channels, 'channel')}, 0 to {channels - 1}; given: {channel}")
     one = values[:, :, whole("channel", channel, 0)]
     picture = rgb.heat(one, cmap, low=float(one.min()), high=float(one.max()))
     return picture, f"{name} · channel {channel} of {channels}" + (" (dead)" if rgb.is_dead(one) else "")
 
 
 def _values(attribution: Any) -> np.ndarray:
-    """The signed map [h w] of an Attribution or an array of one image, summed over its colours if it has them."""
+    """The signed map `[h w]` of an Attribution or array of one image; a map with colours is summed over them."""
     values = rgb.finite(getattr(attribution, "values", attribution), "the map")
     if values.ndim == 4 or (values.ndim == 3 and values.shape[2] not in (1, 3)):
         values = _one(values, "the map", "[0] of an array, .values[0] of an Attribution")
     if values.ndim == 3:
         values = values.sum(axis=2)
     if values.ndim != 2 or values.size == 0:
-        raise InputError(f"a map must be [h w] or [h w c] and not empty, got shape {list(values.shape)}")
+        raise InputError(f"a map must be [h w] or [h w c] and not empty; given: shape {list(values.shape)}")
     return values
 
 
 def _one(values: np.ndarray, what: str, pick: str = "[0] of it") -> np.ndarray:
-    """The only image of a batch of one."""
+    """The only image of a batch of one.
+
+    Raises:
+        InputError: a batch of several images.
+    """
     if len(values) != 1:
-        raise InputError(f"{what} is of {len(values)} images, shape {list(values.shape)}: pick one, such as {pick}")
+        given = f"{len(values)} images, shape {list(values.shape)}"
+        raise InputError(f"{what} must be of one image: pick one, such as {pick}; given: {given}")
     return values[0]
 
 
@@ -266,9 +292,10 @@ def _page(
     side: int = SIDE,
     right: int = 0,
 ) -> "matplotlib.figure.Figure":
-    """One axes for each picture in `columns` of cells, small ones enlarged to `side`, `right` pixels free beside each.
+    """A Figure with one axes for each picture; small pictures are enlarged to `side`, with `right` free pixels beside.
 
-    Lengths are output pixels, and the axes sit on whole ones: otherwise some values would be drawn wider than others.
+    Lengths are output pixels. Each axes begins and ends at a whole pixel: otherwise matplotlib would draw some values
+    wider than others.
     """
     titles = titles or [""] * len(pictures)
     places = rgb.cells(len(pictures), columns, by)

@@ -1,10 +1,10 @@
 """Arrays to pictures: pure functions from numbers to uint8 RGB.
 
-Each one states the range it maps to black and to white; none of them changes its input, and all refuse NaN, which
-would otherwise be drawn as a colour.
-"""
+    array ─► picture, uint8 [h w 3]
 
-from typing import Any
+Law: the same numbers are the same picture, level by level, and the input array is not changed. The docstring of each
+function says which numbers are black and which are white. NaN is an error, since it would be drawn as a colour.
+"""
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -15,40 +15,47 @@ from jaxviz.errors import InputError
 
 
 def standardize(channel: ArrayLike) -> UInt8[np.ndarray, "h w"]:
-    """One channel [h w] as grey levels: its mean at 128, one standard deviation 64 levels; all 0 if it is constant.
+    """One channel `[h w]` as grey levels: the mean is level 128, one standard deviation is 64 levels.
+
+    A constant channel is 0 everywhere.
 
     Raises:
         InputError: the channel holds NaN or infinity.
 
-    Chollet, Deep Learning with Python (2017), §5.4.1.
+    Source: Chollet 2017, Deep Learning with Python, 5.4.1.
     """
     channel = finite(channel, "the channel")
     if is_dead(channel):
         return np.zeros(channel.shape, np.uint8)
-    # float32 and in the book's order: the levels are its levels to the bit.
+    # In float32 and in the order of the book, so that the levels are those of the book, bit by bit.
     return np.clip((channel - channel.mean()) / channel.std() * 64 + 128, 0, 255).astype(np.uint8)
 
 
 def is_dead(channel: np.ndarray) -> bool:
-    """Whether a channel is constant. Not `std() == 0`: the mean of equal floats is rounded, and leaves a spread."""
+    """Whether a channel is constant. `std() == 0` would not say so, since the mean of equal floats is rounded."""
     return bool(channel.min() == channel.max())
 
 
 def activation_grid(
     activation: ArrayLike, columns: int = 16, cmap: str = "viridis", margin: int = 1
 ) -> tuple[UInt8[np.ndarray, "height width 3"], int]:
-    """All channels of an activation [h w c] side by side, each standardized, and the number of dead ones.
+    """All channels of an activation `[h w c]` side by side, each standardized, and the number of dead channels.
 
-    Channels run along the rows. A dead channel, constant over the image, is black, as are the cells left over.
+    A dead channel is constant over the image. Dead channels and empty cells are black.
+
+    Args:
+        columns: channels in a row; the first row is filled first.
+        cmap: one of matplotlib's colour maps.
+        margin: black pixels between channels.
 
     Raises:
-        InputError: the activation is no [h w c] or holds NaN, or `cmap` is unknown.
+        InputError: the activation is not `[h w c]` or holds NaN, or `cmap` is unknown.
 
-    Chollet (2017), §5.4.1 (columns 16, margin 0; margin 1 from the second edition on).
+    Source: Chollet 2017, Deep Learning with Python, 5.4.1 (columns 16, margin 0; margin 1 from the second edition on).
     """
     activation = finite(activation, "the activation")
     if activation.ndim != 3 or activation.size == 0:
-        raise InputError(f"an activation is [h w c] and not empty, got shape {list(activation.shape)}")
+        raise InputError(f"an activation must be [h w c] and not empty; given: shape {list(activation.shape)}")
     colours = colour_table(cmap)
     channels = np.moveaxis(activation, -1, 0)
     dead = np.array([is_dead(channel) for channel in channels])
@@ -58,34 +65,37 @@ def activation_grid(
 
 
 def stretch(image: ArrayLike, std: float | int = 0.1) -> UInt8[np.ndarray, "h w 3"]:
-    """An image [h w c] of any range, its contrast set: the mean at mid-grey, the standard deviation `std` of the range.
+    """An image `[h w c]` of any range as a picture: its mean is mid-grey, and its contrast is set. Grey becomes RGB.
 
-    Grey images (c = 1) come back as RGB. `std` is 0.1 in Chollet (2017), §5.4.2, 0.15 on keras.io, and 64/255 (to half
-    a level) in the second edition.
+    Args:
+        std: the standard deviation of the picture, as a part of the range from black to white. It is 0.1 in Chollet
+            2017, 5.4.2, 0.15 on keras.io, and 64/255 (up to half a level) in the book's second edition.
 
     Raises:
-        InputError: the image is no [h w 3] or [h w 1], or holds NaN; or a negative `std`.
+        InputError: the image is not `[h w 3]` or `[h w 1]`, or holds NaN; or `std` is negative.
     """
     if not 0 <= std < np.inf:
-        raise InputError(f"std is a share of the range, 0 or more; given: {std}")
-    image = _rgb(finite(image, "the image"), "the image").astype(np.float64)  # as the book's
-    epsilon = 1e-5 / 255  # the book's 1e-5 is in levels of 0–255
+        raise InputError(f"std is a part of the range, 0 or more; given: {std}")
+    image = _rgb(finite(image, "the image"), "the image").astype(np.float64)  # as in the book
+    epsilon = 1e-5 / 255  # the book has 1e-5 in levels of 0–255
     stretched = (image - image.mean()) / (image.std() + epsilon) * std + 0.5
     return (np.clip(stretched, 0, 1) * 255).astype(np.uint8)
 
 
 def tile(pictures: ArrayLike, columns: int, margin: int = 5, by: str = "row") -> UInt8[np.ndarray, "height width 3"]:
-    """Pictures [n h w 3], uint8, as one black grid `columns` wide, `margin` pixels between them and none around.
+    """Pictures `[n h w 3]`, uint8, in one grid; empty cells and margins are black, and there is no margin around.
 
     Args:
-        by: "row" fills the first row first, "column" the first column, as in Chollet (2017), §5.4.2.
+        columns: pictures in a row.
+        margin: black pixels between pictures.
+        by: "row" fills the first row first, "column" the first column, as in Chollet 2017, 5.4.2.
 
     Raises:
         InputError: the pictures have another type or shape, or an argument is none of the above.
     """
     pictures = np.asarray(pictures)
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3 or pictures.size == 0:
-        raise InputError(f"pictures are uint8 [n h w 3], n ≥ 1, got {pictures.dtype} {list(pictures.shape)}")
+        raise InputError(f"pictures must be uint8 [n h w 3], n ≥ 1; given: {pictures.dtype} {list(pictures.shape)}")
     margin = whole("margin", margin, 0)
     n, height, width, _ = pictures.shape
     places = cells(n, columns, by)
@@ -101,7 +111,7 @@ def cells(n: int, columns: int, by: str = "row") -> list[tuple[int, int]]:
     """The (row, column) of each of n pictures in a grid `columns` wide, filled by "row" or by "column"."""
     columns = whole("columns", columns)
     if by not in ("row", "column"):
-        raise InputError(f'by must be "row" or "column", got {by!r}')
+        raise InputError(f'by must be "row" or "column"; given: {by!r}')
     if by == "row":
         return [divmod(i, columns) for i in range(n)]
     rows = -(-n // columns)
@@ -111,17 +121,19 @@ def cells(n: int, columns: int, by: str = "row") -> list[tuple[int, int]]:
 def heat(
     values: ArrayLike, cmap: str = "viridis", *, low: float | int | None = None, high: float | int | None = None
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Values [h w] as colours: `low` and below has the map's first colour, `high` and above its last.
+    """Values `[h w]` as colours: `low` and less is the first colour of the colour map, `high` and more is the last.
 
-    By default the range reaches from 0 (or the minimum, if negative) to the maximum (or 0): a map of zeros has the
-    first colour everywhere.
+    Args:
+        cmap: one of matplotlib's colour maps.
+        low: default: 0, or the minimum if it is negative.
+        high: default: the maximum, or 0 if it is negative; so a map of zeros has the first colour everywhere.
 
     Raises:
-        InputError: the values are no [h w] or hold NaN, or `cmap` is unknown.
+        InputError: the values are not `[h w]` or hold NaN, or `cmap` is unknown.
     """
     values = finite(values, "the heat map")
     if values.ndim != 2 or values.size == 0:
-        raise InputError(f"a heat map is [h w] and not empty, got shape {list(values.shape)}")
+        raise InputError(f"a heat map must be [h w] and not empty; given: shape {list(values.shape)}")
     low = min(0.0, float(values.min())) if low is None else low
     high = max(0.0, float(values.max())) if high is None else high
     scaled = np.clip((values - low) / (high - low), 0, 1) if high > low else np.zeros_like(values)
@@ -131,38 +143,46 @@ def heat(
 def overlay(
     image: ArrayLike, values: ArrayLike, cmap: str = "jet", weight: float | int = 0.4
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """What speaks for the target, drawn over the image: the positive part of the values, as `heat`, added to it.
+    """The positive part of a heat map, which speaks for the target, drawn over the image.
 
-    The sum is cut off at white. The colours and their weight are those of Chollet (2017), §5.4.3.
+    The colours of `heat` are added to the image, and the sum is clipped at white. Colours and weight are those of
+    Chollet 2017, Deep Learning with Python, 5.4.3.
 
     Args:
-        image: [h w 3] or grey [h w 1], in [0, 1].
-        values: [h w], the image's size.
+        image: `[h w 3]` or grey `[h w 1]`, in [0, 1].
+        values: `[h w]`, of the size of the image.
+        cmap: one of matplotlib's colour maps.
         weight: of the colours; the image itself has weight 1.
 
     Raises:
-        InputError: the sizes differ, the image leaves [0, 1], something holds NaN, a negative weight, or an unknown
-            `cmap`.
+        InputError: the sizes differ, the image has values outside [0, 1], an array holds NaN, the weight is negative,
+            or `cmap` is unknown.
     """
     if not 0 <= weight < np.inf:
-        raise InputError(f"weight is of the colours, 0 or more; given: {weight}")
+        raise InputError(f"weight of the colours must be 0 or more; given: {weight}")
     image = _rgb(finite(image, "the image"), "the image")
     values = finite(values, "the heat map")
-    if image.min() < -1e-3 or image.max() > 1 + 1e-3:  # what resampling may leave, not another unit
-        raise InputError(f"the image must be in [0, 1], got {image.min():g} to {image.max():g}; divide 0–255 by 255")
+    if image.min() < -1e-3 or image.max() > 1 + 1e-3:  # resampling may leave the range a little
+        raise InputError(
+            f"the image must be in [0, 1] (divide 0–255 by 255); given: {image.min():g} to {image.max():g}"
+        )
     if values.shape != image.shape[:2]:
         raise InputError(
-            f"the heat map must have the image's size {list(image.shape[:2])}, got {list(values.shape)}; "
-            "jaxviz.rendering.images.resize brings it there"
+            f"the heat map must have the image's size {list(image.shape[:2])}, for which there is "
+            f"jaxviz.rendering.images.resize; given: {list(values.shape)}"
         )
     colours = heat(np.maximum(values, 0), cmap)
-    # Rounded, not cut: 255 * (k / 255) may be just below k.
+    # Rounded, not truncated: 255 * (k / 255) may be just below k.
     return np.clip(np.rint(255 * image + weight * colours), 0, 255).astype(np.uint8)
 
 
 def colour_table(cmap: str) -> UInt8[np.ndarray, "256 3"]:
-    """The 256 colours of one of matplotlib's colour maps, by name."""
-    import matplotlib  # a tenth of the time of `import jaxviz`
+    """The 256 colours of one of matplotlib's colour maps, by name.
+
+    Raises:
+        InputError: there is no such colour map.
+    """
+    import matplotlib  # here, since it takes a tenth of the time of `import jaxviz`
 
     if cmap not in matplotlib.colormaps:
         raise InputError(
@@ -171,23 +191,27 @@ def colour_table(cmap: str) -> UInt8[np.ndarray, "256 3"]:
     return matplotlib.colormaps[cmap](np.linspace(0, 1, 256), bytes=True)[:, :3]
 
 
-def finite(values: Any, what: str) -> Float32[np.ndarray, "..."]:
-    """The values as a float32 array, or an InputError that says what holds NaN or infinity and where first."""
+def finite(values: object, what: str) -> Float32[np.ndarray, "..."]:
+    """The values as a float32 array; `what` is their name in an error.
+
+    Raises:
+        InputError: the values are no numbers, or some are NaN or infinite; it says how many, and where the first is.
+    """
     try:
-        values = np.asarray(values).astype(np.float32, copy=False)
+        array = np.asarray(values).astype(np.float32, copy=False)
     except (TypeError, ValueError):
-        raise InputError(f"{what} must be an array of numbers, got {type(values).__name__}") from None
-    bad = ~np.isfinite(values)
+        raise InputError(f"{what} must be an array of numbers; given: {type(values).__name__}") from None
+    bad = ~np.isfinite(array)
     if bad.any():
         where = [int(i) for i in np.argwhere(bad)[0]]
         raise InputError(
-            f"{what} holds {bad.sum()} values that are NaN or infinite, of {values.size}, the first at {where}"
+            f"{what} must be finite; given: {bad.sum()} of {array.size} values are NaN or infinite, first at {where}"
         )
-    return values
+    return array
 
 
 def _rgb(image: np.ndarray, what: str) -> np.ndarray:
-    """An image [h w 3], or [h w 1] with its grey repeated."""
+    """An image as `[h w 3]`; of `[h w 1]` the grey is repeated."""
     if image.ndim != 3 or image.shape[2] not in (1, 3) or image.size == 0:
-        raise InputError(f"{what} must be [h w 3] or grey [h w 1], got shape {list(image.shape)}")
+        raise InputError(f"{what} must be [h w 3] or grey [h w 1]; given: shape {list(image.shape)}")
     return np.broadcast_to(image, (*image.shape[:2], 3))

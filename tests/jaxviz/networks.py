@@ -1,4 +1,8 @@
-"""One small network, written three times: as a Keras graph, in nnx and in linen, with the same weights."""
+"""Networks and images for other tests; there is no test here.
+
+One small network is written three times, as a Keras graph, in nnx and in linen, with the same weights, so that a test
+can compare the kinds of modules.
+"""
 
 import flax.linen as nn
 import jax
@@ -37,7 +41,7 @@ def keras_model(head: str = "softmax", units: int = CLASSES, seed: int = 0) -> j
 
 
 class Head(nnx.Module):
-    """Inherits nothing of its own to call: `Dense` below is called through it."""
+    """The last layer as a module of its own."""
 
     def __init__(self, rngs: nnx.Rngs):
         self.dense = nnx.Linear(6 * 6 * 6, CLASSES, rngs=rngs)
@@ -47,7 +51,7 @@ class Head(nnx.Module):
 
 
 class InheritedHead(Head):
-    pass
+    """Its `__call__` is inherited: it must be tapped all the same."""
 
 
 class Nnx(nnx.Module):

@@ -1,3 +1,11 @@
+"""Figures.
+
+Laws:
+- A figure shows the pictures of `rgb`, value by value, each a square of whole output pixels.
+- Axes, titles, scales and legends are those of the docstrings.
+- An array of another shape, of several images, or with NaN is an error that says which.
+"""
+
 import io
 from typing import NamedTuple
 
@@ -15,12 +23,12 @@ from jaxviz.rendering.figures import show_activations, show_filters, show_maps, 
 from jaxviz.rendering.images import resize
 
 
-class Attribution(NamedTuple):  # the shape of jaxviz.cam.Attribution: a tuple, with `values`
+class Attribution(NamedTuple):  # the form of jaxviz.Attribution: a tuple, with `values`
     values: np.ndarray
     score: np.ndarray
 
 
-class Ascent(NamedTuple):  # the shape of jaxviz.ascent.Ascent
+class Ascent(NamedTuple):  # the form of jaxviz.Ascent
     image: np.ndarray
     scores: np.ndarray
 
@@ -111,14 +119,18 @@ def test_one_channel_runs_from_its_minimum_to_its_maximum():
 @pytest.mark.parametrize(
     ("activations", "channel", "message"),
     [
-        ({"conv": np.zeros((4, 4, 8))}, 8, "layer 'conv' has 8 channels, counted from 0: there is no 8"),
-        ({"conv": np.zeros((4, 4, 8))}, -1, "there is no -1"),
+        ({"conv": np.zeros((4, 4, 8))}, 8, "layer 'conv' has 8 channels, 0 to 7; given: 8"),
+        ({"conv": np.zeros((4, 4, 8))}, -1, "0 to 7; given: -1"),
         ({"dense": np.zeros(8)}, 0, "there is no layer to show that has channels"),
         ({}, None, "activations is empty"),
-        ({"conv": np.zeros((5, 4, 4, 8))}, None, r"layer 'conv' is of 5 images, shape \[5, 4, 4, 8\]: pick one"),
-        ({"dense": np.zeros((5, 8))}, None, "layer 'dense' is of 5 images"),
+        (
+            {"conv": np.zeros((5, 4, 4, 8))},
+            None,
+            r"one image: pick one, .*given: 5 images, shape \[5, 4, 4, 8\]",
+        ),
+        ({"dense": np.zeros((5, 8))}, None, "layer 'dense' must be of one image.*given: 5 images"),
         ({"conv": np.zeros((1, 2, 4, 4, 8))}, None, r"layer 'conv' must be \[h w c\] or \[k\]"),
-        ({"conv": np.full((4, 4, 8), np.nan)}, None, "layer 'conv' holds 128 values that are NaN"),
+        ({"conv": np.full((4, 4, 8), np.nan)}, None, "layer 'conv' must be finite; given: 128 of 128 values"),
     ],
 )
 def test_activations_that_cannot_be_shown(activations, channel, message):
@@ -160,9 +172,9 @@ def test_filters_with_titles_have_an_axes_each():
     ("images", "options", "message"),
     [
         (np.zeros((8, 8)), {}, r"images must be \[n h w c\] or \[h w c\]"),
-        (np.full((2, 4, 4, 3), np.nan), {}, "the images holds 96 values that are NaN"),
+        (np.full((2, 4, 4, 3), np.nan), {}, "the images must be finite; given: 96 of 96 values are NaN"),
         (np.zeros((2, 4, 4, 5)), {}, r"the image must be \[h w 3\]"),
-        (np.zeros((2, 4, 4, 3)), {"titles": ["a"]}, "titles must be one for each of the 2 images, got 1"),
+        (np.zeros((2, 4, 4, 3)), {"titles": ["a"]}, "titles must be one for each of the 2 images; given: 1"),
         (np.zeros((2, 4, 4, 3)), {"rows": 0}, "columns and rows must be 1 or more"),
         (np.zeros((2, 4, 4, 3)), {"by": "z"}, "by must be"),
     ],
@@ -194,10 +206,14 @@ def test_overlays_on_grey_photographs_and_of_colour_gradients():
     ("photograph", "values", "message"),
     [
         (np.full((4, 4, 3), 255), np.zeros((4, 4)), r"the image must be in \[0, 1\]"),
-        (np.zeros((2, 4, 4, 3)), np.zeros((4, 4)), "the image is of 2 images"),
-        (np.zeros((4, 4, 3)), np.zeros((2, 4, 4)), r"the map is of 2 images, shape \[2, 4, 4\]: pick one"),
+        (np.zeros((2, 4, 4, 3)), np.zeros((4, 4)), "the image must be of one image.*given: 2 images"),
+        (
+            np.zeros((4, 4, 3)),
+            np.zeros((2, 4, 4)),
+            r"map must be of one image: .*given: 2 images, shape \[2, 4, 4\]",
+        ),
         (np.zeros((4, 4, 3)), np.zeros(4), r"a map must be \[h w\] or \[h w c\]"),
-        (np.zeros((4, 4, 3)), np.full((4, 4), np.nan), "the map holds 16 values that are NaN"),
+        (np.zeros((4, 4, 3)), np.full((4, 4), np.nan), "the map must be finite; given: 16 of 16 values are NaN"),
         (np.zeros(4), np.zeros((4, 4)), r"the image must be \[h w c\] or grey \[h w\]"),
         (np.zeros((4, 4, 2)), np.zeros((4, 4)), r"the image must be \[h w 3\]"),
     ],
@@ -247,7 +263,7 @@ def test_a_percentile_keeps_a_spike_from_blanking_the_map():
     assert bar(show_maps(values, percentile=100).axes[0]) == (0, 1000)
     sparse = values - 1  # more zeros than the percentile: the maximum ends the scale
     assert bar(show_maps(sparse, percentile=99).axes[0]) == (0, 999)
-    with pytest.raises(InputError, match="percentile must be between 0 and 100, got 101"):
+    with pytest.raises(InputError, match="percentile must be between 0 and 100; given: 101"):
         show_maps(values, percentile=101)
 
 
@@ -294,8 +310,8 @@ def test_the_scores_of_one_image():
     ("scores", "labels", "message"),
     [
         (np.zeros((2, 3, 4)), None, r"scores must be \[n steps\] or \[steps\]"),
-        (np.array([1, np.nan]), None, "the scores holds 1 values that are NaN"),
-        (np.zeros((2, 3)), ["a"], "labels must be one for each of the 2 images, got 1"),
+        (np.array([1, np.nan]), None, "the scores must be finite; given: 1 of 2 values are NaN"),
+        (np.zeros((2, 3)), ["a"], "labels must be one for each of the 2 images; given: 1"),
     ],
 )
 def test_scores_that_cannot_be_shown(scores, labels, message):

@@ -1,3 +1,11 @@
+"""Image files.
+
+Laws:
+- An image is read as Keras reads it, bit by bit, and a picture that was written is read back.
+- `resize` gives the numbers of `tf.image.resize` where it enlarges.
+- A file that is damaged, too large or of another format is an error of one sentence, never a crash or a wrong image.
+"""
+
 import contextlib
 import struct
 import zlib
@@ -95,7 +103,7 @@ def test_what_is_no_image_is_refused(tmp_path):
     (tmp_path / "page.jpg").write_text("<html>404</html>")
     Image.new("RGB", (4, 4)).save(tmp_path / "scan.tiff")
     for name in ("page.jpg", "scan.tiff"):
-        with pytest.raises(InputError, match=rf"{name}' is no image in one of the formats PNG, JPEG"):
+        with pytest.raises(InputError, match=rf"{name}' is not an image in one of the formats PNG, JPEG"):
             read_image(tmp_path / name)
     with pytest.raises(InputError, match=r"cannot be read: .*directory"):
         read_image(tmp_path)
@@ -106,7 +114,7 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path):
         whole = path.read_bytes()
         for kept in (0.4,) if name == "animation.gif" else (0.4, 0.98):  # from half on its first frame is whole
             (tmp_path / f"cut {name}").write_bytes(whole[: int(kept * len(whole))])
-            with pytest.raises(InputError, match=r"cannot be read: |is no image") as caught:
+            with pytest.raises(InputError, match=r"cannot be read: |is not an image") as caught:
                 read_image(tmp_path / f"cut {name}")
             assert caught.value.__suppress_context__
 
@@ -162,13 +170,13 @@ def test_the_suffix_names_the_format(tmp_path):
         with Image.open(tmp_path / f"a{suffix}", formats=FORMATS) as image:
             assert image.format == name
     for name in ("a.tiff", "a"):
-        with pytest.raises(InputError, match="names none of the formats PNG"):
+        with pytest.raises(InputError, match="the suffix must be that of one of the formats PNG"):
             write_image(tmp_path / name, picture)
 
 
 @pytest.mark.parametrize("picture", [np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros(4, np.uint8)])
 def test_only_pictures_are_written(tmp_path, picture):
-    with pytest.raises(InputError, match=r"a picture is uint8 \[h w 3\] or \[h w\], got"):
+    with pytest.raises(InputError, match=r"a picture must be uint8 \[h w 3\] or \[h w\];.*; given: "):
         write_image(tmp_path / "a.png", picture)
 
 
@@ -195,5 +203,5 @@ def test_resizing_keeps_its_own_size_and_leaves_the_input():
 
 @pytest.mark.parametrize("shape", [(4,), (1, 4, 4, 3), (0, 4)])
 def test_resizing_refuses_other_shapes(shape):
-    with pytest.raises(InputError, match=r"values to resize are \[h w\] or \[h w c\]"):
+    with pytest.raises(InputError, match=r"values to resize must be \[h w\] or \[h w c\]"):
         resize(np.zeros(shape), 8)

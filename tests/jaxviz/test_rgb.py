@@ -1,3 +1,11 @@
+"""Arrays to pictures.
+
+Laws:
+- A picture is an exact function of the numbers: the levels of the book, the places in a grid, the colours of a map.
+- The range that is black and the range that is white are those of the docstring; NaN is an error.
+- No function changes its input.
+"""
+
 import matplotlib
 import numpy as np
 import pytest
@@ -126,9 +134,9 @@ def test_margins_lie_only_between_tiles():
 @pytest.mark.parametrize(
     ("pictures", "options", "message"),
     [
-        (np.zeros((2, 4, 4, 3)), {}, "pictures are uint8"),
-        (np.zeros((4, 4, 3), np.uint8), {}, "pictures are uint8"),
-        (np.zeros((0, 4, 4, 3), np.uint8), {}, "pictures are uint8"),
+        (np.zeros((2, 4, 4, 3)), {}, "pictures must be uint8"),
+        (np.zeros((4, 4, 3), np.uint8), {}, "pictures must be uint8"),
+        (np.zeros((0, 4, 4, 3), np.uint8), {}, "pictures must be uint8"),
         (squares(2), {"columns": 0}, "columns is a whole number, 1 or more; given: 0"),
         (squares(2), {"margin": -1}, "margin is a whole number, 0 or more; given: -1"),
         (squares(2), {"by": "rows"}, 'by must be "row" or "column"'),
@@ -179,12 +187,12 @@ def test_an_overlay_of_zeros_with_weight_zero_is_the_image():
 
 def test_overlay_refuses_another_size_and_another_unit():
     image = np.zeros((4, 6, 3))
-    with pytest.raises(InputError, match=r"must have the image's size \[4, 6\], got \[6, 4\]"):
+    with pytest.raises(InputError, match=r"must have the image's size \[4, 6\], .*; given: \[6, 4\]"):
         rgb.overlay(image, np.zeros((6, 4)))
     for weight in (-1, float("nan")):
-        with pytest.raises(InputError, match=f"weight is of the colours, 0 or more; given: {weight}"):
+        with pytest.raises(InputError, match=f"weight of the colours must be 0 or more; given: {weight}"):
             rgb.overlay(np.zeros((2, 2, 3)), np.zeros((2, 2)), weight=weight)
-    with pytest.raises(InputError, match=r"the image must be in \[0, 1\], got 0 to 200; divide 0–255 by 255"):
+    with pytest.raises(InputError, match=r"the image must be in \[0, 1\] \(divide 0–255 by 255\); given: 0 to 200"):
         rgb.overlay(np.pad([[[200.0] * 3]], ((0, 1), (0, 1), (0, 0))), np.zeros((2, 2)))
 
 
@@ -207,17 +215,17 @@ def test_nan_is_never_drawn(bad):
     values[1, 2, 0] = bad
     draw = [rgb.stretch, rgb.activation_grid]
     for function in draw:
-        with pytest.raises(InputError, match=r"1 values that are NaN or infinite, of 18, the first at \[1, 2, 0\]"):
+        with pytest.raises(InputError, match=r"given: 1 of 18 values are NaN or infinite, first at \[1, 2, 0\]"):
             function(values)
     for function in (rgb.standardize, rgb.heat):
-        with pytest.raises(InputError, match=r"of 6, the first at \[1, 2\]"):
+        with pytest.raises(InputError, match=r"of 6 values .*first at \[1, 2\]"):
             function(values[:, :, 0])
-    with pytest.raises(InputError, match="the heat map holds"):
+    with pytest.raises(InputError, match="the heat map must be finite"):
         rgb.overlay(np.zeros((2, 3, 3)), values[:, :, 0])
 
 
 def test_what_holds_no_numbers_is_refused():
-    with pytest.raises(InputError, match="the heat map must be an array of numbers, got dict"):
+    with pytest.raises(InputError, match="the heat map must be an array of numbers; given: dict"):
         rgb.finite({}, "the heat map")
 
 

@@ -10,8 +10,8 @@ Checklist for a new canvas (one source file here, one test file; `pixels.py` is 
    (`struct.field(pytree_node=False)`), since they decide the shapes that are compiled; ranges, rates and other numbers
    are leaves, so that another number compiles nothing new. Do not check arguments in the class: JAX rebuilds it with
    placeholders. Check them in the recipe or function that makes the canvas.
-2. Give it `size`, `new`, `of` and `__call__` as below. All but `size` are traced and see one image; `sweep` adds the
-   batch axis with `jax.vmap`. The latent may be any pytree of float arrays.
+2. Give it `size`, `new`, `of` and `__call__` as below. All but `size` are traced and see one image, a `jax.Array`;
+   `sweep` adds the batch axis with `jax.vmap`. The latent may be any pytree of float arrays.
 3. Write the docstring: the range of the image that `new` gives, and the source (author, year).
 4. Test in `tests/jaxviz/test_<name>.py`: the law above; three steps of `sweep` raise the score; the same key gives the
    same image; another number compiles nothing.
