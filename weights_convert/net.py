@@ -4,7 +4,6 @@ A network runs as *steps*. Most nodes are one step; a node that ends in a non-li
 The handles of `activations` are the names of the steps, and only the ancestors of the handles asked for are run.
 """
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import NamedTuple
@@ -16,7 +15,7 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
-from .errors import UnsupportedLayer
+from .errors import UnsupportedLayer, did_you_mean
 from .graph import IMAGE, Graph, Node, Shape
 from .inputs import UNIT, Inputs
 from .layers import KINDS, activation
@@ -142,9 +141,8 @@ class KerasNet(nnx.Module):
         handles = [*dict(self.graph.inputs), *steps]
         for name in names:
             if name not in handles:
-                near = difflib.get_close_matches(name, handles)
-                meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-                raise ValueError(f"this network has no layer {name!r}.{meant} Its layers are: {', '.join(handles)}")
+                meant = did_you_mean(name, handles)
+                raise ValueError(f"this network has no layer {name!r}; {meant}its layers are: {', '.join(handles)}")
 
     def _given(self, images: Given) -> dict[str, Array]:
         """{input: array [n ...]} of all inputs, the fixed ones as often as the others."""

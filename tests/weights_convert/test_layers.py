@@ -4,11 +4,22 @@ import json
 import re
 
 import keras
+import numpy as np
 import pytest
 from flax import nnx
 from keras import layers as L  # noqa: N812
 from keras.src.applications import convnext, inception_resnet_v2
-from keras_oracle import assert_same, error, images_for, save, sequential
+from keras_oracle import (
+    PortableConv2DTranspose,
+    PortableConv3D,
+    assert_same,
+    error,
+    images_for,
+    portable,
+    randomize,
+    save,
+    sequential,
+)
 
 import weights_convert
 from weights_convert import KerasNet
@@ -259,12 +270,52 @@ def test_keras_row(layers, tmp_path):
     assert_back(net, model, tmp_path / "again.keras")
 
 
+STRIDED = [((3, 2, 1), (2, 1, 1)), ((2, 3, 3), (2, 2, 3)), ((1, 1, 1), 1)]
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(("window", "strides"), STRIDED)
+def test_the_portable_convolution_is_that_of_keras(window, strides, padding):
+    """Wherever TensorFlow computes the same on every processor: no stride is larger than its window."""
+    images = np.random.default_rng(0).standard_normal((2, 7, 6, 5, 2), np.float32)
+    model, again = (
+        randomize(keras.Sequential([keras.Input((7, 6, 5, 2)), layer(3, window, strides, padding, activation="selu")]))
+        for layer in (L.Conv3D, PortableConv3D)
+    )
+    assert error(again(images), model(images)) <= 1e-6
+
+
+def test_a_portable_convolution_takes_the_first_of_each_stride():
+    """Of a window of 1 and no padding, output i is input i · stride, by definition."""
+    layer = PortableConv3D(1, 1, strides=3, padding="same", use_bias=False, kernel_initializer="ones")
+    x = np.arange(27.0, dtype=np.float32).reshape(1, 3, 3, 3, 1)
+    np.testing.assert_array_equal(np.asarray(layer(x)).ravel(), [0.0])
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_a_portable_transposed_convolution_spreads_each_input(padding):
+    """By definition, in float64: input i adds w[k] times itself to output i + k · dilation - cut."""
+    (n, rate), rng = (5, 3), np.random.default_rng(0)
+    x, kernel = rng.standard_normal((1, n, n, 1)), rng.standard_normal((3, 3))
+    window = (len(kernel) - 1) * rate + 1
+    whole = np.zeros([n - 1 + window] * 2)
+    for i, j, k, m in np.ndindex(n, n, 3, 3):
+        whole[i + k * rate, j + m * rate] += x[0, i, j, 0] * kernel[k, m]
+    size = n if padding == "same" else len(whole)
+    cut = (len(whole) - size) // 2
+    wanted = whole[cut : cut + size, cut : cut + size]
+
+    layer = PortableConv2DTranspose(1, 3, padding=padding, dilation_rate=rate, use_bias=False)
+    found = layer.build(x.shape) or layer.set_weights([kernel[:, :, None, None]]) or layer(x)
+    np.testing.assert_allclose(np.asarray(found)[0, ..., 0], wanted, atol=1e-5)
+
+
 def assert_back(net, model, path):
     """What is written makes the same layer in Keras, with what it needs to know for training."""
     weights_convert.save(net, path)
     again = keras.models.load_model(path, compile=False)
     images = images_for(model)
-    assert error(again(images, training=False), model(images, training=False)) <= 1e-6
+    assert error(portable(again)(images, training=False), portable(model)(images, training=False)) <= 1e-6
     assert settings(again.layers[-1]) == settings(model.layers[-1])
 
 

@@ -161,7 +161,7 @@ def test_what_keras_3_does_not_have(tmp_path):
         with pytest.raises(UnsupportedLayer) as complaint:
             weights_convert.save(net, tmp_path / f"again{suffix}")
         assert "- cut: Keras 3 has no layer of kind ThresholdedReLU" in str(complaint.value)
-        assert "- hard: Keras 3 does not have the activation hard_sigmoid_of_keras_2" in str(complaint.value)
+        assert "- hard: Keras 3 does not have the activation function hard_sigmoid_of_keras_2" in str(complaint.value)
     weights_convert.save(net, tmp_path / "again.safetensors")
     assert_equal(net, weights_convert.load(tmp_path / "again.safetensors"))
 
