@@ -1,4 +1,8 @@
-"""The applications of Keras, from every kind of file; the benchmark of the same name does it for all of them."""
+"""The applications of Keras, from every kind of file.
+
+Law: every application computes the same here as in Keras, from every file that Keras writes of it. A few are tested
+here; `benchmarks/keras_applications.py` tests all of them.
+"""
 
 import json
 

@@ -1,4 +1,8 @@
-"""A file and a graph are joined in full or not at all; whole networks then agree with Keras, layer by layer."""
+"""Loading.
+
+Law: the weights of a file and the graph agree completely, or nothing is loaded; a loaded network agrees with Keras,
+layer by layer.
+"""
 
 import importlib.util
 from pathlib import Path
@@ -130,7 +134,7 @@ def test_any_size_of_image(tmp_path):
 def test_with_a_full_model_the_architecture_is_an_assertion(tmp_path):
     path = save(sequential((224, 224, 3), L.ReLU()), tmp_path / "m.h5")
     with pytest.raises(
-        KerasFileError, match=r"m.h5 is a full model, and not 'vgg16'; leave `architecture` out to load it"
+        KerasFileError, match=r"m.h5 is a full model, but not 'vgg16'; leave `architecture` out to load it"
     ):
         weights_convert.load(path, architecture="vgg16")
 

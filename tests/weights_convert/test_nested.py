@@ -1,4 +1,7 @@
-"""The weights of nested models, which Keras stores in one group, in an order that freezing changes."""
+"""Nested models in legacy files, where Keras stores their weights in one group.
+
+Law: every layer of a nested model gets its own weights, although freezing a layer changes the order of the weights.
+"""
 
 import h5py
 import keras

@@ -51,7 +51,7 @@ def read_h5(path: Path) -> Saved:
         group = member(file, "model_weights", source) if full_model else file
         layers = _names(group, "layer_names", source) + _names(group, UNUSED, source)
         if not layers and not full_model and in_containers(file):
-            return Saved(path, read_containers(source), numbered=True)
+            return Saved(path=path, weights=read_containers(source), numbered=True)
         if not layers:
             raise NotReadable(
                 f"{path} has no attribute `layer_names` and no group `layers`: it is not a file of Keras, or it holds "
@@ -90,7 +90,7 @@ def read_shards(path: Path) -> Saved:
         UnsafeFile: the index leads out of its folder, or a file claims more than it stores.
     """
     _, *shards = parts(path)
-    return Saved(path, read_containers(*map(_source, shards)), numbered=True)
+    return Saved(path=path, weights=read_containers(*map(_source, shards)), numbered=True)
 
 
 def _source(path: Path) -> Source:
