@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ..layers import KINDS
+
 # The second is a layer of the application InceptionResNetV2, under the name that Keras 2 registers it with.
-KINDS = {"Convolution2D": "Conv2D", "Custom>CustomScaleLayer": "CustomScaleLayer"}
+RENAMED = {"Convolution2D": "Conv2D", "Custom>CustomScaleLayer": "CustomScaleLayer"}
 
 KEYS = {
     "nb_filter": "filters",
@@ -28,7 +30,9 @@ DATA_FORMATS = {"tf": "channels_last", "th": "channels_first"}
 
 def modern(kind: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """(kind, config) of a layer as Keras 3 would write them."""
-    today = {KEYS.get(key, key): value for key, value in config.items()}
+    row = KINDS.get(RENAMED.get(kind, kind))
+    options = row.options if row else {}  # a key that means something to the layer today is no old name
+    today = {key if key in options else KEYS.get(key, key): value for key, value in config.items()}
     if "nb_row" in today and "nb_col" in today:
         today["kernel_size"] = [today.pop("nb_row"), today.pop("nb_col")]
     if today.get("data_format") in DATA_FORMATS:
@@ -39,7 +43,7 @@ def modern(kind: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         del today["mode"]  # Keras 1: 0 is normalisation per feature, the only one there is today
     if kind in ("Conv2D", "Convolution2D", "Dense"):
         today.pop("input_dim", None)  # it repeats the number of features of the layer before
-    return KINDS.get(kind, kind), today
+    return RENAMED.get(kind, kind), today
 
 
 def of_version(keras: int, config: Mapping[str, Any]) -> Mapping[str, Any]:
