@@ -128,7 +128,7 @@ ARCHITECTURES = Architectures()
 def _application(name: str) -> Architecture:
     application = name.removesuffix(NOTOP)
     whole, base = expand(_member(application))
-    return Architecture(base if name.endswith(NOTOP) else whole, APPLICATIONS[application])
+    return Architecture(graph=base if name.endswith(NOTOP) else whole, inputs=APPLICATIONS[application])
 
 
 def compact(whole: Graph, base: Graph) -> dict[str, Any]:

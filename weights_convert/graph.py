@@ -61,7 +61,7 @@ class Graph:
     @classmethod
     def of_image(cls, shape: tuple[int | None, int | None, int], nodes: tuple[Node, ...]) -> "Graph":
         """The graph of a network from one image [h w c] to the output of the last node."""
-        return cls(((IMAGE, shape),), nodes, (nodes[-1].name,))
+        return cls(inputs=((IMAGE, shape),), nodes=nodes, outputs=(nodes[-1].name,))
 
     def renamed(self, names: Mapping[str, str]) -> "Graph":
         """The same graph with new names, {old: new}; others stay. Inputs that get the same name become one input."""

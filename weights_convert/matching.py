@@ -37,7 +37,12 @@ class Match(NamedTuple):
 
 
 def match(saved: Saved, net: KerasNet) -> list[Match]:
-    """Every layer with weights, of the network and of the file, with its counterpart."""
+    """Every layer with weights, of the network and of the file, with its counterpart.
+
+    Args:
+        saved: the contents of the file.
+        net: the network, whose weights may be abstract; it already has the file's names of layers, if it has names.
+    """
     needed = net.weights()
     if saved.numbered:
         weights = named(saved.weights, _nested(net.graph)) if saved.config is None else saved.weights
@@ -61,12 +66,12 @@ def _in_order(needed: Needed, weights: Weights) -> list[Match]:
     ]
 
 
-def _only_one(needed: Mapping[str, Any], found: Mapping[str, Weight]) -> Mapping[str, Weight]:
+def _only_one(needed: Mapping[str, nnx.Variable], found: Mapping[str, Weight]) -> Mapping[str, Weight]:
     """`found` under the needed name, if there is only one weight: Keras 3 calls that of a LayerScale `variable_7`."""
     return dict(zip(needed, found.values(), strict=True)) if len(found) == len(needed) == 1 else found
 
 
-def _numbered(needed: Mapping[str, Any], found: Mapping[str, Weight]) -> Mapping[str, Weight]:
+def _numbered(needed: Mapping[str, nnx.Variable], found: Mapping[str, Weight]) -> Mapping[str, Weight]:
     """`found`, whose names are the numbers of the weights in Keras' order, under the needed names."""
     return dict(zip(needed, found.values(), strict=True)) if len(found) == len(needed) else found
 

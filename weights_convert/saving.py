@@ -2,7 +2,6 @@
 
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from .files.safetensors import write_safetensors
 from .files.write_keras import write_archive, write_h5
@@ -11,7 +10,7 @@ from .net import KerasNet
 WRITERS = {".safetensors": write_safetensors, ".h5": write_h5, ".hdf5": write_h5, ".keras": write_archive}
 
 
-def save(net: Any, path: str | PathLike[str]) -> None:
+def save(net: object, path: str | PathLike[str]) -> None:
     """Write a network to a file, which `load` reads again.
 
     A file for Keras can be read by Keras 3 only; tf-keras and other versions 2 cannot read its description of the

@@ -107,13 +107,14 @@ def _sequential(config: Any) -> Listing:
         calls = [Call((Tensor(entries[-1].name, 0, 0),), {})] if entries else []
         entries.append(_entry(layer, calls))
     first, last = entries[0].name, entries[-1].name
-    return Listing(tuple(entries), ((first, Tensor(first, 0, 0)),), (Tensor(last, 0, 0),))
+    return Listing(entries=tuple(entries), inputs=((first, Tensor(first, 0, 0)),), outputs=(Tensor(last, 0, 0),))
 
 
 def _entry(layer: Any, calls: Iterable[Call]) -> Entry:
     config = layer["config"]
     kind, config = modern(layer["class_name"], {"layers": config} if isinstance(config, list) else config)
-    return Entry(layer["name"] if "name" in layer else config["name"], kind, config, tuple(calls))
+    name = layer["name"] if "name" in layer else config["name"]
+    return Entry(name=name, kind=kind, config=config, calls=tuple(calls))
 
 
 def _first_shape(layer: Any) -> Any:
@@ -129,7 +130,8 @@ def _functional(config: Any) -> Listing:
     inputs, outputs = read_tensors(config["input_layers"]), list(leaves(read_tensors(config["output_layers"])))
     entries, outputs = _numbered(entries, outputs)
     named = inputs.items() if isinstance(inputs, dict) else [(tensor.layer, tensor) for tensor in leaves(inputs)]
-    return Listing(tuple(entries), tuple(sorted(named) if isinstance(inputs, dict) else named), tuple(outputs))
+    ordered = sorted(named) if isinstance(inputs, dict) else named
+    return Listing(entries=tuple(entries), inputs=tuple(ordered), outputs=tuple(outputs))
 
 
 def _numbered(entries: list[Entry], outputs: list[Tensor]) -> tuple[list[Entry], list[Tensor]]:

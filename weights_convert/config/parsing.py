@@ -60,7 +60,7 @@ def parse(model: Mapping[str, Any], keras: int = 3, custom: Custom | None = None
     with walking():
         nodes = _in_order(model["order"], flat.nodes, names) if "order" in model else tuple(flat.nodes.values())
         shapes = [tuple(entry.shape[1:]) for entry in inputs]
-    return Graph(tuple(zip(names, shapes, strict=True)), nodes, tuple(outputs))
+    return Graph(inputs=tuple(zip(names, shapes, strict=True)), nodes=nodes, outputs=tuple(outputs))
 
 
 def _in_order(order: Sequence[str], nodes: Mapping[str, Node], inputs: Iterable[str]) -> tuple[Node, ...]:

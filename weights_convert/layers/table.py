@@ -60,7 +60,7 @@ def node(name: str, kind: str, config: Config, inputs: tuple[str, ...]) -> Node:
     if complaints:
         raise UnsupportedLayer(complaints)
     training = tuple((key, value) for key, value in config.items() if key in row.training and _is_plain(value))
-    return Node(name, kind, tuple(read.items()), inputs, training)
+    return Node(name=name, kind=kind, config=tuple(read.items()), inputs=inputs, training=training)
 
 
 def _is_plain(value: object) -> bool:
