@@ -126,6 +126,16 @@ def test_renamed_layers_are_told_apart_by_the_order(package, frozen, tmp_path):
     assert_loads(model, tmp_path / "m.h5")
 
 
+def test_the_order_knows_which_weights_are_not_trained(tmp_path):
+    """Mean and variance of a Normalization come after all trained weights, as those of a batch normalisation do."""
+    base = block(keras, "base", inside=[keras.layers.Normalization(name="statistics")])
+    model = around(keras, base)
+    base.get_layer("statistics").finalize_state()  # Keras computes with copies of its weights
+    model.save(tmp_path / "m.h5")
+    renamed(tmp_path / "m.h5", lambda name: f"{name.split('/')[0]}_4/{name.split('/')[1]}")
+    assert_loads(model, tmp_path / "m.h5")
+
+
 def test_an_order_that_is_not_that_of_keras(tmp_path):
     model = around(keras, block(keras, "base"))
     model.save(tmp_path / "m.h5")
