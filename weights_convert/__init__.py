@@ -1,4 +1,4 @@
-"""Legacy Keras files → Flax networks whose activations can be read and edited: `load(path)` → KerasNet."""
+"""Keras files → Flax networks whose activations can be read and edited: `load(path)` returns a `KerasNet`."""
 
 from .architectures import ARCHITECTURES as ARCHITECTURES
 from .architectures import Architecture as Architecture

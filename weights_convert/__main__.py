@@ -1,4 +1,4 @@
-"""The command line: list the layers of a file, check that it loads, convert it."""
+"""The command line: it lists the layers of a file, checks that the file loads, and converts it."""
 
 import math
 import sys
@@ -46,7 +46,7 @@ def _architecture(context: click.Context, option: click.Parameter, name: str | N
 @click.option("--to", type=click.Path(path_type=Path), help="Write the network to this .safetensors, .keras or .h5.")
 @click.option("--isolated", is_flag=True, help="Read the file in a process of its own, with limits on memory and time.")
 def main(file: Path, architecture: str | None, to: Path | None, isolated: bool) -> None:
-    """Exit status 0 if the file loads, 2 if not: then one line on stderr says why, and stdout holds the details."""
+    """The exit status is 0 if the file loads, else 2; then one line on stderr says why, and stdout has the details."""
     try:
         net = load(file, architecture, isolated=isolated)
         click.echo(_table(_layers(net)))
@@ -69,13 +69,13 @@ def _layers(net: KerasNet) -> Iterable[Row]:
     shapes, weights = dict(net.shapes), net.weights()
     for node in net.graph.nodes:
         _, *shape = shapes[node.name]
-        # those of a layer count at its first call
+        # the weights of a layer count once, at its first call
         parameters = sum(math.prod(variable.shape) for variable in weights.get(node.name, {}).values())
         yield node.name, node.kind, f"({', '.join(map(str, shape))})", parameters
 
 
 def _listed(file: Path) -> Iterable[Row]:
-    """The same of a file whose network cannot be built, and so has no shapes."""
+    """(name, kind, "?", parameters) of the layers of a file whose network cannot be built, so that it has no shapes."""
     saved = read(file)
     for name, kind, _ in entries(saved.config or {}):
         weights = saved.weights.get(name, {})

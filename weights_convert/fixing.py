@@ -1,4 +1,4 @@
-"""A network of several inputs as a function of one of them: the others settled, once and for all."""
+"""A network with several inputs → a network with one input: all others get a fixed value."""
 
 from collections.abc import Mapping
 
@@ -12,12 +12,15 @@ from .net import KerasNet
 
 
 def fix(net: KerasNet, values: Mapping[str, Array | np.ndarray | str]) -> KerasNet:
-    """`net` with all of its inputs but one settled. The one becomes `image`; the weights are shared.
+    """`net` with a fixed value for all inputs but one. That one is then called `image`; the weights are shared.
 
-    A value is an array without a batch axis, in the network's own units, or "image": whatever the image is.
+    Args:
+        net: a network with several inputs.
+        values: {input: value}. A value is an array without a batch axis, in the network's own units, or "image": the
+            input then takes the same as the input that is left.
 
     Raises:
-        ValueError: not all inputs but one, an input that there is not, or a value of another shape.
+        ValueError: more or fewer than one input is left, an input does not exist, or a value has another shape.
     """
     shapes = net.open_inputs
     rest = [name for name in shapes if name not in values]
@@ -48,5 +51,5 @@ def fix(net: KerasNet, values: Mapping[str, Array | np.ndarray | str]) -> KerasN
 
 
 def shown(inputs: Mapping[str, tuple[int | None, ...]]) -> str:
-    """Inputs with their shapes, for people."""
+    """Inputs with their shapes, as text for messages."""
     return ", ".join(f"{name} [{' '.join(str(n or 'any') for n in shape)}]" for name, shape in inputs.items())

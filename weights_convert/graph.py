@@ -1,4 +1,4 @@
-"""A network as pure data: nodes in execution order, each naming the nodes that it reads. No arrays.
+"""A network as pure data, without weights: nodes in execution order; each names the nodes that it reads.
 
 The law: equal graphs compute the same function of equal weights.
 """
@@ -19,7 +19,8 @@ class Node:
     """One call of a layer. `kind` is Keras' class name; `config` has every option of it, Keras' defaults filled in.
 
     A layer that is called more than once is several nodes, `conv`, `conv#2`, …, with the same weights. `training` has
-    what a layer such as Dropout does during training only: for Keras, and no part of the function.
+    the options that matter during training only, such as the rate of a Dropout. They are kept for files for Keras, and
+    do not count when two nodes are compared.
     """
 
     name: str
@@ -35,12 +36,12 @@ class Node:
 
 
 def call_name(layer: str, number: int) -> str:
-    """The name of a call of a layer, the `number`-th in Keras' list of them, counted from 0."""
+    """The name of a call of a layer: the `number`-th call in Keras' list, counted from 0."""
     return f"{layer}#{number + 1}" if number else layer
 
 
 def split_call(name: str) -> tuple[str, int]:
-    """(layer, number) that `call_name` makes the name of."""
+    """(layer, number) of a name that `call_name` made."""
     found = re.fullmatch(r"(.+)#(\d+)", name)
     return (found[1], int(found[2]) - 1) if found else (name, 0)
 
@@ -49,8 +50,8 @@ def split_call(name: str) -> tuple[str, int]:
 class Graph:
     """`nodes` in execution order, fed with `inputs` ((name, shape without the batch axis), …), ending in `outputs`.
 
-    Where any length will do, a shape has None. A network's only input is called `image`; of several, each keeps
-    Keras' name. `outputs` are nodes or inputs, in Keras' order.
+    A shape has None where any length is allowed. The only input of a network is called `image`; if there are several
+    inputs, each has its name from Keras. `outputs` are nodes or inputs, in Keras' order.
     """
 
     inputs: tuple[tuple[str, Shape], ...]
@@ -59,11 +60,11 @@ class Graph:
 
     @classmethod
     def of_image(cls, shape: tuple[int | None, int | None, int], nodes: tuple[Node, ...]) -> "Graph":
-        """The graph of a network from one image [h w c] to what the last node gives."""
-        return cls(((IMAGE, shape),), nodes, (nodes[-1].name,))
+        """The graph of a network from one image [h w c] to the output of the last node."""
+        return cls(inputs=((IMAGE, shape),), nodes=nodes, outputs=(nodes[-1].name,))
 
     def renamed(self, names: Mapping[str, str]) -> "Graph":
-        """The same graph under other names; what is not in `names` keeps its own. Inputs of one name become one."""
+        """The same graph with new names, {old: new}; others stay. Inputs that get the same name become one input."""
 
         def new(name: str) -> str:
             return names.get(name, name)

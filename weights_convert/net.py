@@ -1,10 +1,10 @@
-"""KerasNet: a Graph with weights, an ordinary `nnx.Module` whose every activation can be read, and edited on the way.
+"""KerasNet: a Graph with weights, as an `nnx.Module`. Every activation can be read, and edited during the forward pass.
 
-A network runs as *steps*. Most nodes are one step; a node that ends in a non-linearity is two, `name/pre` and `name`.
-The handles of `activations` are the names of the steps, and only the ancestors of the handles asked for are run.
+A network runs in *steps*. Most nodes are one step. A node that ends in an activation function is two steps: `name/pre`
+before it, and `name`. The handles of `activations` are the names of the steps. Steps that no handle asked for depends
+on are not run.
 """
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
-from .errors import UnsupportedLayer
+from .errors import UnsupportedLayer, did_you_mean
 from .graph import IMAGE, Graph, Node, Shape
 from .inputs import UNIT, Inputs
 from .layers import KINDS, activation
@@ -33,15 +33,15 @@ class Step(NamedTuple):
 
 
 class KerasNet(nnx.Module):
-    """What a Keras file computes. Weights start random, as in any nnx.Module; `weights_convert.load` fills in a file's.
+    """The network that a Keras file describes. Its weights are random until `weights_convert.load` fills them in.
 
     Attributes:
         graph: the network as data.
-        inputs: how it was fed: `net(net.inputs(images))` for images in [0, 1].
-        shapes: ((handle, its shape), …) of inputs and layers for a batch of 1, with None where the size of the image
-            decides.
+        inputs: how the network was fed: call `net(net.inputs(images))` for images in [0, 1].
+        shapes: ((name, shape), …) of inputs and layers for a batch of 1; None where the length depends on the size of
+            the image.
         layers: {layer: its flax module} of the layers with weights.
-        fixed: {input: its value [1 ...]} of the inputs that are always the same.
+        fixed: {input: its value [1 ...]} of the inputs that have a fixed value.
     """
 
     def __init__(self, graph: Graph, inputs: Inputs = UNIT, *, rngs: nnx.Rngs):
@@ -63,24 +63,24 @@ class KerasNet(nnx.Module):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All handles but the inputs, in execution order."""
+        """All handles except the inputs, in execution order."""
         return tuple(self.steps())
 
     @property
     def classes(self) -> int | None:
-        """The number of units of the (first) output, None where it is not a vector."""
+        """The number of units of the (first) output; None if the output is not a vector."""
         shape = dict(self.shapes)[self.graph.outputs[0]]
         return shape[1] if len(shape) == 2 else None
 
     @property
     def open_inputs(self) -> dict[str, Shape]:
-        """{input: its shape without the batch axis} of the inputs that have to be given."""
+        """{input: its shape without the batch axis} of the inputs that a caller must give."""
         return {name: shape for name, shape in self.graph.inputs if name not in self.fixed}
 
     def __call__(self, images: Given) -> Float[Array, "n ..."] | tuple[Float[Array, "n ..."], ...]:
-        """The output for `images` [n h w c] in the network's own units; a tuple where there are several outputs.
+        """The output for `images` [n h w c] in the network's own units; a tuple if the network has several outputs.
 
-        A network of several inputs takes {input: array [n ...]}.
+        A network with several inputs takes {input: array [n ...]}.
         """
         found = self.activations(images, self.graph.outputs)
         outputs = tuple(found[name] for name in self.graph.outputs)
@@ -89,10 +89,15 @@ class KerasNet(nnx.Module):
     def activations(
         self, images: Given, names: Iterable[str], edits: Edits | None = None
     ) -> dict[str, Float[Array, "n ..."]]:
-        """{name: activation} for `images` [n h w c] in the network's own units, or {input: array [n ...]} of several.
+        """{name: activation} of the layers in `names`.
 
-        An edit maps the activation of its handle; everything downstream sees the edited value, and so does the caller.
-        What none of `names` depends on is not computed: the images may have a size that the head cannot take.
+        Only the layers that `names` depend on are computed, so the images may have a size that the head cannot take.
+
+        Args:
+            images: [n h w c] in the network's own units; {input: array [n ...]} if the network has several inputs.
+            names: handles, such as "conv" or "conv/pre".
+            edits: {handle: function}, which changes the activation of its handle. All later layers, and the caller, get
+                the changed activation.
 
         Raises:
             ValueError: an unknown name, or images that the network cannot take.
@@ -109,7 +114,7 @@ class KerasNet(nnx.Module):
         found = {name: edited(name, value) for name, value in found.items()}
         for name, step in steps.items():
             if name in needed:
-                with jax.named_scope(name):  # where profilers and `jaxviz.plan` look for a layer
+                with jax.named_scope(name):  # profilers and the memory plan of jaxviz find a layer by it
                     value = step.function(*(found[source] for source in step.inputs))
                 self._check_features(name, value, size)
                 found[name] = edited(name, value)
@@ -128,7 +133,7 @@ class KerasNet(nnx.Module):
         }
 
     def steps(self) -> dict[str, Step]:
-        """{handle: what computes it}, in execution order."""
+        """{handle: the step that computes it}, in execution order."""
         steps = {}
         for node in self.graph.nodes:
             function, ending, inputs = _function(node, self.layers), activation(node), node.inputs
@@ -142,12 +147,11 @@ class KerasNet(nnx.Module):
         handles = [*dict(self.graph.inputs), *steps]
         for name in names:
             if name not in handles:
-                near = difflib.get_close_matches(name, handles)
-                meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-                raise ValueError(f"this network has no layer {name!r}.{meant} Its layers are: {', '.join(handles)}")
+                meant = did_you_mean(name, handles)
+                raise ValueError(f"this network has no layer {name!r}; {meant}its layers are: {', '.join(handles)}")
 
     def _given(self, images: Given) -> dict[str, Array]:
-        """{input: array [n ...]} of all inputs, the fixed ones as often as the others."""
+        """{input: array [n ...]} of all inputs; fixed values are repeated for each image."""
         shapes = self.open_inputs
         given = images if isinstance(images, Mapping) else {IMAGE: images}
         if set(given) != set(shapes):
@@ -157,15 +161,15 @@ class KerasNet(nnx.Module):
             if len(found) != len(shape) + 1 or found[-1] != shape[-1]:
                 axes = "[n h w c] with c" if len(shape) == 3 else f"[n {'… ' * (len(shape) > 1)}c] with c"
                 whose = "images" if name == IMAGE else f"{name!r}"
-                raise ValueError(f"{whose} of shape {found}; this network takes {axes} = {shape[-1]}")
+                raise ValueError(f"this network takes {axes} = {shape[-1]}; given: {whose} of shape {found}")
         size, *others = {len(array) for array in given.values()}
         if others:
-            raise ValueError(f"the inputs are of one batch size; given: {', '.join(map(str, [size, *others]))}")
+            raise ValueError(f"all inputs must have the same batch size; given: {', '.join(map(str, [size, *others]))}")
         fixed = {name: jnp.repeat(value[...], size, axis=0) for name, value in self.fixed.items()}
         return {name: jnp.asarray(array) for name, array in given.items()} | fixed
 
     def _check_features(self, name: str, value: Array, size: tuple[int, ...]) -> None:
-        """Refuse images of another size at the Flatten that cannot take them, not at the Dense after it."""
+        """Raise an error at the Flatten that cannot take images of this size, not only at the Dense after it."""
         features = dict(self.shapes).get(name, value.shape)[-1]
         if features not in (value.shape[-1], None):
             built = next(iter(self.open_inputs.values()))
@@ -176,19 +180,19 @@ class KerasNet(nnx.Module):
 
 
 def _function(node: Node, modules: Mapping[str, nnx.Module]) -> Callable[..., Array]:
-    """What a node computes before its non-linearity."""
+    """The function of a node before its activation function."""
     kind = KINDS[node.kind]
     return modules[node.layer] if kind.module is not None else partial(kind.function, dict(node.config))
 
 
 def _whole(node: Node, modules: Mapping[str, nnx.Module]) -> Callable[..., Array]:
-    """What a node computes with its non-linearity, which may change the shape (`glu`)."""
+    """The function of a node with its activation function, which may change the shape (`glu` does)."""
     function, ending = _function(node, modules), activation(node)
     return function if ending is None else lambda *inputs: ending(function(*inputs))
 
 
 def _ancestors(steps: dict[str, Step], names: Iterable[str]) -> set[str]:
-    """`names` and all that they depend on."""
+    """`names`, and all steps that they depend on."""
     needed = set(names)
     for name in reversed(steps):
         if name in needed:
@@ -197,7 +201,7 @@ def _ancestors(steps: dict[str, Step], names: Iterable[str]) -> set[str]:
 
 
 def _output_shape(function: Callable[..., Array], shapes: list[Shape]) -> Shape:
-    """The shape of `function`'s result; None where an open size in `shapes` decides it, found by trying two sizes."""
+    """The shape of `function`'s result; None where it depends on a None in `shapes`, which two sizes are tried for."""
 
     def at(size: int) -> tuple[int, ...]:
         sized = [tuple(size if length is None else length for length in shape) for shape in shapes]

@@ -26,7 +26,7 @@ from jaxviz.networks.forwards import KerasForward
 from weights_convert import ARCHITECTURES, Inputs, KerasFileError, KerasNet, fix
 from weights_convert.files.onnx import INSTALL
 from weights_convert.files.saved import sha256
-from weights_convert.layers import MIXING, OVER
+from weights_convert.layers import OVER, PROBABILITIES
 
 __all__ = ["decode_predictions", "load"]
 
@@ -147,10 +147,6 @@ def from_net(
         source=source,
         logits=_logits(net),
     )
-
-
-# Functions, by Keras' names for them, that make probabilities of scores.
-PROBABILITIES = {*MIXING, "sigmoid", "hard_sigmoid", "hard_sigmoid_of_keras_2", "sparse_sigmoid"}
 
 
 def _logits(net: KerasNet) -> str | None:

@@ -1,9 +1,9 @@
-"""Write down what Keras' applications are: their graphs, and where Keras publishes their weights.
+"""Write the graphs of Keras' applications, and the addresses of their published weights, to two files.
 
     python tests/golden/make_applications.py weights_convert/applications.zip jaxviz/networks/published.json
 
-Every application is built by real Keras as if for its ImageNet weights, whose download is caught: what it asks for is
-what is written down. (Built for random weights, some EfficientNets lack a layer.)
+Real Keras builds every application for its ImageNet weights. The download is intercepted, and its address is written
+down. (If Keras builds them for random weights, some EfficientNets lack a layer.)
 """
 
 import json
@@ -31,7 +31,7 @@ from weights_convert.net import KerasNet
 
 
 def main(graphs: str, published: str) -> None:
-    """Write both files."""
+    """Write both files: the graphs as a zip, the addresses as JSON."""
     files, members, fingerprints = {}, {}, {}
     for name in sorted(vars(keras.applications)):
         if not (name[0].isupper() and callable(getattr(keras.applications, name))):
@@ -51,7 +51,7 @@ def main(graphs: str, published: str) -> None:
 
 
 def write(path: str, members: dict[str, Any]) -> None:
-    """A zip of JSON files; equal content makes equal files."""
+    """Write a zip of JSON files; the same content always makes the same bytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, member in members.items():
             text = json.dumps(member, separators=(",", ":"))
@@ -59,9 +59,9 @@ def write(path: str, members: dict[str, Any]) -> None:
 
 
 def build(name: str, include_top: bool) -> tuple[Graph, dict[str, str | None], str]:
-    """The graph of an application, the file of weights that Keras asks for, and the fingerprint of its shapes."""
+    """(graph of an application, the file of weights that Keras downloads for it, fingerprint of its shapes)."""
     keras.backend.clear_session()
-    # For images of any size Keras' NASNetLarge lacks layers that the published weights have.
+    # If NASNetLarge is built for images of any size, it lacks layers that the published weights have.
     shape = (331, 331, 3) if name == "NASNetLarge" else None
     with downloads() as asked:
         model = getattr(keras.applications, name)(weights="imagenet", include_top=include_top, input_shape=shape)
@@ -81,7 +81,7 @@ def class_index() -> dict[str, str | None]:
 
 @contextmanager
 def downloads() -> Iterator[list[dict[str, str | None]]]:
-    """What Keras would have downloaded and loaded."""
+    """Record the files that Keras would download and load."""
     asked: list[dict[str, str | None]] = []
 
     def get_file(fname: str, origin: str, file_hash: str | None = None, **others: Any) -> str:

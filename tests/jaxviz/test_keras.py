@@ -90,7 +90,7 @@ def test_arguments_that_do_not_fit_the_file(cats_and_dogs_file):
 
 
 def test_inputs_that_do_not_fit_the_channels(cats_and_dogs_file):
-    with pytest.raises(jv.InputError, match="'caffe' is for images of 3 channels, these have 1"):
+    with pytest.raises(jv.InputError, match="'caffe' is for images of 3 channels; given: 1 channels"):
         jv.load(cats_and_dogs_file, inputs="caffe")
 
 

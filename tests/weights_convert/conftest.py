@@ -1,12 +1,25 @@
-"""Keras is the oracle of these tests: quiet, and allowed the one deprecation that is its own."""
+"""Keras is the oracle of these tests. It is kept quiet, and gives back the memory of each file of tests.
+
+Law: a test leaves nothing behind. Keras, TensorFlow and JAX keep every graph and every compiled function of a process;
+after each file of tests they are told to drop them, so that the whole suite fits in the memory of a laptop.
+"""
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the first import of TensorFlow
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
+import pytest
+from keras_oracle import free_memory
+
 
 def pytest_configure(config):
     config.addinivalue_line(
         "filterwarnings", "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning:keras"
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _memory_of_a_file():
+    yield
+    free_memory()

@@ -1,4 +1,4 @@
-"""Files made to harm their reader: each maker spoils a file that Keras wrote, of any of its three formats.
+"""Hostile files. Each function here spoils a file that Keras wrote, in any of its three formats.
 
 `SPOILED` is {name: (what spoils it, the error that refuses it, a part of what it says)}.
 """
@@ -198,7 +198,7 @@ SPOILED = {
     "compound numbers": (instead(compound), UnsafeFile, "not numbers"),
     "references": (instead(references), UnsafeFile, "holds object, not numbers"),
     "other filter": (instead(other_filter), UnsafeFile, "is packed by filter 6, which would be looked for on disk"),
-    "no array": (instead(no_array), NotReadable, "is no array"),
+    "no array": (instead(no_array), NotReadable, "is not an array"),
     "cut short": (cut_short, NotReadable, "or a damaged one (cut short by a download?)"),
     "not finite": (instead(not_finite), WeightMismatch, "holds NaN or infinity"),
     "other shape": (instead(other_shape), WeightMismatch, "+ conv kernel (3, 3, 3, 1)"),

@@ -1,4 +1,8 @@
-"""The applications of Keras, from every kind of file; the benchmark of the same name does it for all of them."""
+"""The applications of Keras, from every kind of file.
+
+Law: every application computes the same here as in Keras, from every file that Keras writes of it. A few are tested
+here; `benchmarks/keras_applications.py` tests all of them.
+"""
 
 import json
 
@@ -11,6 +15,7 @@ import pytest
 import tf_keras
 from flax import nnx
 from keras_applications import FORMATS, NAMES, TOLERANCE
+from keras_oracle import free_memory
 
 import weights_convert
 
@@ -36,6 +41,7 @@ def check(name, formats):
     found = keras_applications.row(name, tuple(formats), float64=False)
     assert {*formats} == {*FORMATS} & {*found}
     assert all(error <= TOLERANCE for key in formats for error in found[key].values()), found
+    free_memory()
 
 
 @pytest.mark.parametrize("name", SAMPLE)

@@ -1,4 +1,7 @@
-"""The table of known networks: data that real Keras wrote, and what is told from it."""
+"""The table of known architectures.
+
+Law: each graph in the table is the one that real Keras builds under that name, and writing it down loses nothing.
+"""
 
 import inspect
 import json

@@ -1,4 +1,7 @@
-"""A `.keras` archive is read where it lies, whole or not at all."""
+"""`.keras` archives.
+
+Law: an archive is read completely, without extracting anything to disk, or it is refused with one sentence.
+"""
 
 import zipfile
 
@@ -56,14 +59,14 @@ def test_without_metadata(path):
 @pytest.mark.parametrize("name", MEMBERS[1:])
 def test_members_that_are_not_there(name, path):
     key = {"config.json": "config_json", "model.weights.h5": "model_h5"}[name]
-    with pytest.raises(NotReadable, match=f"is a zip without '{name}', so no Keras archive; it holds"):
+    with pytest.raises(NotReadable, match=f"is a zip without '{name}', so it is not an archive of Keras; it holds"):
         weights_convert.load(rewritten(path, **{key: None}))
 
 
 @pytest.mark.parametrize("part", [0.2, 0.9, 0.999])
 def test_cut_short(part, path):
     path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
-    with pytest.raises(NotReadable, match=r"is no .keras archive, or a damaged one \(cut short by a download\?\)"):
+    with pytest.raises(NotReadable, match=r"is not a .keras archive, or it is damaged \(cut short by a download\?\)"):
         weights_convert.load(path)
 
 
@@ -97,7 +100,7 @@ def test_members_that_are_there_twice(path):
 def test_paths_that_lead_out(name, path):
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(name, "")
-    with pytest.raises(UnsafeFile, match=f"'{name}' is no path inside an archive"):
+    with pytest.raises(UnsafeFile, match=f"'{name}' is not a path inside an archive"):
         weights_convert.load(path)
 
 

@@ -1,4 +1,7 @@
-"""Random networks against real Keras, of both generations: what they compute, from the files that they are saved to."""
+"""Random networks with shared layers, nested models, several inputs and outputs, in Keras 2 and Keras 3.
+
+Law: a network that was loaded from any file that Keras saved computes the same as in Keras.
+"""
 
 import itertools
 import json

@@ -1,4 +1,7 @@
-"""Networks of several inputs, all but one of which are settled."""
+"""Networks with several inputs, all but one of which have a fixed value.
+
+Law: `fix(net, values)(image)` equals `net({**values, input: image})`.
+"""
 
 import keras
 import numpy as np
@@ -111,9 +114,9 @@ def test_values_that_do_not_fit(values, message, net):
         (lambda a: {"left": a["left"]}, "of left, right, extra; given: left"),
         (
             lambda a: {**a, "extra": a["extra"][:, :3]},
-            r"'extra' of shape \(2, 3\); this network takes \[n c\] with c = 4",
+            r"this network takes \[n c\] with c = 4; given: 'extra' of shape \(2, 3\)",
         ),
-        (lambda a: {**a, "extra": a["extra"][:1]}, "the inputs are of one batch size; given: 1, 2"),
+        (lambda a: {**a, "extra": a["extra"][:1]}, "all inputs must have the same batch size; given: 1, 2"),
     ],
 )
 def test_arrays_that_do_not_fit(change, message, net):

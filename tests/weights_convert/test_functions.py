@@ -1,4 +1,8 @@
-"""Every named activation against Keras, values and gradients."""
+"""Activation functions.
+
+Law: every activation function has the values and gradients of Keras' function of the same name; and each field of
+`Activation` is true of its values.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +31,19 @@ KERAS_2 = {
 def test_values(name):
     theirs = KERAS_2[name] if name in KERAS_2 else activations.get(name)
     assert error(ACTIVATIONS[name](jnp.asarray(X)), theirs(X)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_fields_are_true(name):
+    activation = ACTIVATIONS[name]
+    values = np.asarray(activation(jnp.asarray(X)))
+    assert activation.never_negative == (values >= 0).all()
+    assert activation.keras_3 == (name not in KERAS_2)
+    close = jnp.linspace(0.1, 0.2, 6)  # close together, so that sparsemax keeps all of them
+    assert activation.mixes == (jax.jacobian(activation)(close) != 0).all()
+    if activation.probabilities:
+        probabilities = values if activation.never_negative else np.exp(values)
+        assert ((probabilities >= 0) & (probabilities <= 1)).all()
 
 
 def test_every_name_that_needs_no_argument_is_here():

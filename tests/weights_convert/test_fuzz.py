@@ -1,4 +1,8 @@
-"""A few hundred spoiled files of each format; benchmarks/fuzz_files.py makes ten thousand of them."""
+"""Spoiled files.
+
+Law: loading any file gives a network or one of our own errors; it never crashes, hangs, or uses memory without end. A
+few hundred files of each format are spoiled here; `benchmarks/fuzz_files.py` spoils ten thousand of them.
+"""
 
 import json
 import os

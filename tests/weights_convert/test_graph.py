@@ -1,4 +1,7 @@
-"""Graphs are values."""
+"""Graphs.
+
+Law: graphs are values: equal graphs are the same network, and renaming the layers there and back changes nothing.
+"""
 
 from dataclasses import replace
 

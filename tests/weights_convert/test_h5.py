@@ -1,4 +1,7 @@
-"""Files as Keras and others leave them: every layout is read, and a damaged or hostile one ends in one sentence."""
+"""`.h5` files.
+
+Law: every layout that a version of Keras writes is read; a damaged or hostile file is refused with one sentence.
+"""
 
 import json
 
@@ -107,7 +110,7 @@ def test_missing_files(tmp_path):
 
 def test_other_files(tmp_path):
     (tmp_path / "m.h5").write_text("<html>404</html>")
-    with pytest.raises(NotReadable, match=r"m.h5 is no HDF5 file, or a damaged one \(cut short by a download\?\)"):
+    with pytest.raises(NotReadable, match=r"m.h5 is not an HDF5 file, or it is damaged \(cut short by a download\?\)"):
         read(tmp_path / "m.h5")
 
 
@@ -120,7 +123,9 @@ def test_files_cut_short(path):
 def test_hdf5_of_others(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["x"] = np.zeros(3)
-    with pytest.raises(NotReadable, match="no attribute `layer_names` and no group `layers`: no file of Keras, or the"):
+    with pytest.raises(
+        NotReadable, match="no attribute `layer_names` and no group `layers`: it is not a file of Keras, or"
+    ):
         read(tmp_path / "x.h5")
 
 
@@ -194,7 +199,7 @@ def test_nothing_leads_out_of_a_file(change, reason, path):
     ("change", "reason"),
     [
         (lambda group, kernel: None, "lists 'net/conv/kernel' in /model_weights/conv, but does not hold it"),
-        (lambda group, kernel: group.create_group("kernel"), "/model_weights/conv/net/conv/kernel is no array"),
+        (lambda group, kernel: group.create_group("kernel"), "/model_weights/conv/net/conv/kernel is not an array"),
     ],
 )
 def test_weights_that_are_not_there(change, reason, path):

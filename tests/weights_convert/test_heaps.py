@@ -1,4 +1,7 @@
-"""Text that libhdf5 would hang over, or make room for without end, is seen in the bytes of the file."""
+"""Heaps of HDF5 files.
+
+Law: a heap or a text for which libhdf5 would hang, or need memory without end, is found in the bytes of the file.
+"""
 
 import io
 import struct

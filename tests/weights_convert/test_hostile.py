@@ -1,4 +1,7 @@
-"""Whatever a file was made to do: it is refused by name before its numbers are read."""
+"""Hostile files, see `hostile.py`.
+
+Law: a hostile file is refused before its numbers are read, and the error names what is wrong with it.
+"""
 
 import shutil
 

@@ -1,4 +1,7 @@
-"""The input maps against Keras' `preprocess_input`."""
+"""How networks are fed.
+
+Law: each `Inputs` computes the same as the mode of Keras' `preprocess_input` with its name.
+"""
 
 import numpy as np
 import pytest
@@ -34,7 +37,7 @@ def test_grey_images(name):
 
 @pytest.mark.parametrize("name", ["caffe", "torch"])
 def test_grey_images_have_no_colours_to_reorder(name):
-    with pytest.raises(ValueError, match=f"inputs='{name}' is for images of 3 channels, these have 1; .*\"unit\""):
+    with pytest.raises(ValueError, match=f"inputs='{name}' is for images of 3 channels; given: 1 channels; .*\"unit\""):
         INPUTS[name](IMAGES[..., :1])
 
 

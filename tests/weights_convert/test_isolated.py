@@ -1,4 +1,7 @@
-"""A process of its own hands over what the file holds, or one error, however it ends."""
+"""Reading in a separate process.
+
+Law: the process hands over the same contents as reading in this process, or one error, however it ends.
+"""
 
 import h5py
 import numpy as np
@@ -35,7 +38,7 @@ def test_errors_are_handed_over(path):
     with pytest.raises(FileNotFoundError, match=r"none\.h5 is not there"):
         weights_convert.load(path.with_name("none.h5"), isolated=True)
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(NotReadable, match=r"m\.h5 is no HDF5 file, or a damaged one"):
+    with pytest.raises(NotReadable, match=r"m\.h5 is not an HDF5 file, or it is damaged"):
         weights_convert.load(path, isolated=True)
 
 

@@ -1,4 +1,7 @@
-"""Layers that Keras 2 spells or names in its own way, in files that it wrote itself."""
+"""Layers that Keras 2 writes differently from Keras 3.
+
+Law: a file that Keras 2 wrote is the network that Keras 2 computes.
+"""
 
 import keras_oracle
 import numpy as np

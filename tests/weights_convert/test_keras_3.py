@@ -1,4 +1,7 @@
-"""Keras 3's own layout: every weight is found by class and number, as Keras wrote it."""
+"""The layout of Keras 3's files of weights.
+
+Law: every weight is found by the class and the number of its layer, whatever the layers are called.
+"""
 
 import h5py
 import keras
@@ -168,7 +171,7 @@ def test_subclassed_models(tmp_path):
     model(np.zeros((1, 4, 4, 3)))
     model.save(tmp_path / "m.keras")
     model.save_weights(tmp_path / "m.weights.h5")
-    with pytest.raises(NotReadable, match="the model is of class 'Mine', and what it computes is code, which is in no"):
+    with pytest.raises(NotReadable, match="the model is of class 'Mine'; what it computes is Python code, which is"):
         weights_convert.load(tmp_path / "m.keras")
     with pytest.raises(NotReadable, match="no file of Keras, or the weights of a subclassed model"):
         weights_convert.load(tmp_path / "m.weights.h5", architecture="vgg16")

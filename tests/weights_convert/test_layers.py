@@ -1,19 +1,36 @@
-"""Every row of KINDS against Keras, option by option; and what a row does not honour is refused by name."""
+"""The table of layer kinds.
+
+Laws: every row computes the same as Keras' layer, for each of its options, also after saving and loading; an option
+that a row does not honour is refused by name; the factors of a layer, one after the other, compute the layer.
+"""
 
 import json
 import re
 
+import jax.numpy as jnp
 import keras
+import numpy as np
 import pytest
 from flax import nnx
 from keras import layers as L  # noqa: N812
 from keras.src.applications import convnext, inception_resnet_v2
-from keras_oracle import assert_same, error, images_for, save, sequential
+from keras_oracle import (
+    PortableConv2DTranspose,
+    PortableConv3D,
+    assert_same,
+    error,
+    images_for,
+    portable,
+    randomize,
+    save,
+    sequential,
+)
 
 import weights_convert
-from weights_convert import KerasNet
+from weights_convert import Graph, KerasNet
 from weights_convert.config.parsing import parse
-from weights_convert.layers import KINDS, node, operations
+from weights_convert.graph import IMAGE
+from weights_convert.layers import EFFECTS, KINDS, OVER, Effect, node, operations
 
 
 def signal():
@@ -259,12 +276,52 @@ def test_keras_row(layers, tmp_path):
     assert_back(net, model, tmp_path / "again.keras")
 
 
+STRIDED = [((3, 2, 1), (2, 1, 1)), ((2, 3, 3), (2, 2, 3)), ((1, 1, 1), 1)]
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(("window", "strides"), STRIDED)
+def test_the_portable_convolution_is_that_of_keras(window, strides, padding):
+    """Wherever TensorFlow computes the same on every processor: no stride is larger than its window."""
+    images = np.random.default_rng(0).standard_normal((2, 7, 6, 5, 2), np.float32)
+    model, again = (
+        randomize(keras.Sequential([keras.Input((7, 6, 5, 2)), layer(3, window, strides, padding, activation="selu")]))
+        for layer in (L.Conv3D, PortableConv3D)
+    )
+    assert error(again(images), model(images)) <= 1e-6
+
+
+def test_a_portable_convolution_takes_the_first_of_each_stride():
+    """Of a window of 1 and no padding, output i is input i · stride, by definition."""
+    layer = PortableConv3D(1, 1, strides=3, padding="same", use_bias=False, kernel_initializer="ones")
+    x = np.arange(27.0, dtype=np.float32).reshape(1, 3, 3, 3, 1)
+    np.testing.assert_array_equal(np.asarray(layer(x)).ravel(), [0.0])
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_a_portable_transposed_convolution_spreads_each_input(padding):
+    """By definition, in float64: input i adds w[k] times itself to output i + k · dilation - cut."""
+    (n, rate), rng = (5, 3), np.random.default_rng(0)
+    x, kernel = rng.standard_normal((1, n, n, 1)), rng.standard_normal((3, 3))
+    window = (len(kernel) - 1) * rate + 1
+    whole = np.zeros([n - 1 + window] * 2)
+    for i, j, k, m in np.ndindex(n, n, 3, 3):
+        whole[i + k * rate, j + m * rate] += x[0, i, j, 0] * kernel[k, m]
+    size = n if padding == "same" else len(whole)
+    cut = (len(whole) - size) // 2
+    wanted = whole[cut : cut + size, cut : cut + size]
+
+    layer = PortableConv2DTranspose(1, 3, padding=padding, dilation_rate=rate, use_bias=False)
+    found = layer.build(x.shape) or layer.set_weights([kernel[:, :, None, None]]) or layer(x)
+    np.testing.assert_allclose(np.asarray(found)[0, ..., 0], wanted, atol=1e-5)
+
+
 def assert_back(net, model, path):
     """What is written makes the same layer in Keras, with what it needs to know for training."""
     weights_convert.save(net, path)
     again = keras.models.load_model(path, compile=False)
     images = images_for(model)
-    assert error(again(images, training=False), model(images, training=False)) <= 1e-6
+    assert error(portable(again)(images, training=False), portable(model)(images, training=False)) <= 1e-6
     assert settings(again.layers[-1]) == settings(model.layers[-1])
 
 
@@ -368,6 +425,47 @@ def test_defaults_are_those_of_keras(kind):
     if "pool_size" in written:
         written["strides"] = None  # Keras writes out that strides are as wide as the window
     assert node("n", kind, given, ("image",)) == node("n", kind, written, ("image",))
+
+
+FACTORED = [
+    ("Conv1D", 1, {"filters": 2, "kernel_size": 3, "padding": "causal", "dilation_rate": 2}),
+    ("Conv1D", 1, {"filters": 2, "kernel_size": 3, "padding": "causal", "strides": 2, "activation": "relu"}),
+    ("Conv2D", 2, {"filters": 6, "kernel_size": 3, "padding": "same", "groups": 2, "activation": "glu"}),
+    ("Conv3D", 3, {"filters": 2, "kernel_size": 2, "strides": 2}),
+    ("DepthwiseConv1D", 1, {"kernel_size": 3, "depth_multiplier": 2}),
+    ("DepthwiseConv2D", 2, {"kernel_size": 3, "depth_multiplier": 2, "padding": "same", "strides": 2}),
+    ("SeparableConv1D", 1, {"filters": 3, "kernel_size": 3, "depth_multiplier": 2}),
+    ("SeparableConv2D", 2, {"filters": 3, "kernel_size": 3, "use_bias": False, "activation": "softmax"}),
+    ("Dense", 2, {"units": 5}),
+]
+
+
+@pytest.mark.parametrize(("kind", "rank", "config"), FACTORED)
+def test_the_factors_of_a_layer_compute_it(kind, rank, config):
+    rng = np.random.default_rng(0)
+    graph = Graph(((IMAGE, (7,) * rank + (4,)),), (node("layer", kind, config, (IMAGE,)),), ("layer",))
+    net = KerasNet(graph, rngs=nnx.Rngs(0))
+    for variable in net.weights()["layer"].values():
+        variable.set_value(jnp.asarray(rng.standard_normal(variable.shape), jnp.float32))
+    images = x = jnp.asarray(rng.standard_normal((2, *(7,) * rank, 4)), jnp.float32)
+    for apply, kernel, bias in KINDS[kind].factors(dict(graph.nodes[0].config), net.layers["layer"]):
+        x = apply(kernel, x) + bias
+        assert kernel.shape[-1] == x.shape[-1]
+    [handle, *_] = net.names  # before the activation function, if there is one
+    assert error(x, net.activations(images, [handle])[handle]) <= 1e-6
+
+
+def test_every_kind_with_factors_has_a_case():
+    assert {kind for kind, _, _ in FACTORED} == {name for name, kind in KINDS.items() if kind.factors is not None}
+
+
+def test_every_kind_has_one_effect():
+    """A layer without a function and a module returns its input; what the others do, their rows say."""
+    listed = [name for names in EFFECTS.values() for name in names]
+    assert sorted(listed) == sorted(KINDS)
+    assert {*OVER, "Activation", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "Softmax"} == {
+        *EFFECTS[Effect.IDENTITY]
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""The command line: a table and exit status 0, or one line on stderr and 2."""
+"""The command line.
+
+Law: it prints a table and exits with status 0, or it prints one line on stderr and exits with status 2.
+"""
 
 import hashlib
 import subprocess
@@ -47,7 +50,7 @@ def test_another_format_is_refused_in_one_line(model, tmp_path):
     result = run(save(model, tmp_path / "m.h5"), "--to", tmp_path / "m.pt")
     assert result.exit_code == 2
     assert result.stderr == (
-        f"error: {tmp_path / 'm.pt'} names no format that can be written; those are .safetensors, .h5, .hdf5, .keras\n"
+        f"error: the suffix must be one of .safetensors, .h5, .hdf5, .keras; given: {tmp_path / 'm.pt'}\n"
     )
 
 

@@ -1,4 +1,7 @@
-"""The weights of nested models, which Keras stores in one group, in an order that freezing changes."""
+"""Nested models in legacy files, where Keras stores their weights in one group.
+
+Law: every layer of a nested model gets its own weights, although freezing a layer changes the order of the weights.
+"""
 
 import h5py
 import keras
@@ -118,6 +121,16 @@ def test_renamed_layers_are_told_apart_by_the_order(package, frozen, tmp_path):
     model = around(package, base)
     for name in frozen:
         base.get_layer(name).trainable = False
+    model.save(tmp_path / "m.h5")
+    renamed(tmp_path / "m.h5", lambda name: f"{name.split('/')[0]}_4/{name.split('/')[1]}")
+    assert_loads(model, tmp_path / "m.h5")
+
+
+def test_the_order_knows_which_weights_are_not_trained(tmp_path):
+    """Mean and variance of a Normalization come after all trained weights, as those of a batch normalisation do."""
+    base = block(keras, "base", inside=[keras.layers.Normalization(name="statistics")])
+    model = around(keras, base)
+    base.get_layer("statistics").finalize_state()  # Keras computes with copies of its weights
     model.save(tmp_path / "m.h5")
     renamed(tmp_path / "m.h5", lambda name: f"{name.split('/')[0]}_4/{name.split('/')[1]}")
     assert_loads(model, tmp_path / "m.h5")

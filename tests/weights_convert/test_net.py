@@ -1,4 +1,8 @@
-"""KerasNet: handles, edits, ancestors, and that it is an ordinary nnx.Module."""
+"""KerasNet.
+
+Laws: every handle gives the activation of its step; an edit changes what comes after it and nothing else; only the
+steps that are asked for, and those that they depend on, are run; a KerasNet works wherever an `nnx.Module` does.
+"""
 
 from dataclasses import replace
 
@@ -105,9 +109,9 @@ def test_vgg16_runs_on_a_small_canvas_up_to_its_head():
 
 
 def test_unknown_names_are_answered_with_near_ones_and_all(net, images):
-    with pytest.raises(ValueError, match=r"no layer 'scor'\. Did you mean 'scores'.* Its layers are: image, conv/pre,"):
+    with pytest.raises(ValueError, match=r"no layer 'scor'; did you mean 'scores'.* its layers are: image, conv/pre,"):
         net.activations(images, ["scor"])
-    with pytest.raises(ValueError, match=r"no layer 'zzz'\. Its layers are: image, "):
+    with pytest.raises(ValueError, match=r"no layer 'zzz'; its layers are: image, "):
         net.activations(images, ["conv"], {"zzz": lambda x: x})
 
 

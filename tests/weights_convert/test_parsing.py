@@ -1,4 +1,8 @@
-"""Keras' descriptions of models, as each version writes them; and all that is wrong with one, in one error."""
+"""Keras' descriptions of models.
+
+Law: every version's description of a network gives the same graph; one error lists all that is wrong with a
+description.
+"""
 
 import json
 

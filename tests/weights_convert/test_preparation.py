@@ -1,4 +1,7 @@
-"""Whether a network takes [0, 1] or [0, 255] is read from what it does to an image first."""
+"""How a full model was fed.
+
+Law: whether a network takes images in [0, 1] or [0, 255] follows from the layers that prepare the image.
+"""
 
 import h5py
 import jax.numpy as jnp

@@ -1,4 +1,7 @@
-"""What is saved is what is loaded; files of others are refused."""
+"""`.safetensors` files.
+
+Law: loading gives back the network that was saved; a file that something else wrote is refused.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""Weights that Keras split over shards are read as one file, and an index leads nowhere but to what lies next to it."""
+"""Weights that Keras 3 split into shards.
+
+Law: an index and its shards are read like one file; an index cannot lead to a file outside of its folder.
+"""
 
 import hashlib
 import json
@@ -117,7 +120,7 @@ def test_a_shard_of_another_network(index):
 def test_a_damaged_shard(index):
     shard = index.with_name("m_00001.weights.h5")
     shard.write_bytes(shard.read_bytes()[:2000])
-    with pytest.raises(NotReadable, match=r"m_00001\.weights\.h5 is no HDF5 file, or a damaged one"):
+    with pytest.raises(NotReadable, match=r"m_00001\.weights\.h5 is not an HDF5 file, or it is damaged"):
         load(index)
 
 
@@ -135,7 +138,7 @@ def test_a_weight_in_two_shards(index):
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_names_that_lead_elsewhere(name, wrapped, index):
     rewritten(index, lambda groups: groups.update({"/layers/dense/vars": [name] if wrapped else name}))
-    with pytest.raises(UnsafeFile, match=r"as a shard, which is no name of an \.h5 file next to it"):
+    with pytest.raises(UnsafeFile, match=r"as a shard, which is not the name of an \.h5 file next to it"):
         load(index)
 
 
@@ -161,7 +164,7 @@ def test_links_of_a_whole_folder(index, tmp_path_factory):
     [
         ("{", NotReadable, "m.weights.json is not JSON"),
         ("[]", NotReadable, "is not a JSON object"),
-        ('{"layers": []}', NotReadable, "has no 'weight_map', so it is no index of sharded weights"),
+        ('{"layers": []}', NotReadable, "has no 'weight_map', so it is not an index of sharded weights"),
         ('{"weight_map": []}', NotReadable, "has no 'weight_map'"),
         ('{"weight_map": {"/optimizer/vars": "m.h5"}}', NotReadable, "lists no group in '/layers/'"),
         ('{"weight_map": {"/layers/a": []}}', NotReadable, "lists no group in '/layers/'"),

@@ -1,4 +1,7 @@
-"""Any stack of layers that Keras builds gives Keras' activations here, layer by layer."""
+"""Random stacks of layers.
+
+Law: every stack of supported layers that Keras can build has Keras' activations here, layer by layer.
+"""
 
 import keras
 import numpy as np

@@ -1,7 +1,7 @@
-"""How Keras writes the calls of a layer (`inbound_nodes`), in the two ways that there are → `Call`.
+"""The calls of a layer in a Keras description (`inbound_nodes`) → `Call`. There are two ways to write them.
 
-Until Keras 2 a call lists the tensors of its first argument, `[layer, call, output, keywords]`, and the keywords may
-hold more of them. Keras 3 writes positional arguments and keywords apart, every tensor as an object of its own.
+In Keras 1 and 2 a call lists the tensors of its first argument, each as `[layer, call, output, keywords]`; the keywords
+may hold more tensors. Keras 3 writes positional arguments and keywords separately, and every tensor as a JSON object.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 
 class Tensor(NamedTuple):
-    """What one call of a layer gave: its output number `output`."""
+    """Output number `output` of call number `call` of a layer."""
 
     layer: str
     call: int
@@ -19,7 +19,7 @@ class Tensor(NamedTuple):
 
 @dataclass(frozen=True)
 class Call:
-    """The arguments of one call: tensors, constants, and lists and dictionaries of them; whether Keras 3 wrote it."""
+    """The arguments of one call: tensors, constants, and lists and dictionaries of them. `today`: Keras 3 wrote it."""
 
     arguments: tuple[Any, ...]
     keywords: Mapping[str, Any]
@@ -27,27 +27,27 @@ class Call:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All tensors that it reads, in order."""
+        """All tensors that the call reads, in order."""
         return [leaf for leaf in leaves([*self.arguments, *self.keywords.values()]) if isinstance(leaf, Tensor)]
 
 
 def read_call(call: Any) -> Call:
-    """One entry of `inbound_nodes`."""
+    """The call that one entry of `inbound_nodes` describes."""
     if isinstance(call, dict) and "args" in call:
         keywords = {key: _today(item) for key, item in call["kwargs"].items()}
         return Call(tuple(map(_today, call["args"])), keywords)
     others: dict[str, Any] = {}
     argument = _legacy(call, others)
-    return Call((argument,), {key: _legacy(item, {}) for key, item in others.items()}, today=False)
+    return Call((argument,), keywords={key: _legacy(item, {}) for key, item in others.items()}, today=False)
 
 
 def read_tensors(ends: Any) -> Any:
-    """`input_layers` and `output_layers`: tensors in a list, a dictionary, or a single one."""
+    """The tensors in `input_layers` or `output_layers`: a list, a dictionary, or a single tensor."""
     return _legacy(ends, {})
 
 
 def leaves(value: Any) -> Iterator[Any]:
-    """The items of nested lists and dictionaries, a dictionary's sorted by its keys, as Keras numbers outputs."""
+    """The items of nested lists and dictionaries; those of a dictionary sorted by key, as Keras numbers outputs."""
     if isinstance(value, dict):
         for key in sorted(value):
             yield from leaves(value[key])

@@ -1,6 +1,6 @@
 """A Graph → Keras 3's description of it, a Functional `model_config`.
 
-The law: `parse(describe(graph)) == graph`. (For a layer of the caller's own, `parse` needs its function again.)
+The law: `parse(describe(graph)) == graph`. (For a layer with a function of the caller, `parse` needs the function.)
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from .operations import arguments
 
 
 def describe(graph: Graph) -> dict[str, Any]:
-    """The graph as JSON that `parse` reads, and Keras too, where no name has a `/` in it."""
+    """The graph as JSON that `parse` reads. Keras reads it too, if no name has a `/` in it."""
     tensors = {name: (name, 0) for name, _ in graph.inputs}
     calls: dict[str, list[Node]] = {}
     for node in graph.nodes:
@@ -35,7 +35,7 @@ def describe(graph: Graph) -> dict[str, Any]:
         "input_layers": [[name, 0, 0] for name, _ in graph.inputs],
         "output_layers": [[*tensors[name], 0] for name in graph.outputs],
     }
-    order = [node.name for node in graph.nodes]  # which a list of layers cannot say where they are called repeatedly
+    order = [node.name for node in graph.nodes]  # a list of layers does not say it if a layer is called more than once
     return {"class_name": "Functional", "config": {"name": "network", "layers": layers, **ends}, "order": order}
 
 

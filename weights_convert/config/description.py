@@ -1,6 +1,6 @@
 """JSON text that describes a model → a dict that is safe to walk. Nothing in it is executed or imported.
 
-What reads it later may recurse as deep as it nests, and prints what it says.
+Safe means: functions may recurse as deep as it is nested, and every string in it can be printed.
 """
 
 import json
@@ -9,16 +9,18 @@ from typing import Any
 
 from ..errors import NotReadable, UnsafeFile
 
-MAX_TEXT = 16 << 20  # the largest that Keras writes is below 2 MB; as objects it takes up to 20 times its length
-MAX_DEPTH = 200  # a model nested in a model takes 4
+MAX_TEXT = (
+    16 << 20
+)  # bytes; the largest that Keras writes has less than 2 MB, and Python objects take up to 20 times as much
+MAX_DEPTH = 200  # each nested model takes 4
 
 
 def decode(text: str | bytes, where: str) -> dict[str, Any]:
-    """The JSON object in `text`; `where` says in an error what was being read.
+    """The JSON object in `text`. In errors, `where` says which text it is.
 
     Raises:
-        NotReadable: not JSON, or not an object.
-        UnsafeFile: it is too long, or nests too deep.
+        NotReadable: it is not JSON, or not a JSON object.
+        UnsafeFile: it is too long, or nested too deeply.
     """
     if len(text) > MAX_TEXT:
         raise UnsafeFile(f"{where} is {len(text):,} bytes long; at most {MAX_TEXT:,} are read")
@@ -47,5 +49,5 @@ def _parts(value: Any) -> list[Any]:
 
 
 def _printable(value: Any) -> bool:
-    """Whether it is no text with a lone surrogate, which JSON can spell but no encoding can write."""
+    """Whether the value can be printed: text with a lone surrogate is valid JSON, but no encoding can write it."""
     return not isinstance(value, str) or value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)

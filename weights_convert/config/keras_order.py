@@ -1,7 +1,8 @@
-"""The order in which Keras lists the layers of a Functional model, and so the order of the weights in its files.
+"""The order in which Keras lists the layers of a Functional model, and thus the order of the weights in its files.
 
-It is not the order of the description. Keras sorts layers by depth, which is the longest way from a call of the layer
-to an output, and layers of one depth by when a walk back from the outputs first meets them.
+This is not the order in the description of the model. Keras sorts layers by depth, which is the longest path from a
+call of the layer to an output. Layers of the same depth are in the order in which a walk back from the outputs first
+comes to them.
 """
 
 from collections.abc import Iterator
@@ -10,9 +11,9 @@ from ..graph import Graph, Node
 
 
 def keras_order(graph: Graph) -> tuple[list[str], list[str]]:
-    """The layers that an output depends on, as `model.layers` has them but without the inputs, and all others.
+    """(the layers that an output depends on, in the order of `model.layers` without the inputs; all other layers).
 
-    The others come from nested models whose outputs are not all read. Keras forgets them.
+    The other layers come from nested models with outputs that nothing reads. Keras leaves them out of `model.layers`.
     """
     nodes = {node.name: node for node in graph.nodes}
     met: dict[str, int] = {}
@@ -29,7 +30,7 @@ def keras_order(graph: Graph) -> tuple[list[str], list[str]]:
 
 
 def _walk(graph: Graph, nodes: dict[str, Node], met: dict[str, int]) -> Iterator[Node]:
-    """Each node after all that it reads; `met` gets the layers in the order in which the walk comes to them."""
+    """The nodes, each after those that it reads. `met` is filled with the layers, in the order of the walk."""
     seen: set[str] = set()
     for output in graph.outputs:
         waiting = [(output, False)]

@@ -1,6 +1,7 @@
-"""How Keras lists the layers of a model, Sequential or Functional, of Keras 1 to 3 → `Listing`.
+"""The list of layers in Keras' description of a model, Sequential or Functional, of Keras 1 to 3 → `Listing`.
 
-Pure reading: what is listed may be unsupported, read what there is not, or make no sense as a network.
+This only reads the list. It does not check that the layers are supported, that the tensors they read exist, or that
+they form a network.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,13 +13,13 @@ from ..errors import KerasFileError, NotReadable, UnsupportedLayer
 from .calls import Call, Tensor, leaves, read_call, read_tensors
 from .versions import modern
 
-MODELS = ("Sequential", "Functional", "Model")  # the third is Keras 2's word for the second, until 2.3
-DEEPEST = 32  # models in each other
+MODELS = ("Sequential", "Functional", "Model")  # Keras 2 called a Functional model "Model" until version 2.3
+DEEPEST = 32  # the most levels of nested models
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One layer as a file lists it, in today's spelling, with its calls, which are numbered from `first`."""
+    """One layer in a list, with the names of Keras 3, and its calls, which are numbered from `first` on."""
 
     name: str
     kind: str
@@ -32,13 +33,16 @@ class Entry:
 
     @property
     def shape(self) -> Any:
-        """What an InputLayer takes: [n, h, w, c], None if the file does not say."""
+        """The shape that an InputLayer takes, [n, h, w, c]; None if the file does not say it."""
         return self.config.get("batch_shape", self.config.get("batch_input_shape"))
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The layers of one model, the tensors that it takes, each under the key that names it in a dict, and gives."""
+    """The layers of one model and the tensors that it takes and returns.
+
+    `inputs` has each tensor with its key, which is its name if the model is called with a dictionary.
+    """
 
     entries: tuple[Entry, ...]
     inputs: tuple[tuple[str, Tensor], ...]
@@ -46,10 +50,10 @@ class Listing:
 
 
 def entries(model: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
-    """(name, kind, whether it was trained) of every layer, in the order in which Keras lists them, supported or not.
+    """(name, kind, whether it was trained) of every layer in Keras' order, also of layers that are not supported.
 
     Raises:
-        NotReadable: it does not describe a model.
+        NotReadable: `model` does not describe a model.
     """
 
     def walk(kind: str, config: Any, path: str, trained: bool) -> Iterator[tuple[str, str, bool]]:
@@ -66,7 +70,7 @@ def entries(model: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
 
 @contextmanager
 def walking() -> Iterator[None]:
-    """JSON is walked as if it were what Keras writes; where it turns out not to be, this says so."""
+    """A context for code that reads JSON as if Keras had written it: its errors become one `NotReadable`."""
     try:
         yield
     except KerasFileError:
@@ -78,15 +82,15 @@ def walking() -> Iterator[None]:
 
 
 def listed(kind: str, config: Any) -> Listing:
-    """What the `config` of a model of this kind lists.
+    """The list of layers in the `config` of a model of this kind.
 
     Raises:
-        NotReadable: a subclassed model.
-        KeyError, TypeError …: it is not what Keras writes; `walking` makes one error of them.
+        NotReadable: it is a subclassed model.
+        KeyError, TypeError …: Keras did not write it; `walking` makes one error of these.
     """
     if kind not in MODELS and "layers" not in config:
         raise NotReadable(
-            f"the model is of class {kind!r}, and what it computes is code, which is in no file; supported are "
+            f"the model is of class {kind!r}; what it computes is Python code, which is not in the file; supported are "
             "Sequential and Functional"
         )
     return _sequential(config) if kind == "Sequential" else _functional(config)
@@ -103,17 +107,18 @@ def _sequential(config: Any) -> Listing:
         calls = [Call((Tensor(entries[-1].name, 0, 0),), {})] if entries else []
         entries.append(_entry(layer, calls))
     first, last = entries[0].name, entries[-1].name
-    return Listing(tuple(entries), ((first, Tensor(first, 0, 0)),), (Tensor(last, 0, 0),))
+    return Listing(entries=tuple(entries), inputs=((first, Tensor(first, 0, 0)),), outputs=(Tensor(last, 0, 0),))
 
 
 def _entry(layer: Any, calls: Iterable[Call]) -> Entry:
     config = layer["config"]
     kind, config = modern(layer["class_name"], {"layers": config} if isinstance(config, list) else config)
-    return Entry(layer["name"] if "name" in layer else config["name"], kind, config, tuple(calls))
+    name = layer["name"] if "name" in layer else config["name"]
+    return Entry(name=name, kind=kind, config=config, calls=tuple(calls))
 
 
 def _first_shape(layer: Any) -> Any:
-    """What the first layer takes, [n ...]; of a model, what its own first layer takes."""
+    """The shape [n ...] that the first layer takes; if it is a model, the shape that its own first layer takes."""
     config = layer["config"]
     if layer["class_name"] in MODELS:
         return _first_shape((config if isinstance(config, list) else config["layers"])[0])
@@ -125,15 +130,16 @@ def _functional(config: Any) -> Listing:
     inputs, outputs = read_tensors(config["input_layers"]), list(leaves(read_tensors(config["output_layers"])))
     entries, outputs = _numbered(entries, outputs)
     named = inputs.items() if isinstance(inputs, dict) else [(tensor.layer, tensor) for tensor in leaves(inputs)]
-    return Listing(tuple(entries), tuple(sorted(named) if isinstance(inputs, dict) else named), tuple(outputs))
+    ordered = sorted(named) if isinstance(inputs, dict) else named
+    return Listing(entries=tuple(entries), inputs=tuple(ordered), outputs=tuple(outputs))
 
 
 def _numbered(entries: list[Entry], outputs: list[Tensor]) -> tuple[list[Entry], list[Tensor]]:
-    """Entries that know the number of their first call, and outputs that go by it.
+    """(the entries with the number of their first call; the outputs with the same numbering).
 
-    The making of a model counts as its call 0. Keras 2 leaves it out of the file without numbering the others anew,
-    unless it is a Sequential model that was made without an input. Keras 3 does so with a Functional model where it
-    lists outputs, and numbers anew where it lists calls.
+    Keras counts the construction of a model as its call 0. Keras 2 leaves this call out of the file, but does not
+    renumber the others (except for a Sequential model that was made without an input). Keras 3 renumbers the calls of a
+    Functional model in its list of calls, but not in its list of outputs.
     """
     calls = [call for entry in entries for call in entry.calls]
     today = any(call.today for call in calls)

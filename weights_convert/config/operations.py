@@ -1,8 +1,8 @@
-"""Arithmetic with tensors that is no layer: `x / 127.5 - 1`, `tf.nn.relu(x)`, `x[..., ::-1]` → the layer that it is.
+"""Arithmetic with tensors outside of layers, such as `x / 127.5 - 1`, `tf.nn.relu(x)`, `x[..., ::-1]` → a layer.
 
-Keras 2 saves such a call as a layer of kind TFOpLambda, with the name of the function; Keras 3 saves an operation by
-its class. The lists here are what may be called: the operations in the networks of `keras.applications` and in their
-`preprocess_input`, and the functions that are activations. Anything else is refused by name.
+Keras 2 saves such a call as a layer of kind TFOpLambda with the name of the function, and Keras 3 saves the class of
+the operation. The lists here say which ones are supported: those in the networks of `keras.applications` and in their
+`preprocess_input`, and activation functions. All others are refused by name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,12 @@ from typing import Any
 from ..errors import UnsupportedLayer
 from .calls import Call, Tensor
 
-ARITHMETIC = {"Add", "Subtract", "Multiply", "TrueDivide"}  # classes of keras.ops; their nodes are of kind "ops.Add" …
+ARITHMETIC = {
+    "Add",
+    "Subtract",
+    "Multiply",
+    "TrueDivide",
+}  # classes of keras.ops; the kinds of their nodes are "ops.Add" …
 
 # TensorFlow's functions of two arguments: (operation, names of the arguments).
 FUNCTIONS = {
@@ -24,7 +29,7 @@ FUNCTIONS = {
     "math.truediv": ("TrueDivide", ("x", "y")),
     "math.divide": ("TrueDivide", ("x", "y")),
 }
-# TensorFlow's functions, and Keras' operations, of one argument: activations by another name.
+# TensorFlow's functions, and Keras' operations, of one argument: activation functions under another name.
 ACTIVATION_FUNCTIONS = {
     "nn.relu": "relu",
     "nn.relu6": "relu6",
@@ -46,14 +51,14 @@ ACTIVATION_OPERATIONS = {
 }
 
 TENSOR = None
-"""Where an argument of an operation is a tensor; anything else is a constant."""
+"""Stands for an argument of an operation that is a tensor; any other argument is a constant."""
 
 
 def operation(name: str, kind: str, config: Mapping[str, Any], call: Call) -> tuple[str, Mapping[str, Any], Call]:
-    """(kind, config, call) of a layer; of an operation, as those of a layer whose config has the constants.
+    """(kind, config, call) of a layer. An operation becomes a layer whose config holds the constants.
 
     Raises:
-        UnsupportedLayer: an operation that is not listed here.
+        UnsupportedLayer: the operation is not supported.
     """
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         return _of_tensorflow(name, config, call)
@@ -95,7 +100,7 @@ def _arithmetic(
 
 
 def _constant(value: Any) -> Any:
-    # None would read as a tensor: a missing argument, which no reader of options takes as a number.
+    # None stands for a tensor. So a missing argument becomes a string, which the option's reader refuses.
     return "nothing" if value is None else value
 
 
@@ -108,7 +113,7 @@ def _without_name(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def arguments(kind: str, config: Mapping[str, Any], tensors: Sequence[Any]) -> list[Any]:
-    """The arguments of a call as Keras 3 writes them: the inverse of `operation`."""
+    """The arguments of a call, as Keras 3 writes them. This is the inverse of `operation`."""
     if kind == "ops.GetItem":
         return [*tensors, [_written_item(item) for item in config["key"]]]
     if kind == "ops.Stack":

@@ -1,7 +1,7 @@
 """Keras' description of a model (`model_config` of Keras 1 to 3, Sequential or Functional) → Graph.
 
-Models inside the model are opened: their layers become nodes whose names are joined with `/`. Whatever would have to
-be guessed, imported or run is refused, all of it in one error.
+Nested models are opened: their layers become nodes, whose names are joined with `/`. Everything that would have to be
+guessed, imported or executed is refused; one error lists all of it.
 """
 
 import heapq
@@ -22,19 +22,22 @@ from .versions import of_version
 
 Custom = Mapping[str, Callable[..., Array]]
 
-NOTHING = ""  # in place of what has been complained about
-MOST_CALLS = 5_000  # a few lines of nested models, each called twice, would be a billion layers
+NOTHING = ""  # stands for a tensor that a complaint was made about
+MOST_CALLS = 5_000  # a short file with nested models, each called twice, could have a billion layers
 
 
 def parse(model: Mapping[str, Any], keras: int = 3, custom: Custom | None = None) -> Graph:
-    """The graph of a `model_config` written by Keras of major version `keras`.
+    """The graph that a `model_config` describes.
 
-    `custom` is {layer: what it computes}, for layers that cannot be read from a file: functions of arrays [n ...].
+    Args:
+        model: the description, as Keras writes it.
+        keras: the major version of the Keras that wrote it.
+        custom: {layer: function of arrays [n ...]} for layers whose code cannot be read from a file.
 
     Raises:
-        NotReadable: it does not describe a model.
-        UnsupportedLayer: everything in it that cannot be reproduced.
-        ValueError: a custom function for a layer that there is not.
+        NotReadable: `model` does not describe a model.
+        UnsupportedLayer: it has parts that cannot be reproduced; the error lists all of them.
+        ValueError: a custom function for a layer that does not exist.
     """
     flat = _Flattened(keras, custom or {})
     with walking():
@@ -57,11 +60,11 @@ def parse(model: Mapping[str, Any], keras: int = 3, custom: Custom | None = None
     with walking():
         nodes = _in_order(model["order"], flat.nodes, names) if "order" in model else tuple(flat.nodes.values())
         shapes = [tuple(entry.shape[1:]) for entry in inputs]
-    return Graph(tuple(zip(names, shapes, strict=True)), nodes, tuple(outputs))
+    return Graph(inputs=tuple(zip(names, shapes, strict=True)), nodes=nodes, outputs=tuple(outputs))
 
 
 def _in_order(order: Sequence[str], nodes: Mapping[str, Node], inputs: Iterable[str]) -> tuple[Node, ...]:
-    """The nodes in the order that `describe` noted."""
+    """The nodes, in the order that `describe` wrote down."""
     known = {*inputs}
     for name in order:
         if name in known or not known.issuperset(nodes[name].inputs):
@@ -74,7 +77,7 @@ def _in_order(order: Sequence[str], nodes: Mapping[str, Node], inputs: Iterable[
 
 @dataclass
 class _Flattened:
-    """The nodes of a model and of the models in it, gathered as they are called."""
+    """The nodes of a model and its nested models, collected while their calls are followed."""
 
     keras: int
     custom: Custom
@@ -84,7 +87,7 @@ class _Flattened:
     calls: int = 0
 
     def add(self, listing: Listing, given: Sequence[str], path: str = "", turn: int = 0) -> list[str]:
-        """Call a model for the `turn`-th time, on the nodes `given`; returns the nodes that it ends in."""
+        """Add the nodes of a model that is called for the `turn`-th time, on the nodes `given`; returns its outputs."""
         tensors = {tensor: name for (_, tensor), name in zip(listing.inputs, given, strict=True)}
         for entry in listing.entries:
             if entry.kind != "InputLayer" and not entry.calls:
@@ -108,7 +111,7 @@ class _Flattened:
         return [tensors.get(end, NOTHING) for end in listing.outputs]
 
     def _in_order(self, listing: Listing, path: str) -> Iterator[tuple[Entry, int]]:
-        """All calls, each after those that it reads, else as they are listed."""
+        """All calls, each after those whose outputs it reads, and otherwise in the order of the list."""
         calls = [(entry, number) for entry in listing.entries for number in range(len(entry.calls))]
         places = {(entry.name, entry.first + number): place for place, (entry, number) in enumerate(calls)}
         sources = {
@@ -144,8 +147,8 @@ class _Flattened:
 
     def _add_layer(self, entry: Entry, name: str, count: int, call: Call, inputs: Sequence[str]) -> str:
         handle = call_name(name, count)
-        # "x/pre" would be the handle of another layer's input and "x#2" its second call; nnx keeps a leading
-        # underscore for itself.
+        # "x/pre" is the handle of layer x before its activation function, and "x#2" its second call. nnx reserves
+        # names with a leading underscore.
         if handle in self.known or name.endswith("/pre") or split_call(name)[1] or name.startswith("_"):
             self._complain(handle, "this name is taken; rename the layer in Keras")
         if not inputs:
@@ -171,7 +174,7 @@ class _Flattened:
     def _refuse_keywords(self, name: str, keywords: Mapping[str, Any]) -> None:
         for key, value in keywords.items():
             if key == "training" and (self.keras >= 3 or value is False):
-                continue  # whatever a layer was called with, Keras 3 calls it as the model is called
+                continue  # Keras 3 ignores it: it calls every layer as the model is called
             if any(leaf is not None for leaf in leaves(value)):
                 shown = "a tensor" if any(isinstance(leaf, Tensor) for leaf in leaves(value)) else repr(value)
                 self._complain(name, f"is called with {key}={shown}, which is not supported")

@@ -1,10 +1,12 @@
-"""Layer configs of Keras 1 and 2 → today's spelling. A key without a translation stays, for `layers.node` to judge."""
+"""The config of a layer from Keras 1 or 2 → the names of Keras 3. Unknown keys stay, and `layers.node` refuses them."""
 
 from collections.abc import Mapping
 from typing import Any
 
-# The second is of the application InceptionResNetV2, as Keras 2 registers it.
-KINDS = {"Convolution2D": "Conv2D", "Custom>CustomScaleLayer": "CustomScaleLayer"}
+from ..layers import KINDS
+
+# The second is a layer of the application InceptionResNetV2, under the name that Keras 2 registers it with.
+RENAMED = {"Convolution2D": "Conv2D", "Custom>CustomScaleLayer": "CustomScaleLayer"}
 
 KEYS = {
     "nb_filter": "filters",
@@ -28,7 +30,9 @@ DATA_FORMATS = {"tf": "channels_last", "th": "channels_first"}
 
 def modern(kind: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """(kind, config) of a layer as Keras 3 would write them."""
-    today = {KEYS.get(key, key): value for key, value in config.items()}
+    row = KINDS.get(RENAMED.get(kind, kind))
+    options = row.options if row else {}  # a key that means something to the layer today is no old name
+    today = {key if key in options else KEYS.get(key, key): value for key, value in config.items()}
     if "nb_row" in today and "nb_col" in today:
         today["kernel_size"] = [today.pop("nb_row"), today.pop("nb_col")]
     if today.get("data_format") in DATA_FORMATS:
@@ -38,12 +42,12 @@ def modern(kind: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     if kind == "BatchNormalization" and today.get("mode") == 0:
         del today["mode"]  # Keras 1: 0 is normalisation per feature, the only one there is today
     if kind in ("Conv2D", "Convolution2D", "Dense"):
-        today.pop("input_dim", None)  # repeats what the layer before says
-    return KINDS.get(kind, kind), today
+        today.pop("input_dim", None)  # it repeats the number of features of the layer before
+    return RENAMED.get(kind, kind), today
 
 
 def of_version(keras: int, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The config of a layer that Keras of this major version wrote, under names that mean one thing only."""
+    """The config of a layer that this major version of Keras wrote, with names that have only one meaning."""
     if keras < 3 and config.get("activation") == "hard_sigmoid":
-        return {**config, "activation": "hard_sigmoid_of_keras_2"}  # another slope than Keras 3's
+        return {**config, "activation": "hard_sigmoid_of_keras_2"}  # its slope differs from that of Keras 3
     return config

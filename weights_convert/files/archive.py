@@ -1,4 +1,4 @@
-"""A `.keras` archive → `Saved`: a zip of a description, a version and an HDF5 file. Nothing is ever extracted."""
+"""A `.keras` archive → `Saved`. A zip of a description, a version and an HDF5 file; nothing is extracted to disk."""
 
 import io
 import struct
@@ -18,12 +18,14 @@ from .notes import KEY, read_notes
 from .saved import Saved
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-HEADER = struct.Struct("<26x2H")  # of a member, in front of its name and its extra field, whose lengths it ends with
+HEADER = struct.Struct(
+    "<26x2H"
+)  # in front of the name and the extra field of a member; its last two numbers are their lengths
 BLOCK = 1 << 20
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is a zip, whatever its suffix."""
+    """Whether a file begins as a zip does; its suffix does not matter."""
     with path.open("rb") as file:
         return file.read(4) == b"PK\x03\x04"
 
@@ -31,12 +33,12 @@ def is_archive(path: Path) -> bool:
 def read_archive(path: Path, max_bytes: int) -> Saved:
     """The contents of an archive.
 
-    Weights that the zip holds as they are, which is how Keras writes them, are read where they lie; packed ones are
-    unpacked to memory, `max_bytes` at most.
+    Keras does not compress the weights in the zip, so they are read from the archive itself. Compressed weights are
+    unpacked to memory, at most `max_bytes` of them.
 
     Raises:
-        NotReadable: no zip, damaged, or no Keras archive.
-        UnsafeFile: members that no writer of Keras makes: encrypted, doubled, or far larger than what is stored.
+        NotReadable: it is not a zip, it is damaged, or it is not an archive of Keras.
+        UnsafeFile: it has members that Keras never writes: encrypted, twice, or far larger than what is stored.
     """
     with _opened(path) as archive:
         members = _members(archive, path)
@@ -50,12 +52,12 @@ def read_archive(path: Path, max_bytes: int) -> Saved:
     weights = named(shared(read_containers(source), model), model)
     layers = {names.get(layer, layer): group for layer, group in weights.items()}
     keras = 2 if str(metadata.get("keras_version")).startswith("2.") else 3
-    return Saved(path, layers, model, keras, inputs, numbered=True, names=names)
+    return Saved(path=path, weights=layers, config=model, keras=keras, inputs=inputs, numbered=True, names=names)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The open archive; what zipfile says of damage becomes one sentence."""
+    """The open archive; errors of zipfile become one `NotReadable`."""
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
@@ -63,21 +65,25 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         raise
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError) as error:
         raise NotReadable(
-            f"{path} is no .keras archive, or a damaged one (cut short by a download?): {error}"
+            f"{path} is not a .keras archive, or it is damaged (cut short by a download?): {error}"
         ) from error
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
-    """{name: member}, each name once and none that leads out of the archive."""
+    """{name: member}; every name occurs once, and none leads out of the archive."""
     found: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         name = info.filename
         if name in found or name.startswith("/") or ".." in name.split("/"):
-            raise UnsafeFile(f"{path}: {name!r} is {'there twice' if name in found else 'no path inside an archive'}")
+            raise UnsafeFile(
+                f"{path}: {name!r} is {'there twice' if name in found else 'not a path inside an archive'}"
+            )
         found[name] = info
     for name in (CONFIG, WEIGHTS):
         if name not in found:
-            raise NotReadable(f"{path} is a zip without {name!r}, so no Keras archive; it holds {list(found)[:9]}")
+            raise NotReadable(
+                f"{path} is a zip without {name!r}, so it is not an archive of Keras; it holds {list(found)[:9]}"
+            )
     return found
 
 
@@ -95,11 +101,11 @@ def _checked(info: zipfile.ZipInfo, limit: int, path: Path) -> zipfile.ZipInfo:
 
 
 def _weights(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Callable[[], io.IOBase]:
-    """What opens the HDF5 file in an archive."""
+    """A function that opens the HDF5 file in an archive."""
     if info.compress_type == zipfile.ZIP_DEFLATED:
         return partial(io.BytesIO, archive.read(info))
     with archive.open(info) as member:
-        while member.read(BLOCK):  # to its end, where zipfile compares the checksum
+        while member.read(BLOCK):  # until its end, where zipfile compares the checksum
             pass
     with path.open("rb") as file:
         file.seek(info.header_offset)
@@ -108,7 +114,7 @@ def _weights(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Cal
 
 
 class _Stretch(io.RawIOBase):
-    """`size` bytes of a file from `begin` on, as a file."""
+    """The `size` bytes of a file that start at `begin`, as a file."""
 
     def __init__(self, path: Path, begin: int, size: int):
         self.file = path.open("rb")

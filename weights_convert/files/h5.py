@@ -1,8 +1,9 @@
-"""An HDF5 file that Keras wrote → `Saved`: the legacy layout here, Keras 3's own in `containers`.
+"""A `.h5` file that Keras wrote → `Saved`. Here is the legacy layout; the layout of Keras 3 is in `keras_3.py`.
 
-Keras has written the legacy one since version 1: a group for each layer, whose attribute `weight_names` lists paths
-relative to the group. HDF5 sorts groups by name, so the order of layers is that of the attribute `layer_names`. A full
-model keeps these groups under `model_weights`, next to its JSON `model_config`.
+Keras has written the legacy layout since version 1. It has a group for each layer, whose attribute `weight_names` lists
+paths relative to the group. HDF5 sorts groups by name, so the attribute `layer_names` gives the order of the layers. A
+file of a full model holds these groups in `model_weights`, and the description of the network in the attribute
+`model_config`, as JSON.
 """
 
 import itertools
@@ -14,16 +15,17 @@ from typing import Any
 
 from ..config.description import decode
 from ..errors import NotReadable, UnsafeFile
+from ..layers import KINDS
 from .hdf5 import MAX_OBJECTS, Dataset, Group, Source, check_text, member, opened, text, texts, weight
 from .keras_3 import in_containers, read_containers
 from .notes import KEY, read_notes
 from .saved import Saved, Weight
 from .shards import parts
 
-UNUSED = "unused_layer_names"  # written by us: layers that no output depends on, which Keras does not look for
+# An attribute that only `write_keras.py` writes: the layers that no output depends on. Keras does not look for them.
+UNUSED = "unused_layer_names"
 
-# The end of a weight's name says what it is: Keras 1 wrote "conv_W_1:0", Keras 2 "conv/kernel:0", 3 "conv/kernel".
-# A "running_std" of Keras 1 holds the variance, in spite of its name.
+# The names that Keras 1 gave to weights. Its "running_std" holds the variance, in spite of its name.
 TODAY = {
     "W": "kernel",
     "b": "bias",
@@ -31,17 +33,16 @@ TODAY = {
     "running_std": "moving_variance",
     "alphas": "alpha",
 }
-WEIGHT = re.compile(
-    r"(?:^|[/_])(depthwise_kernel|pointwise_kernel|kernel|W|bias|b|gamma|beta|scale|alpha|alphas"
-    r"|moving_mean|running_mean|mean|moving_variance|running_std|variance|count)(?:_\d+)?(?::\d+)?$"
-)
+KNOWN = sorted({*TODAY, *(name for kind in KINDS.values() for name in kind.weights)})
+# The end of a weight's name says what it is: Keras 1 wrote "conv_W_1:0", Keras 2 "conv/kernel:0", 3 "conv/kernel".
+WEIGHT = re.compile(rf"(?:^|[/_])({'|'.join(KNOWN)})(?:_\d+)?(?::\d+)?$")
 
 
 def read_h5(path: Path) -> Saved:
-    """The contents of a full model or a file of weights only.
+    """The contents of a file, of a full model or of weights only.
 
     Raises:
-        NotReadable: not HDF5, cut short, or in no layout of Keras.
+        NotReadable: it is not HDF5, or cut short, or in a layout that Keras does not write.
         UnsafeFile: it leads out of the file, or claims more than it stores.
     """
     source = _source(path)
@@ -50,11 +51,11 @@ def read_h5(path: Path) -> Saved:
         group = member(file, "model_weights", source) if full_model else file
         layers = _names(group, "layer_names", source) + _names(group, UNUSED, source)
         if not layers and not full_model and in_containers(file):
-            return Saved(path, read_containers(source), numbered=True)
+            return Saved(path=path, weights=read_containers(source), numbered=True)
         if not layers:
             raise NotReadable(
-                f"{path}: has no attribute `layer_names` and no group `layers`: no file of Keras, or the weights of a "
-                "subclassed model"
+                f"{path} has no attribute `layer_names` and no group `layers`: it is not a file of Keras, or it holds "
+                "the weights of a subclassed model"
             )
 
         def written(key: str, default: str) -> str:
@@ -62,14 +63,14 @@ def read_h5(path: Path) -> Saved:
 
         if written("backend", "") == "theano":
             raise NotReadable(
-                f"{path}: written by the Theano backend, whose kernels are flipped; save it with TensorFlow"
+                f"{path} was written by the Theano backend, whose kernels are flipped; save it with TensorFlow"
             )
         major = re.match(r"[1-9]", written("keras_version", "1"))
         weights: dict[str, dict[str, Weight]] = {}
         for layer in layers:
             weights[layer] = _weights(group, layer, source)
             if sum(map(len, weights.values())) > MAX_OBJECTS:
-                raise UnsafeFile(f"{path}: lists more than {MAX_OBJECTS:,} weights")
+                raise UnsafeFile(f"{path} lists more than {MAX_OBJECTS:,} weights")
         inputs, names = read_notes(text(file, KEY, source), f"{source}: the attribute {KEY!r}")
         return Saved(
             path=path,
@@ -82,13 +83,14 @@ def read_h5(path: Path) -> Saved:
 
 
 def read_shards(path: Path) -> Saved:
-    """The contents of a file of weights only that Keras 3 split: of all shards that the index at `path` lists.
+    """The weights in all shards that the index at `path` lists: Keras 3 splits large files of weights only.
 
     Raises:
-        NotReadable, UnsafeFile: as `parts` and `read_h5`.
+        NotReadable: `path` is not an index that Keras wrote; or a shard is missing, damaged, or has another layout.
+        UnsafeFile: the index leads out of its folder, or a file claims more than it stores.
     """
     _, *shards = parts(path)
-    return Saved(path, read_containers(*map(_source, shards)), numbered=True)
+    return Saved(path=path, weights=read_containers(*map(_source, shards)), numbered=True)
 
 
 def _source(path: Path) -> Source:
@@ -106,7 +108,8 @@ def _weights(group: Group, layer: str, source: Source) -> dict[str, Weight]:
     """{weight: Weight} of one layer, in saved order."""
     members = member(group, layer, source)
     names = _names(members, "weight_names", source)
-    # Two kernels in one layer are a nested model: its weights keep their full names, and match nothing by accident.
+    # If a group has two kernels, it is a nested model: its weights keep their full names, so that none is mistaken for
+    # a weight of a layer.
     keys = meanings(names)
     keys = keys if len(set(keys)) == len(names) else names
     found = [replace(weight(member(members, name, source), source), name=name) for name in names]
@@ -114,16 +117,16 @@ def _weights(group: Group, layer: str, source: Source) -> dict[str, Weight]:
 
 
 def meanings(names: Sequence[str]) -> list[str]:
-    """Which weights of one layer these are, by today's names; one that is not known keeps its own."""
+    """What Keras 3 calls these weights of one layer; a weight that is not known keeps its name."""
     found = [WEIGHT.search(name) for name in names]
     today = [TODAY.get(each[1], each[1]) if each else name for each, name in zip(found, names, strict=True)]
-    if "pointwise_kernel" not in today:  # until Keras 2 the kernel of a DepthwiseConv2D was called so too
+    if "pointwise_kernel" not in today:  # Keras 1 and 2 called the kernel of a DepthwiseConv2D so, too
         today = ["kernel" if each == "depthwise_kernel" else each for each in today]
     return today
 
 
 def _names(owner: Group | Dataset, key: str, source: Source) -> list[str]:
-    """A list of names; Keras splits one that exceeds HDF5's limit for attributes into `key0`, `key1`, …"""
+    """A list of names. Keras splits a list that is too long for one HDF5 attribute into `key0`, `key1`, …"""
     names = texts(owner, key, source)
     for number in itertools.count():
         chunk = texts(owner, f"{key}{number}", source)

@@ -1,7 +1,7 @@
-"""An HDF5 file, opened so that nothing in it leads elsewhere or grows beyond what is stored. The only reader of h5py.
+"""An HDF5 file, opened safely: nothing in it leads to another file, or becomes far larger than what is stored.
 
-HDF5 can name other files, build objects and claim any size in a few bytes. All of that is looked at here, and refused,
-before a single number is read.
+HDF5 can name other files, make objects and claim any size in a few bytes. All of that is checked here, and refused,
+before any number is read. All other modules read HDF5 through this one.
 """
 
 import io
@@ -21,22 +21,22 @@ from ..errors import KerasFileError, NotReadable, UnsafeFile
 from .heaps import check_heaps
 from .saved import Weight
 
-# What the library itself undoes. Any other filter is a plugin, and a plugin is code that libhdf5 looks for on disk.
+# The filters that libhdf5 itself has. Any other filter is a plugin: code that libhdf5 would look for on disk.
 FILTERS = {
     h5py.h5z.FILTER_DEFLATE: "gzip",
     h5py.h5z.FILTER_SHUFFLE: "shuffle",
     h5py.h5z.FILTER_FLETCHER32: "fletcher32",
     h5py.h5z.FILTER_LZF: "lzf",
 }
-MAX_RATIO = 200  # bytes claimed per byte stored; trained weights hardly shrink at all
-MAX_UNSTORED = 64 << 20  # below this a claim does no harm, whatever is stored
-MAX_TEXT = 16 << 20  # the largest description that Keras writes is below 2 MB
+MAX_RATIO = 200  # bytes claimed for each byte stored; trained weights can hardly be compressed
+MAX_UNSTORED = 64 << 20  # bytes; a smaller claim does no harm
+MAX_TEXT = 16 << 20  # bytes; the largest description that Keras writes has less than 2 MB
 MAX_OBJECTS = 100_000
 MAX_DEPTH = 32
 
 
 class Source(NamedTuple):
-    """Where an HDF5 file is: `path` names it in messages, `open` gives what h5py opens."""
+    """Where an HDF5 file is: `path` is its name in messages, `open` returns what h5py opens."""
 
     path: Path
     open: Callable[[], Path | io.IOBase]
@@ -47,25 +47,28 @@ class Source(NamedTuple):
 
 @contextmanager
 def opened(source: Source) -> Iterator[Group]:
-    """The root of the open file. What libhdf5 says of damage becomes one sentence.
+    """The root group of the open file. Errors of libhdf5 become one `NotReadable`.
 
     Raises:
-        NotReadable: not HDF5, cut short, or damaged.
+        NotReadable: it is not HDF5, or it is cut short or damaged.
     """
     try:
         with h5py.File(source.open(), "r") as file:
             yield file
     except (KerasFileError, FileNotFoundError):
         raise
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # by where the damage is
-        raise NotReadable(f"{source} is no HDF5 file, or a damaged one (cut short by a download?): {error}") from error
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # it depends on where the damage is
+        raise NotReadable(
+            f"{source} is not an HDF5 file, or it is damaged (cut short by a download?): {error}"
+        ) from error
 
 
 def check_text(source: Source) -> None:
-    """Look at what libhdf5 would hang or swell over.
+    """Refuse a file for which libhdf5 would hang, or would need far more memory than the file stores.
 
     Raises:
-        NotReadable, UnsafeFile: as `heaps.check_heaps`.
+        NotReadable: a heap of the file is damaged.
+        UnsafeFile: an attribute claims too much text.
     """
     opened = source.open()
     with opened.open("rb") if isinstance(opened, Path) else opened as file:
@@ -76,11 +79,11 @@ def check_text(source: Source) -> None:
 
 
 def member(group: Group, name: str, source: Source) -> Group | Dataset:
-    """`group[name]`, every step of the way an ordinary member of this file.
+    """`group[name]`, if it and every group on the way to it is an ordinary member of this file.
 
     Raises:
         NotReadable: there is no such member.
-        UnsafeFile: a link, or a path that no writer of Keras makes.
+        UnsafeFile: a link is on the way, or Keras never writes such a path.
     """
     parts = name.split("/")
     if ".." in parts or "\0" in name or len(parts) > MAX_DEPTH:
@@ -97,7 +100,7 @@ def member(group: Group, name: str, source: Source) -> Group | Dataset:
 
 
 def members(group: Group, source: Source) -> Iterator[tuple[str, Group | Dataset]]:
-    """(name, member) of all that a group holds, in the order of their names."""
+    """(name, member) of every member of a group, in the order of their names."""
     if len(group) > MAX_OBJECTS:
         raise UnsafeFile(f"{source}: {group.name} claims {len(group):,} members, more than {MAX_OBJECTS:,}")
     for name in group:
@@ -105,17 +108,17 @@ def members(group: Group, source: Source) -> Iterator[tuple[str, Group | Dataset
 
 
 def texts(owner: Group | Dataset, key: str, source: Source) -> list[str]:
-    """The words of an attribute, [] where there is none.
+    """The strings in an attribute; [] if there is no such attribute.
 
     Raises:
-        UnsafeFile: it holds neither text nor numbers, or too much.
+        UnsafeFile: it holds something else than text and numbers, or too much text.
     """
     if key not in owner.attrs:
         return []
     attribute = owner.attrs.get_id(key)
     where = f"{source}: the attribute {key!r} of {owner.name}"
     kind = attribute.get_type().get_class()
-    if kind not in (h5py.h5t.STRING, h5py.h5t.INTEGER, h5py.h5t.FLOAT):  # an empty list is written as numbers
+    if kind not in (h5py.h5t.STRING, h5py.h5t.INTEGER, h5py.h5t.FLOAT):  # Keras writes an empty list as numbers
         raise UnsafeFile(f"{where} holds {attribute.dtype}, not text")
     count = math.prod(attribute.shape or ())
     if count * attribute.get_type().get_size() > MAX_TEXT or count > MAX_OBJECTS:
@@ -124,27 +127,27 @@ def texts(owner: Group | Dataset, key: str, source: Source) -> list[str]:
 
 
 def text(owner: Group | Dataset, key: str, source: Source) -> str | None:
-    """The one word of an attribute, None where there is none."""
+    """The string in an attribute; None if there is no such attribute."""
     words = texts(owner, key, source)
     return words[0] if words else None
 
 
 def _word(value: object) -> str:
-    """Text that can be printed, whatever bytes it came from."""
+    """Text that can be printed, from any bytes."""
     found = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
     return found.decode("utf-8", "replace")
 
 
 def weight(dataset: Group | Dataset, source: Source) -> Weight:
-    """The array in a dataset.
+    """The array in a dataset, which is not read yet.
 
     Raises:
-        NotReadable: no array.
-        UnsafeFile: it is elsewhere, is made of something else than numbers, or claims far more than the file stores.
+        NotReadable: it is not an array.
+        UnsafeFile: it is in another file, holds something else than numbers, or claims far more than the file stores.
     """
     where = f"{source}: {dataset.name}"
     if not isinstance(dataset, Dataset) or dataset.shape is None:
-        raise NotReadable(f"{where} is no array")
+        raise NotReadable(f"{where} is not an array")
     if dataset.external or dataset.is_virtual:
         raise UnsafeFile(f"{where} keeps its numbers in another file, which is not opened")
     bfloat16 = dataset.dtype == "V2" and text(dataset, "dtype", source) == "bfloat16"
@@ -171,7 +174,7 @@ def _read(source: Source, name: str, bfloat16: bool) -> np.ndarray:
     with opened(source) as file:
         dataset = file[name]
         _check_chunks(dataset, source)
-        if bfloat16:  # the upper half of a float32
+        if bfloat16:  # bfloat16 is the upper half of a float32
             return (dataset[()].view(np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(dataset.shape)
         if not dataset.ndim or not dataset.size:
             return np.asarray(dataset[()], np.float32)
@@ -181,7 +184,7 @@ def _read(source: Source, name: str, bfloat16: bool) -> np.ndarray:
 
 
 def _check_chunks(dataset: Dataset, source: Source) -> None:
-    """libhdf5 unpacks a chunk to whatever length it has; refuse one that is longer than the dataset says."""
+    """Refuse a chunk that is longer than the dataset says: libhdf5 would unpack all of it."""
     if dataset.compression != "gzip":
         return
     size = math.prod(dataset.chunks) * dataset.dtype.itemsize
@@ -198,7 +201,7 @@ def _check_chunks(dataset: Dataset, source: Source) -> None:
 
 
 def _aligned(shape: tuple[int, ...]) -> np.ndarray:
-    """An array that JAX takes over as it is, without a second copy: XLA wants its first byte at a multiple of 64."""
+    """An empty array that JAX can use without a copy: XLA needs its first byte at a multiple of 64."""
     size = 4 * math.prod(shape)
     block = np.empty(size + 64, np.uint8)
     begin = -block.ctypes.data % 64

@@ -1,7 +1,8 @@
-"""What libhdf5 trusts without a look, and hangs or swells over where it is damaged: heaps, and the lengths of texts.
+"""The parts of an HDF5 file that libhdf5 does not check itself: heaps, and the lengths of texts.
 
-HDF5 keeps text of any length in heaps, and in an attribute only where it is. Both are looked at in the bytes of the
-file, before libhdf5 sees them. They are found by how they begin, at multiples of 8 bytes, where libhdf5 puts them.
+If these are damaged, libhdf5 hangs, or needs memory without end. HDF5 keeps text of any length in heaps; an attribute
+holds only its length and its place. Both are checked here in the bytes of the file, before libhdf5 reads them. They are
+found by their first bytes, at multiples of 8 bytes, where libhdf5 puts them.
 """
 
 import io
@@ -17,18 +18,18 @@ HEAP = b"GCOL\x01\0\0\0"
 # The first 8 bytes of the attributes that are read as text.
 ATTRIBUTES = (b"layer_na", b"weight_n", b"model_co", b"keras_ve", b"backend\0", b"weights_")
 BEGINNINGS = np.frombuffer(b"".join((HEAP, *ATTRIBUTES)), "<u8")
-VARIABLE_LENGTH = 9  # class of a type
-RECORD = 16  # bytes of such a text in an attribute: its length in 4, then where it is
+VARIABLE_LENGTH = 9  # the class of a type: text of any length
+RECORD = 16  # bytes that stand for such a text in an attribute: 4 for its length, then its place
 BLOCK = 4 << 20
 
 File = IO[bytes] | io.IOBase
 
 
 def check_heaps(file: File, most: int) -> None:
-    """Refuse a file that libhdf5 would hang or swell over.
+    """Refuse a file for which libhdf5 would hang, or would need far more memory than the file stores.
 
     Raises:
-        NotReadable: a heap has no end.
+        NotReadable: the sizes of a heap do not add up.
         UnsafeFile: an attribute claims more than `most` bytes of text.
     """
     size = file.seek(0, io.SEEK_END)
@@ -50,9 +51,10 @@ def check_heaps(file: File, most: int) -> None:
 
 
 def _heap_ends(file: File, room: int) -> bool:
-    """Whether a heap adds up: after its size come objects, a number in 2 bytes, 6 others, a size in 8, and the content.
+    """Whether the sizes of the objects in a heap add up to the size of the heap, which comes first.
 
-    Content is padded to multiples of 8 bytes. The object of number 0 is what is left free, its own 16 bytes included.
+    An object is a number of 2 bytes, 6 other bytes, a size of 8 bytes, and the content, which is padded to a multiple
+    of 8 bytes. The object with number 0 is free space; its size includes its own first 16 bytes.
     """
     left = int.from_bytes(file.read(8), "little") - 16
     if left + 16 > room:
@@ -68,7 +70,7 @@ def _heap_ends(file: File, room: int) -> bool:
 
 
 def _text(file: File, place: int) -> int:
-    """How many bytes of text an attribute claims whose name is at `place`; 0 if it is none, or keeps them in itself."""
+    """How many bytes of text in heaps the attribute claims whose name is at `place`; 0 if it is not an attribute."""
     file.seek(place - 8)
     header = file.read(8)
     if len(header) < 8 or header[0] != 1:
@@ -79,7 +81,7 @@ def _text(file: File, place: int) -> int:
     if not type_ or type_[0] & 15 != VARIABLE_LENGTH or len(shape) < 8:
         return 0
     lengths = shape[8 : 8 + 8 * shape[1]]
-    if len(lengths) < 8 * shape[1]:  # the file ends in the middle: libhdf5 says so itself
+    if len(lengths) < 8 * shape[1]:  # the file ends here: libhdf5 reports that itself
         return 0
     count = math.prod(np.frombuffer(lengths, "<u8").tolist())
     records = file.read(min(count, BLOCK) * RECORD)

@@ -1,8 +1,8 @@
-"""An untrusted file → `Saved`, read by a process of its own and handed over as safetensors.
+"""An untrusted file → `Saved`: a separate process reads it, and hands its contents over as a safetensors file.
 
-The process has limits on memory, time and what it writes, so a file that makes libhdf5 crash, hang or swell ends in one
-error. It is no sandbox: a file that took over libhdf5 would have all rights of the user. What is handed over holds
-numbers and JSON, and is judged here like any other file.
+The process has limits on memory, on time and on the size of files that it writes. So a file that makes libhdf5 crash,
+hang or use too much memory ends in one error. It is not a sandbox: a file that takes control of libhdf5 would have all
+rights of the user. The file that is handed over holds numbers and JSON, and is checked here like any other file.
 """
 
 import json
@@ -23,8 +23,8 @@ from .saved import Saved
 from .shards import parts
 
 SECONDS = 60
-BASE = 1 << 30  # bytes of address space; Python and the libraries take half of that
-MEMORY = 4  # times the size of the file: float16 doubles when it is read, and the writer holds a copy
+BASE = 1 << 30  # bytes of address space; Python and the libraries need half of it
+MEMORY = 4  # times the size of the file: float16 doubles when it is read, and the writer needs a copy
 PROGRAM = "import sys; from weights_convert.files.isolated import hand_over; hand_over(*sys.argv[1:])"
 KINDS = {kind.__name__: kind for kind in (KerasFileError, NotReadable, UnsafeFile, ImportError, OSError)}
 
@@ -33,11 +33,11 @@ KINDS = {kind.__name__: kind for kind in (KerasFileError, NotReadable, UnsafeFil
 def read_isolated(
     path: str | os.PathLike[str], architecture: str | None, max_bytes: int, seconds: int = SECONDS
 ) -> Iterator[Saved]:
-    """What a file holds, for as long as the context lasts. (Not on Windows, which has no such limits.)
+    """The contents of a file, which can be read until the context ends. Windows has no such limits, so not there.
 
     Raises:
-        FileNotFoundError: no file at `path`.
-        KerasFileError: what reading it raised; UnsafeFile, if the process crashed or ran into a limit.
+        FileNotFoundError: there is no file at `path`.
+        KerasFileError: the error that reading it raised; UnsafeFile if the process crashed or ran into a limit.
     """
     path = existing(path)
     with tempfile.TemporaryDirectory() as folder:
@@ -60,7 +60,7 @@ def read_isolated(
 
 
 def _reason(path: Path, status: int, said: str, complained: str) -> Exception:
-    """What the process said, or how it ended if it could not."""
+    """The error that the process reported; if it could not report one, how it ended."""
     if said:
         kind, message = json.loads(said)
         return KINDS[kind](message)
@@ -70,7 +70,7 @@ def _reason(path: Path, status: int, said: str, complained: str) -> Exception:
 
 
 def hand_over(path: str, to: str, architecture: str, max_bytes: str, memory: str, seconds: str) -> None:
-    """The process: limit itself, then write the contents of `path` to `to`, or say what is wrong with it."""
+    """The main function of the process: set limits, then write the contents of `path` to `to`, or report an error."""
     try:
         _limit(int(memory), int(seconds))
         write(read(path, architecture or None, max_bytes=int(max_bytes)), Path(to))

@@ -1,9 +1,9 @@
-"""Keras 3's own layout of weights: a tree of groups that are named after classes and numbered.
+"""The layout of Keras 3's files of weights: a tree of groups, which have the name of a class and a number.
 
-The layers of a model are in `layers/<class in snake case>[_<n>]`, the weights of a layer in its `vars/0`, `vars/1`, …,
-and a nested model has `layers` of its own. The names of the layers are not needed to find them, nor always there: the
-n-th layer of a class in the description of the model is the n-th group of that class, and the number of a weight is
-its place in the order in which Keras makes them.
+The layers of a model are in `layers/<class in snake case>[_<n>]`, and the weights of a layer in its `vars/0`, `vars/1`,
+…; a nested model has `layers` of its own. Such a file need not hold the names of the layers. The n-th layer of a class
+in the description of the model is the n-th group of that class. The number of a weight is its place in the order in
+which Keras makes the weights.
 """
 
 import re
@@ -16,9 +16,9 @@ from .hdf5 import MAX_DEPTH, MAX_OBJECTS, Dataset, Group, Source, members, opene
 from .saved import Weight
 
 LAYERS = "layers"
-# What TensorFlow 2.12 and 2.13 wrote. They count a layer with weights twice: conv2d, conv2d_2, conv2d_4.
+# TensorFlow 2.12 and 2.13 wrote this instead. They count a layer with weights twice: conv2d, conv2d_2, conv2d_4.
 LAYERS_COUNTED_TWICE = "_layer_checkpoint_dependencies"
-# The random state of dropout and augmentation, which is no weight.
+# The random state of dropout and augmentation, which is not a weight.
 GENERATORS = ("seed_generator", "generator")
 
 Weights = Mapping[str, Mapping[str, Weight]]
@@ -32,11 +32,11 @@ def in_containers(root: Group) -> bool:
 def read_containers(*sources: Source) -> Weights:
     """{path of a layer, such as "/layers/functional/layers/conv2d_1": {number of a weight: Weight}}.
 
-    The files are shards of one tree: a layer may have some of its weights in each.
+    The files are shards of one tree: the weights of a layer may be in several files.
 
     Raises:
-        NotReadable, UnsafeFile: as `hdf5.opened`, `hdf5.member` and `hdf5.weight`; a weight is there twice, or there is
-            no end to the tree.
+        NotReadable: a file is damaged, or two files have the same weight.
+        UnsafeFile: a file leads out of itself, claims more than it stores, or has groups without end.
     """
     whole: dict[str, dict[str, Weight]] = {}
     visited = 0
@@ -71,7 +71,7 @@ def read_containers(*sources: Source) -> Weights:
             inner = inside(group, depth + 1)
             if name == "vars":
                 yield from ((path + number, weight(dataset, source)) for number, dataset in inner.items())
-            else:  # a layer that this one is made of, under the name of its attribute
+            else:  # a layer that is an attribute of this one, under the attribute's name
                 yield from variables(inner, f"{path}{name}/", depth + 1)
 
     for source in sources:
@@ -86,15 +86,19 @@ def read_containers(*sources: Source) -> Weights:
 
 
 def _place(weight: tuple[str, Weight]) -> tuple[list[str], int, str]:
-    """What sorts the weights of a layer: those of its parts by the names of these, all others by number."""
+    """A key that sorts the weights of a layer: its own by number, and those of a layer in it by that layer's name."""
     *path, number = weight[0].split("/")
     return [*path, "vars"], len(number), number
 
 
 def named(weights: Weights, model: Mapping[str, Any]) -> Weights:
-    """The same by the names of the layers, those in nested models as "outer/inner", in the order that `model` lists.
+    """`weights` under the names of the layers instead of their paths, in the order in which `model` lists the layers.
 
-    `model` is Keras' description of the network. A group that it does not account for keeps its path as its name.
+    A layer of a nested model is called "outer/inner". A group without a layer in `model` keeps its path as its name.
+
+    Args:
+        weights: {path of a group: its weights}.
+        model: Keras' description of the network.
     """
     names = dict(_names(model, "", ""))
     ordered = {name: weights[path] for path, name in names.items() if path in weights}
@@ -102,10 +106,10 @@ def named(weights: Weights, model: Mapping[str, Any]) -> Weights:
 
 
 def shared(weights: Weights, model: Mapping[str, Any]) -> Weights:
-    """`weights` with those of layers that are in several of the models in `model`, at all of their places.
+    """`weights`, in which a layer that is part of several models of `model` has its weights in each of them.
 
-    Keras makes a group for each layer that it comes to, and passes over one that it has met in another model. So in a
-    file that was written together with `model`, a layer without a group is the one of its name and class that has one.
+    Keras writes the group of such a layer only once. So if a file was written together with `model`, and a layer has no
+    group, its weights are in the group of the layer with the same name and class.
     """
     names = dict(_names(model, "", ""))
     stored: dict[tuple[str, str], list[Mapping[str, Weight]]] = {}
@@ -122,7 +126,7 @@ def _object(path: str, name: str) -> tuple[str, str]:
 
 
 def _names(model: Mapping[str, Any], path: str, outer: str) -> Iterator[tuple[str, str]]:
-    """(path of a group, name of the layer) of all layers; what is no description of a layer is left to the parser."""
+    """(path of a group, name of the layer) of all layers. Invalid descriptions are skipped: the parser reports them."""
     config = model.get("config")
     layers = config.get("layers") if isinstance(config, Mapping) else config
     counts: Counter[str] = Counter()
@@ -149,6 +153,6 @@ def nth(kind: str, counts: Counter[str]) -> str:
 
 
 def _class_and_number(name: str) -> tuple[str, int]:
-    """The inverse of `_nth`."""
+    """The inverse of `nth`."""
     kind, _, number = name.rpartition("_")
     return (kind, int(number)) if kind and re.fullmatch(r"[0-9]{1,9}", number) else (name, 0)

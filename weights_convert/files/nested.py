@@ -1,9 +1,9 @@
-"""The weights of models in a model, which a legacy file holds in one group → those of their layers.
+"""The weights of a nested model, which a legacy file holds in one group → the weights of each of its layers.
 
-The group of a nested model lists the trained weights of all its layers and then all others, so freezing a layer moves
-its weights. Their names are what can be trusted: `conv/kernel` or `base/conv/kernel` for the layer `base/conv`, where
-the names of some of the models around may be missing from the left. Only where the names do not tell the layers apart
-(they were made under other names, and the layers renamed) does the order decide, as Keras would have it.
+The group of a nested model lists the trained weights of all its layers, and then all other weights. So freezing a layer
+moves its weights. The names of the weights can be trusted: `conv/kernel` or `base/conv/kernel` for the layer
+`base/conv`; the names of some of the outer models may be missing on the left. If the names do not tell the layers apart
+(because the layers were renamed later), the order decides: the weights are in the order in which Keras lists them.
 """
 
 from collections.abc import Mapping
@@ -18,13 +18,14 @@ from .saved import Weight
 Weights = Mapping[str, Mapping[str, Weight]]
 Needed = Mapping[str, Mapping[str, nnx.Variable]]
 
-NOT_TRAINED = ("moving_mean", "moving_variance")
-
 
 def unnest(saved: Weights, needed: Needed, config: Mapping[str, Any] | None) -> Weights:
-    """`saved` with the layers of nested models in place of these, in so far as it tells what belongs to which.
+    """`saved` with the layers of each nested model in place of its group, if it is clear which weight is whose.
 
-    `needed` has the weights of the network's layers, those of nested models as "outer/inner".
+    Args:
+        saved: the weights of each group of the file.
+        needed: the weights of each layer of the network; layers of nested models are called "outer/inner".
+        config: Keras' description of the network, None if the file has none.
     """
     found: dict[str, Mapping[str, Weight]] = {}
     for group, weights in saved.items():
@@ -37,7 +38,7 @@ def unnest(saved: Weights, needed: Needed, config: Mapping[str, Any] | None) -> 
 
 
 def _by_name(weights: Mapping[str, Weight], layers: Needed, config: Mapping[str, Any] | None) -> Weights | None:
-    """None unless the names tell which weights are those of which layer."""
+    """The weights of each of `layers`, told apart by their names; None if the names are not enough."""
     parts: dict[str, list[Weight]] = {}
     for weight in weights.values():
         parts.setdefault(weight.name.rpartition("/")[0], []).append(weight)
@@ -53,7 +54,7 @@ def _by_name(weights: Mapping[str, Weight], layers: Needed, config: Mapping[str,
         for part in parts
     }
     found: dict[str, Mapping[str, Weight]] = {}
-    while fitting:  # a part that fits one layer only takes it away from the others
+    while fitting:  # a part that fits only one layer belongs to it, and no other part does
         part = next((part for part, fits in fitting.items() if len(fits) == 1), None)
         if part is None:
             return None
@@ -64,10 +65,10 @@ def _by_name(weights: Mapping[str, Weight], layers: Needed, config: Mapping[str,
 
 
 def _by_order(weights: Mapping[str, Weight], layers: Needed, config: Mapping[str, Any] | None) -> Weights | None:
-    """None unless the file has, in this order, what Keras would write for these layers: the trained weights first."""
+    """The weights of each of `layers`, told apart by Keras' order (trained weights first); None if it does not fit."""
     trained = {name: trained for name, _, trained in entries(config)} if config else dict.fromkeys(layers, True)
     slots = [(layer, weight) for layer in trained if layer in layers for weight in layers[layer]]
-    slots.sort(key=lambda slot: not trained[slot[0]] or slot[1] in NOT_TRAINED)
+    slots.sort(key=lambda slot: not trained[slot[0]] or not isinstance(layers[slot[0]][slot[1]], nnx.Param))
     if len(slots) != len(weights):
         return None
     found: dict[str, dict[str, Weight]] = {layer: {} for layer in layers}
@@ -80,7 +81,7 @@ def _by_order(weights: Mapping[str, Weight], layers: Needed, config: Mapping[str
 
 
 def _fit(wanted: Mapping[str, Any], found: Mapping[str, Weight]) -> bool:
-    """Whether a layer can have these weights; one alone needs no name."""
+    """Whether a layer can have these weights; if it has only one, its name does not matter."""
     shapes = [weight.shape for weight in found.values()], [weight.shape for weight in wanted.values()]
     return shapes[0] == shapes[1] if len(found) == 1 else _shapes(wanted) == _shapes(found)
 

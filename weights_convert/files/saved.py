@@ -1,4 +1,4 @@
-"""What a file holds, whatever its format: weights that are read one by one when asked for, and perhaps their graph."""
+"""The contents of a file of any format: weights, which are read one by one when they are asked for, and the graph."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -14,9 +14,12 @@ from .shards import parts
 
 @dataclass(frozen=True)
 class Weight:
-    """One array that is still in its file: `read()` fetches it as float32, `shape` is known before.
+    """One array that is still in its file.
 
-    `name` is the file's own, where it has one.
+    Attributes:
+        shape: of the array.
+        read: reads the array, as float32.
+        name: the full name in the file, "" if it has none.
     """
 
     shape: tuple[int, ...]
@@ -26,16 +29,19 @@ class Weight:
 
 @dataclass(frozen=True)
 class Saved:
-    """A file's contents.
+    """The contents of a file.
 
-    `weights` is {layer: {weight: Weight}} in the order in which Keras saved them, under today's names (`kernel`,
-    `bias`, `gamma`, `beta`, `moving_mean`, `moving_variance`); layers without weights are listed too, where the file
-    does. `config` is the Keras description of the graph, None in a file of weights only; `keras` is the major version
-    of its writer. `inputs` is how the network was fed, where the file says so.
-
-    `names` is {name of a layer in `config`: its name here} where Keras did not take the name.
-
-    `numbered`: Keras 3's own layout has numbers for names, "0", "1", …, and without a `config` paths for layers.
+    Attributes:
+        path: of the file.
+        weights: {layer: {weight: Weight}} in the order in which Keras saved them, under the names of Keras 3 (`kernel`,
+            `bias`, `gamma`, `beta`, `moving_mean`, `moving_variance` …). Layers without weights are listed if the file
+            lists them.
+        config: Keras' description of the graph; None in a file of weights only.
+        keras: the major version of the Keras that wrote it.
+        inputs: how the network was fed; None if the file does not say so.
+        numbered: the file has the layout of Keras 3: the weights of a layer are called "0", "1", …, and without a
+            `config` the layers are called by their paths.
+        names: {name of a layer in `config`: its real name} of the layers whose real name Keras does not allow.
     """
 
     path: Path
@@ -48,12 +54,12 @@ class Saved:
 
     @property
     def sha256(self) -> str:
-        """What identifies the file, or its shards; they are read once more for this."""
+        """The SHA-256 hash of the file (`sha256` says how), which is read once more for this."""
         return sha256(self.path)
 
 
 def sha256(path: Path) -> str:
-    """The hash of a file, in hexadecimal digits; of an index, what `sha256sum INDEX SHARD … | sha256sum` says."""
+    """The SHA-256 hash of a file, in hexadecimal digits; of an index, that of `sha256sum INDEX SHARD …`'s output."""
     hashes = []
     for part in parts(path):
         with part.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The files that one path stands for: Keras 3 splits large weights over shards, and lists them in a `.weights.json`."""
+"""The files that one path stands for: Keras 3 splits large weights into shards, and lists them in a `.weights.json`."""
 
 from pathlib import Path
 
@@ -7,16 +7,16 @@ from ..errors import NotReadable, UnsafeFile
 
 SUFFIX = ".json"
 MAP = "weight_map"  # {path of a group: a shard that holds some of it, or a list of them}
-MAX_NAME = 255  # bytes; no file system takes more
+MAX_NAME = 255  # bytes; no file system allows more
 IN_LAYERS = "/layers/"  # the other groups hold the state of the optimizer
 
 
 def parts(path: Path) -> list[Path]:
-    """The file itself, and after an index its shards that hold weights of layers.
+    """The file itself; if it is an index, also its shards that hold weights of layers.
 
     Raises:
-        NotReadable: no index that Keras wrote, or a shard is not there.
-        UnsafeFile: the index is too long, nests too deep, or leads out of its folder.
+        NotReadable: Keras did not write the index, or a shard is missing.
+        UnsafeFile: the index is too long, nested too deeply, or leads out of its folder.
     """
     return [path, *_shards(path)] if path.suffix == SUFFIX else [path]
 
@@ -26,7 +26,7 @@ def _shards(path: Path) -> list[Path]:
         raise UnsafeFile(f"{path} is {size:,} bytes long; at most {MAX_TEXT:,} are read")
     groups = decode(path.read_bytes(), str(path)).get(MAP)
     if not isinstance(groups, dict):
-        raise NotReadable(f"{path} has no {MAP!r}, so it is no index of sharded weights (`.weights.json`) of Keras")
+        raise NotReadable(f"{path} has no {MAP!r}, so it is not an index of sharded weights (`.weights.json`) of Keras")
     listed = [names for group, names in groups.items() if group.startswith(IN_LAYERS)]
     listed = [each if isinstance(each, list) else [each] for each in listed]
     names = dict.fromkeys(_plain(name, path) for each in listed for name in each)
@@ -35,7 +35,7 @@ def _shards(path: Path) -> list[Path]:
     shards = [path.with_name(name) for name in names]
     if missing := [shard.name for shard in shards if not shard.is_file()]:
         raise NotReadable(f"{path} lists {', '.join(missing)[:200]}, which must lie next to it, but is not there")
-    homes = {path.resolve().parent, path.parent.resolve()}  # of the index, which may be a link itself
+    homes = {path.resolve().parent, path.parent.resolve()}  # the folder of the index, which may itself be a link
     for shard in shards:
         if shard.resolve().parent not in homes:
             raise UnsafeFile(f"{shard} is a link to {shard.resolve()}, out of the folder of its index: not followed")
@@ -45,5 +45,5 @@ def _shards(path: Path) -> list[Path]:
 def _plain(name: object, path: Path) -> str:
     plain = isinstance(name, str) and name.endswith(".h5") and not set(name) & {"/", "\\", ":", "\0"}
     if not isinstance(name, str) or not plain or len(name.encode()) > MAX_NAME:
-        raise UnsafeFile(f"{path} lists {str(name)[:80]!r} as a shard, which is no name of an .h5 file next to it")
+        raise UnsafeFile(f"{path} lists {str(name)[:80]!r} as a shard, which is not the name of an .h5 file next to it")
     return name

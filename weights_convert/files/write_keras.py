@@ -1,8 +1,8 @@
-"""A KerasNet → a file that Keras 3 loads, and predicts the same with: legacy `.h5`, or its own `.keras`.
+"""A KerasNet → a file that Keras 3 loads and predicts the same with: legacy `.h5`, or Keras 3's own `.keras`.
 
-The law: what `load` reads back has the graph, inputs and weights of what was saved. All models are written as
-Functional ones and flat: a layer in a nested model gets a name without the `/` that Keras does not take, and the file
-notes what it was called.
+The law: what `load` reads back has the same graph, inputs and weights as the network that was saved. Every network is
+written as a Functional model without nested models. Keras does not allow a `/` in the name of a layer, so a layer of a
+nested model gets a name without it, and the file notes its real name.
 """
 
 import io
@@ -20,22 +20,16 @@ from ..config.describe import describe
 from ..config.keras_order import keras_order
 from ..errors import UnsupportedLayer
 from ..graph import Graph, call_name, split_call
+from ..layers import ACTIVATIONS, KINDS, Kind
 from ..net import KerasNet
 from . import notes
 from .h5 import UNUSED
 from .keras_3 import LAYERS, nth, snake_case
 
-VERSION = "3.0.0"  # the first whose layout this is
-HEADER = 64_512  # bytes that HDF5 leaves for one attribute; Keras splits a longer list in parts
-NOT_IN_KERAS_3 = {"ThresholdedReLU", "RandomHeight", "RandomWidth"}
-NOT_AN_ACTIVATION_OF_KERAS_3 = {"hard_sigmoid_of_keras_2", "softmax_v2", "log_softmax_v2"}
-# Of layers in a known architecture: its graph does not say how it was trained.
-UNKNOWN = {"Dropout": {"rate": 0.0}, "StochasticDepth": {"drop_path_rate": 0.0}, "LayerScale": {"init_values": 0.0}}
-MODULES = {
-    "LayerScale": "keras.src.applications.convnext",
-    "StochasticDepth": "keras.src.applications.convnext",
-    "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
-}
+VERSION = "3.0.0"  # the first version with this layout
+HEADER = 64_512  # bytes, the most that HDF5 can store in one attribute; Keras splits a longer list into parts
+
+INPUT = Kind({})  # Keras' InputLayer, which is no node of a graph
 
 Arrays = dict[str, dict[str, np.ndarray]]
 
@@ -44,7 +38,7 @@ def write_h5(net: KerasNet, path: Path) -> None:
     """Write a full model in the legacy layout.
 
     Raises:
-        UnsupportedLayer: a layer that Keras 3 does not have.
+        UnsupportedLayer: the network has a layer that Keras 3 does not have.
         OSError: `path` cannot be written.
     """
     model, names = _model(net.graph)
@@ -67,7 +61,7 @@ def write_archive(net: KerasNet, path: Path) -> None:
     """Write a `.keras` archive.
 
     Raises:
-        UnsupportedLayer: a layer that Keras 3 does not have.
+        UnsupportedLayer: the network has a layer that Keras 3 does not have.
         OSError: `path` cannot be written.
     """
     model, names = _model(net.graph)
@@ -105,12 +99,17 @@ def _model(graph: Graph) -> tuple[dict[str, Any], dict[str, str]]:
     place = {layer: number for number, layer in enumerate((*dict(graph.inputs), *used, *unused))}
     model["config"]["layers"].sort(key=lambda layer: place[layer["name"]])
     for layer in model["config"]["layers"]:
-        layer.setdefault("module", MODULES.get(layer["class_name"], "keras.layers"))
+        kind = KINDS.get(layer["class_name"], INPUT)
+        layer.setdefault("module", kind.package)
         layer.setdefault("registered_name", None)
-        layer["config"] = UNKNOWN.get(layer["class_name"], {}) | layer["config"]
+        # The graph of a known architecture does not say how the network was trained.
+        layer["config"] = {key: value for key, value in kind.training.items() if value is not None} | layer["config"]
     model |= {"module": "keras.src.models.functional", "registered_name": "Functional"}
     model["config"] |= {"name": "model", "trainable": True}
-    for ends in ("input_layers", "output_layers"):  # a list of one is for a model that takes, or gives, a list of one
+    for ends in (
+        "input_layers",
+        "output_layers",
+    ):  # to Keras, a list of one means a model that takes a list
         if len(model["config"][ends]) == 1:
             (model["config"][ends],) = model["config"][ends]
     return model, {theirs: mine for mine, theirs in new.items()}
@@ -118,15 +117,15 @@ def _model(graph: Graph) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _complaints(graph: Graph) -> Iterator[str]:
     for node in graph.nodes:
-        activation = dict(node.config).get("activation")
-        if node.kind in NOT_IN_KERAS_3:
+        activation: Any = dict(node.config).get("activation")
+        if KINDS[node.kind].package is None:
             yield f"{node.name}: Keras 3 has no layer of kind {node.kind}"
-        if activation in NOT_AN_ACTIVATION_OF_KERAS_3:
-            yield f"{node.name}: Keras 3 does not have the activation {activation}"
+        if activation is not None and not ACTIVATIONS[activation].keras_3:
+            yield f"{node.name}: Keras 3 does not have the activation function {activation}"
 
 
 def _arrays(net: KerasNet, names: dict[str, str]) -> tuple[Arrays, Arrays]:
-    """{layer: {weight: array}} under the names in the file, in Keras' order; and of the layers that Keras forgets."""
+    """{layer: {weight: array}} under the names in the file, in Keras' order: (what Keras lists, the rest)."""
     theirs = {mine: name for name, mine in names.items()}
     weights = net.weights()
     used, unused = (
@@ -142,7 +141,7 @@ def _arrays(net: KerasNet, names: dict[str, str]) -> tuple[Arrays, Arrays]:
 
 
 def _write_names(group: h5py.Group, key: str, names: list[str]) -> None:
-    """A list of names; in parts where it is too long for one attribute."""
+    """Write a list of names, in parts if it is too long for one attribute."""
     array = np.array([name.encode() for name in names], "S" if names else "S1")
     parts = -(-array.nbytes // HEADER) or 1
     if parts == 1:

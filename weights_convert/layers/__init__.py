@@ -1,9 +1,12 @@
-"""What Keras layers compute: KINDS, one row for each kind of layer, in one file for each family of kinds."""
+"""What Keras layers compute: the table KINDS, one row for each kind of layer. `kind.py` says how to add a kind."""
 
 from .functions import ACTIVATIONS as ACTIVATIONS
 from .functions import MIXING as MIXING
+from .functions import PROBABILITIES as PROBABILITIES
 from .functions import Activation as Activation
 from .kind import Config as Config
+from .kind import Effect as Effect
+from .kind import Factor as Factor
 from .kind import Kind as Kind
 from .kind import Shape as Shape
 from .linear import across_channels as across_channels
@@ -11,6 +14,7 @@ from .linear import convolve as convolve
 from .operations import CUSTOM as CUSTOM
 from .options import REQUIRED as REQUIRED
 from .options import Option as Option
+from .table import EFFECTS as EFFECTS
 from .table import KINDS as KINDS
 from .table import OVER as OVER
 from .table import activation as activation

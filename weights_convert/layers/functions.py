@@ -1,9 +1,12 @@
-"""Keras' named activations, as Keras 3 defines them.
+"""The activation functions that Keras has names for, as Keras 3 defines them.
 
-At a kink of a ReLU the gradient is TensorFlow's: 0 at 0, where dead channels sit, and 0 at the cut of relu6.
+At a kink of a ReLU the gradient is TensorFlow's: 0 at 0, where the inactive units are, and 0 where relu6 cuts off.
+To add an activation function, add its row to `ACTIVATIONS`; nothing else lists the names.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +14,9 @@ from jax import Array
 
 
 def rectify(x: Array, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0) -> Array:
-    """ReLU with all of Keras' options: linear above `threshold`, cut at `max_value`, sloped below."""
+    """ReLU with all options of Keras: linear above `threshold`, cut off at `max_value`, `negative_slope` below it."""
     if negative_slope == 0 and threshold >= 0:
-        y = jax.nn.relu(x)  # the plain one, which others recognise
+        y = jax.nn.relu(x)  # the plain ReLU, which the gradient rules recognise
         y = jnp.where(x > threshold, y, 0.0) if threshold else y
     else:
         y = jnp.where(x > threshold, x, negative_slope * (x - threshold))
@@ -29,7 +32,7 @@ def _relu6(x: Array) -> Array:
 
 
 def _leaky_relu(x: Array) -> Array:
-    return rectify(x, negative_slope=0.2)  # the activation's default; the layer LeakyReLU has 0.3
+    return rectify(x, negative_slope=0.2)  # the default of the activation function; that of the layer LeakyReLU is 0.3
 
 
 def _gelu(x: Array) -> Array:
@@ -58,9 +61,10 @@ def _tanh_shrink(x: Array) -> Array:
 
 
 def _sparsemax(x: Array) -> Array:
-    """Keras' sparsemax, which is Martins & Astudillo's of 2016 where one number is far above the others.
+    """Keras' sparsemax, which equals that of Martins & Astudillo 2016 only if one number is far above the others.
 
-    Its tau is the sum of the cumulative sums of the support, where the paper's is the last of them (Keras 3.15).
+    The threshold tau comes from the sum of all cumulative sums in the support; in the paper, from the last one alone.
+    (Seen in Keras 3.15.)
     """
     z = jnp.flip(jnp.sort(x, -1), -1)
     sums, k = jnp.cumsum(z, -1), jnp.arange(1, x.shape[-1] + 1)
@@ -69,44 +73,74 @@ def _sparsemax(x: Array) -> Array:
     return jnp.maximum(x - tau, 0.0)
 
 
-Activation = Callable[[Array], Array]
+@dataclass(frozen=True)
+class Activation:
+    """An activation function, called with an array [n ... units], and what the rest of the code asks about it.
+
+    Attributes:
+        function: what it computes.
+        mixes: each number of the result depends on all units, so no number can be explained through it alone.
+        probabilities: it turns the scores of classes into probabilities, or into their logarithms.
+        never_negative: no number of the result is below 0.
+        keras_3: Keras 3 has a function of this name. The others occur only in files that Keras 2 wrote.
+    """
+
+    function: Callable[[Array], Array]
+    mixes: bool = False
+    probabilities: bool = False
+    never_negative: bool = False
+    keras_3: bool = True
+
+    def __call__(self, x: Array) -> Array:
+        """The activation for `x`."""
+        return self.function(x)
+
+
+_sigmoid = partial(Activation, probabilities=True, never_negative=True)
+_softmax = partial(Activation, mixes=True, probabilities=True, never_negative=True)
+_log_softmax = partial(Activation, mixes=True, probabilities=True)
+
+SOFTMAX = _softmax(jax.nn.softmax)
 
 ACTIVATIONS: dict[str, Activation] = {
-    "linear": _linear,
-    "relu": jax.nn.relu,
-    "relu6": _relu6,
-    "leaky_relu": _leaky_relu,
-    "elu": jax.nn.elu,
-    "selu": jax.nn.selu,
-    "celu": jax.nn.celu,
-    "gelu": _gelu,
-    "glu": _glu,
-    "silu": jax.nn.silu,
-    "swish": jax.nn.silu,
-    "mish": jax.nn.mish,
-    "softplus": jax.nn.softplus,
-    "softsign": jax.nn.soft_sign,
-    "exponential": jnp.exp,
-    "sigmoid": jax.nn.sigmoid,
-    "log_sigmoid": jax.nn.log_sigmoid,
-    "hard_sigmoid": jax.nn.hard_sigmoid,
-    "hard_sigmoid_of_keras_2": _hard_sigmoid_of_keras_2,
-    "hard_silu": jax.nn.hard_silu,
-    "hard_swish": jax.nn.hard_silu,
-    "tanh": jnp.tanh,
-    "hard_tanh": jax.nn.hard_tanh,
-    "tanh_shrink": _tanh_shrink,
-    "hard_shrink": _hard_shrink,
-    "soft_shrink": _soft_shrink,
-    "squareplus": jax.nn.squareplus,
-    "sparse_plus": jax.nn.sparse_plus,
-    "sparse_sigmoid": jax.nn.sparse_sigmoid,
-    "softmax": jax.nn.softmax,
-    "softmax_v2": jax.nn.softmax,  # as Keras 2 names tf.nn.softmax
-    "log_softmax": jax.nn.log_softmax,
-    "log_softmax_v2": jax.nn.log_softmax,
-    "sparsemax": _sparsemax,
+    "linear": Activation(_linear),
+    "relu": Activation(jax.nn.relu, never_negative=True),
+    "relu6": Activation(_relu6, never_negative=True),
+    "leaky_relu": Activation(_leaky_relu),
+    "elu": Activation(jax.nn.elu),
+    "selu": Activation(jax.nn.selu),
+    "celu": Activation(jax.nn.celu),
+    "gelu": Activation(_gelu),
+    "glu": Activation(_glu),
+    "silu": Activation(jax.nn.silu),
+    "swish": Activation(jax.nn.silu),
+    "mish": Activation(jax.nn.mish),
+    "softplus": Activation(jax.nn.softplus, never_negative=True),
+    "softsign": Activation(jax.nn.soft_sign),
+    "exponential": Activation(jnp.exp, never_negative=True),
+    "sigmoid": _sigmoid(jax.nn.sigmoid),
+    "log_sigmoid": Activation(jax.nn.log_sigmoid),
+    "hard_sigmoid": _sigmoid(jax.nn.hard_sigmoid),
+    "hard_sigmoid_of_keras_2": _sigmoid(_hard_sigmoid_of_keras_2, keras_3=False),
+    "hard_silu": Activation(jax.nn.hard_silu),
+    "hard_swish": Activation(jax.nn.hard_silu),
+    "tanh": Activation(jnp.tanh),
+    "hard_tanh": Activation(jax.nn.hard_tanh),
+    "tanh_shrink": Activation(_tanh_shrink),
+    "hard_shrink": Activation(_hard_shrink),
+    "soft_shrink": Activation(_soft_shrink),
+    "squareplus": Activation(jax.nn.squareplus, never_negative=True),
+    "sparse_plus": Activation(jax.nn.sparse_plus, never_negative=True),
+    "sparse_sigmoid": _sigmoid(jax.nn.sparse_sigmoid),
+    "softmax": SOFTMAX,
+    "softmax_v2": _softmax(jax.nn.softmax, keras_3=False),  # Keras 2's name for tf.nn.softmax
+    "log_softmax": _log_softmax(jax.nn.log_softmax),
+    "log_softmax_v2": _log_softmax(jax.nn.log_softmax, keras_3=False),
+    "sparsemax": _softmax(_sparsemax),
 }
 
-MIXING = ("softmax", "softmax_v2", "log_softmax", "log_softmax_v2", "sparsemax")
-"""The activations whose every number depends on all units."""
+MIXING = tuple(name for name, each in ACTIVATIONS.items() if each.mixes)
+"""The names of the activation functions that mix all units, such as softmax."""
+
+PROBABILITIES = frozenset(name for name, each in ACTIVATIONS.items() if each.probabilities)
+"""The names of the activation functions that turn scores into probabilities, or into their logarithms."""

@@ -1,22 +1,21 @@
-"""Layers that leave their input as it is, once training is over."""
+"""Layers that have an effect during training only: at inference they return their input."""
 
 from .kind import Kind
 
-# What each does during training is all that its options say.
-TRAINING = {
-    "Identity": "",
-    "Dropout": "rate noise_shape",
-    "SpatialDropout1D": "rate noise_shape",
-    "SpatialDropout2D": "rate noise_shape data_format",
-    "SpatialDropout3D": "rate noise_shape data_format",
-    "AlphaDropout": "rate noise_shape",
-    "GaussianDropout": "rate",
-    "GaussianNoise": "stddev",
-    "ActivityRegularization": "l1 l2",
-    "StochasticDepth": "drop_path_rate",  # of the applications ConvNeXt
-}
+
+def _training(package: str = "keras.layers", **keys: float | None) -> Kind:
+    return Kind({}, harmless=frozenset({"seed", "rng_type"}), training=keys, package=package)
+
 
 KINDS = {
-    name: Kind({}, harmless=frozenset({"seed", "rng_type"}), training=frozenset(keys.split()))
-    for name, keys in TRAINING.items()
+    "Identity": _training(),
+    "Dropout": _training(rate=0.0, noise_shape=None),
+    "SpatialDropout1D": _training(rate=0.0, noise_shape=None),
+    "SpatialDropout2D": _training(rate=0.0, noise_shape=None, data_format=None),
+    "SpatialDropout3D": _training(rate=0.0, noise_shape=None, data_format=None),
+    "AlphaDropout": _training(rate=0.0, noise_shape=None),
+    "GaussianDropout": _training(rate=0.0),
+    "GaussianNoise": _training(stddev=0.0),
+    "ActivityRegularization": _training(l1=None, l2=None),
+    "StochasticDepth": _training("keras.src.applications.convnext", drop_path_rate=0.0),
 }

@@ -1,4 +1,4 @@
-"""Layers that prepare images: rescaled, resized, cropped; and the augmentations, which only work during training."""
+"""Layers that rescale, resize or crop images, and augmentations, which have an effect during training only."""
 
 import jax
 import jax.numpy as jnp
@@ -6,22 +6,25 @@ import numpy as np
 from jax import Array
 
 from . import options as o
-from .kind import CHANNELS_LAST, Config, Kind
+from .kind import CHANNELS_LAST, Config, Effect, Kind
 from .options import Option
 
-# Not `bicubic`: TensorFlow rounds its weights to 1/1024, Keras' other backends do not.
+# `bicubic` is not supported: TensorFlow rounds its weights to 1/1024, and Keras' other backends do not.
 METHODS = ("bilinear", "lanczos3", "lanczos5")
 
 
 def resize(x: Array, height: int, width: int, interpolation: str, antialias: bool = False) -> Array:
-    """Images [n h w c] of another size, as Keras' backends resample them."""
+    """Images [n height width c], resampled from `x` [n h w c] as Keras' backends do it."""
     if interpolation == "nearest":
         return x[:, _nearest(x.shape[1], height)][:, :, _nearest(x.shape[2], width)]
     return jax.image.resize(x, (x.shape[0], height, width, x.shape[3]), interpolation, antialias=antialias)
 
 
 def _nearest(n: int, m: int) -> np.ndarray:
-    """The pixel of n under the centre of each of m; in float32, as TensorFlow decides on which side a border is."""
+    """For each of m output pixels, the one of n input pixels that its centre lies in.
+
+    In float32, because TensorFlow decides in float32 to which side a centre on a border belongs.
+    """
     centres = (np.arange(m, dtype=np.float32) + np.float32(0.5)) * (np.float32(n) / np.float32(m))
     return np.minimum(np.floor(centres).astype(int), n - 1)
 
@@ -36,7 +39,7 @@ def _resizing(config: Config, x: Array) -> Array:
 
 
 def _to_aspect_ratio(x: Array, height: int, width: int) -> Array:
-    """The middle of the images, as large as it can be with the aspect ratio of height × width."""
+    """The largest part in the middle of the images that has the aspect ratio of height × width."""
     _, h, w, _ = x.shape
     rows, columns = max(min(h, w * height // width), 1), max(min(w, h * width // height), 1)
     top, left = (h - rows) // 2, (w - columns) // 2
@@ -44,7 +47,7 @@ def _to_aspect_ratio(x: Array, height: int, width: int) -> Array:
 
 
 def _padded(x: Array, height: int, width: int, fill: float) -> Array:
-    """The images with bands on two sides, so that they have the aspect ratio of height × width."""
+    """The images, padded with `fill` on two sides to the aspect ratio of height × width."""
     _, h, w, _ = x.shape
     rows, columns = (max(h, w * height // width) - h) // 2, (max(w, h * width // height) - w) // 2
     return jnp.pad(x, ((0, 0), (rows, rows), (columns, columns), (0, 0)), constant_values=fill)
@@ -53,7 +56,7 @@ def _padded(x: Array, height: int, width: int, fill: float) -> Array:
 def _center_crop(config: Config, x: Array) -> Array:
     height, width = config["height"], config["width"]
     _, h, w, _ = x.shape
-    if h < height or w < width:  # too small to be cut: Keras enlarges what has the right aspect ratio
+    if h < height or w < width:  # too small to be cropped: Keras enlarges the part that has the right aspect ratio
         return resize(_to_aspect_ratio(x, height, width), height, width, "bilinear")
     top, left = (h - height) // 2, (w - width) // 2
     return x[:, top : top + height, left : left + width]
@@ -65,8 +68,8 @@ def _rescaling(config: Config, x: Array) -> Array:
 
 SIZE = {"height": Option(o.size), "width": Option(o.size), "data_format": CHANNELS_LAST}
 
-# What each does during training is all that its options say. (RandomCrop is not here: outside of training some
-# versions of Keras cut the middle out, others nothing.)
+# {kind: the keys of its config that matter during training}. RandomCrop is not supported: at inference some versions of
+# Keras crop the middle, and others do nothing.
 AUGMENTATIONS = {
     "AugMix": "value_range num_chains chain_depth factor alpha all_ops interpolation",
     "RandAugment": "value_range num_ops factor interpolation",
@@ -93,9 +96,15 @@ AUGMENTATIONS = {
     "RandomZoom": "height_factor width_factor fill_mode interpolation fill_value",
     "Solarization": "addition_factor threshold_factor value_range",
 }
+KERAS_2_ONLY = ("RandomHeight", "RandomWidth")
 
 KINDS = {
-    "Rescaling": Kind({"scale": Option(o.numbers), "offset": Option(o.numbers, 0.0)}, _rescaling),
+    "Rescaling": Kind(
+        {"scale": Option(o.numbers), "offset": Option(o.numbers, 0.0)},
+        _rescaling,
+        effect=Effect.ELEMENTWISE,
+        prepares="values",
+    ),
     "Resizing": Kind(
         {
             **SIZE,
@@ -107,10 +116,17 @@ KINDS = {
             "antialias": Option(o.flag, False),
         },
         _resizing,
+        effect=Effect.RESAMPLES,
+        prepares="size",
     ),
-    "CenterCrop": Kind(SIZE, _center_crop),
+    "CenterCrop": Kind(SIZE, _center_crop, effect=Effect.MOVES, prepares="size"),
     **{
-        name: Kind({}, harmless=frozenset({"seed", "rng_type", "data_format"}), training=frozenset(keys.split()))
+        name: Kind(
+            {},
+            harmless=frozenset({"seed", "rng_type", "data_format"}),
+            training=dict.fromkeys(keys.split()),
+            package=None if name in KERAS_2_ONLY else "keras.layers",
+        )
         for name, keys in AUGMENTATIONS.items()
     },
 }

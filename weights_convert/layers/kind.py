@@ -1,8 +1,24 @@
-"""Kind: what one kind of Keras layer computes at inference. The rows of the table in `table.py` are values of it."""
+"""Kind: what one kind of Keras layer computes at inference, and all else that the code needs to know about it.
+
+To add a kind of layer, change two files:
+
+1. The file of its family (`linear`, `normalization`, `nonlinear`, `pooling`, `merging`, `shaping`, `images` or
+   `identity`): add a row to `KINDS` there. The fields of `Kind` below say what a row holds. Every key of the layer's
+   Keras config is in exactly one of `options`, `harmless` and `training`.
+2. `tests/weights_convert/test_layers.py`: add the layer, with each of its options, to the list of its family; and to
+   `REQUIRED` if Keras does not make such a layer without arguments. These cases compare it with Keras, also after it
+   was saved and loaded again.
+
+Everything else reads the row: which weights to expect in a file (`files/h5.py`, `files/keras_3.py`, `files/nested.py`),
+how to save the layer (`files/write_keras.py`), how a network was fed (`preparation.py`), and the rules of layer-wise
+relevance propagation (`jaxviz/attribution/lrp_rules.py`). A new family is one more file in `table.FAMILIES`. Names that
+an older Keras used for a layer or an option are in `config/versions.py`.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from enum import Enum
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
@@ -16,31 +32,85 @@ Config = Mapping[str, Any]
 Shape = tuple[int | None, ...]
 
 
+class Effect(Enum):
+    """How each number that a layer returns, before its activation function, comes from the numbers that it takes."""
+
+    IDENTITY = "it is the number at the same place; derived for a row without a function and a module"
+    ELEMENTWISE = "it depends on the number at the same place alone"
+    MOVES = "it is one of them, selected or moved, or 0"
+    RESAMPLES = "it is one of them, or a weighted sum of neighbours, with weights of either sign"
+    ADDS = "it is a sum of them with weights of 0 or above"
+    COMBINES = "it is a sum of them and of constants, with weights of either sign"
+    OTHER = "none of these"
+
+
+class Factor(NamedTuple):
+    """A linear function with weights: `apply(kernel, x) + bias`. The last axis of `kernel` is that of the output."""
+
+    apply: Callable[[Array, Array], Array]
+    kernel: Array
+    bias: Array | float
+
+
 def identity(config: Config, x: Array) -> Array:
-    """What a layer computes that only works during training."""
+    """`x`: what a layer computes at inference that has an effect during training only."""
     return x
+
+
+def no_activation(config: Config) -> Activation | None:
+    """None: the layer has no activation function."""
+    return None
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How one kind of layer runs: by a flax `module` if it has weights, else by a `function` of config and inputs.
+    """One row of the table: how a kind of layer runs, and what else the code needs to know about it.
 
-    `weights` is {Keras' name: flax' name}, in the order in which Keras saves them. `activation` is the non-linearity
-    that follows, None where there is none: what the module or function returns is the layer's `/pre`. `training` are
-    keys of what a layer does during training only, which Keras cannot make the layer without.
+    Attributes:
+        options: {key of the layer's config: how it is read}, of all keys that change what is computed at inference.
+        function: computes the layer from its config and its inputs, if it has no weights.
+        module: makes the flax module that computes the layer, if it has weights.
+        weights: {Keras' name of a weight: the module's name for it}, in the order in which Keras saves them.
+        activation: the activation function that ends the layer, None if it has none. The layer's `/pre` is what
+            `function` or `module` returns, before it.
+        harmless: keys of the config that do not change what is computed at inference.
+        training: {key: neutral value} of the keys that matter during training only, but that Keras needs to make the
+            layer. The value is written to a file for Keras if the key's own value is not known; None: nothing is.
+        effect: how an output number comes from the input; layer-wise relevance propagation chooses its rule by it.
+        factors: the linear functions that the layer computes one after the other, from its config and its module.
+        prepares: "values" if networks use the layer to change the range of an image before they look at it, "size" if
+            they use it to change the size of an image; "" if neither.
+        package: the Python module where Keras 3 finds the class; None if Keras 3 has no such layer.
     """
 
     options: Mapping[str, Option]
     function: Callable[..., Array] = identity
     module: Callable[[Config, Shape, nnx.Rngs], nnx.Module] | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
-    activation: Callable[[Config], Activation | None] = lambda config: None
+    activation: Callable[[Config], Activation | None] = no_activation
     harmless: frozenset[str] = frozenset()
-    training: frozenset[str] = frozenset()
+    training: Mapping[str, float | None] = field(default_factory=dict)
+    effect: Effect = Effect.OTHER
+    factors: Callable[[Config, Any], list[Factor]] | None = None
+    prepares: Literal["", "values", "size"] = ""
+    package: str | None = "keras.layers"
+
+    @property
+    def leaves_its_input(self) -> bool:
+        """Whether the layer, before its activation function, returns its input."""
+        return self.module is None and self.function is identity
+
+    @property
+    def does_nothing(self) -> bool:
+        """Whether the layer returns its input at inference, whatever its options are."""
+        return self.leaves_its_input and self.activation is no_activation
 
 
 class Weighted(nnx.Module):
-    """A layer with weights as Keras has them: `function(config, weights, x)`, None for a weight that is left out."""
+    """A layer whose weights have the same shapes as in Keras: it computes `function(config, weights, x)`.
+
+    A weight that the layer was made without is None.
+    """
 
     def __init__(self, function: Callable[..., Array], config: Config, **weights: nnx.Variable | None):
         self.function = function
@@ -57,7 +127,7 @@ class Weighted(nnx.Module):
 
 
 def kernel(rngs: nnx.Rngs, *shape: int) -> nnx.Param:
-    """A random kernel, as flax starts its own."""
+    """A kernel with random numbers, drawn as flax draws those of its own layers."""
     return nnx.Param(nnx.initializers.lecun_normal()(rngs.params(), shape, jnp.float32))
 
 
@@ -72,19 +142,19 @@ def ones(*shape: int, wanted: bool = True) -> nnx.Param | None:
 
 
 def length(shape: Shape, axis: int = -1) -> int:
-    """The length of an axis that a weight is as long as.
+    """The length of an axis, which a weight must have too.
 
     Raises:
-        ValueError: the image's size decides it, and is left open.
+        ValueError: the length depends on the size of the image, which is not fixed.
     """
     found = shape[axis]
     if found is None:
-        raise ValueError("the number of features depends on the size of the image, which is left open")
+        raise ValueError("the number of features depends on the size of the image, which is not fixed")
     return found
 
 
 def along(values: Array, axes: tuple[int, ...], rank: int) -> Array:
-    """`values`, one axis for each of `axes`, for arithmetic with an array of this rank."""
+    """`values`, whose axes are `axes` of an array of this rank, in a shape that broadcasts with that array."""
     shape = [1] * rank
     for axis, n in zip(axes, values.shape, strict=True):
         shape[axis] = n
@@ -92,7 +162,7 @@ def along(values: Array, axes: tuple[int, ...], rank: int) -> Array:
 
 
 def named(config: Config) -> Activation | None:
-    """The non-linearity of the option `activation`."""
+    """The activation function that the option `activation` names; None for "linear"."""
     return None if config["activation"] == "linear" else ACTIVATIONS[config["activation"]]
 
 
@@ -101,6 +171,6 @@ ACTIVATION = Option(o.activation, "linear")
 
 
 def training(*weights: str) -> frozenset[str]:
-    """The keys that say how these weights started, and what held them back during training."""
+    """The keys of the initializers, regularizers and constraints of these weights."""
     roles = ("initializer", "regularizer", "constraint")
     return frozenset(f"{weight}_{role}" for weight in weights for role in roles)

@@ -1,4 +1,4 @@
-"""Convolutions and dense layers: linear but for their activation."""
+"""Convolutions and dense layers: they are linear before their activation function."""
 
 from functools import partial
 from typing import Any
@@ -7,20 +7,36 @@ from flax import nnx
 from jax import Array, lax
 
 from . import options as o
-from .kind import ACTIVATION, CHANNELS_LAST, Config, Kind, Shape, Weighted, kernel, length, named, training, zeros
+from .kind import (
+    ACTIVATION,
+    CHANNELS_LAST,
+    Config,
+    Factor,
+    Kind,
+    Shape,
+    Weighted,
+    kernel,
+    length,
+    named,
+    training,
+    zeros,
+)
 from .options import Option
 
 Weights = dict[str, Any]
 
 
 def convolve(config: Config, kernel: Array, x: Array, groups: int) -> Array:
-    """The convolution of x [n ... i] with `kernel` [... i/groups o] by the config's strides, padding and dilation."""
+    """The convolution of x [n ... i] with `kernel` [... i/groups o]; the config has strides, padding and dilation."""
     space = "DHW"[-(x.ndim - 2) :]
+    padding = config["padding"].upper()
+    if padding == "CAUSAL":  # along one axis: an output depends on no later input
+        padding = [(config["dilation_rate"][0] * (kernel.shape[0] - 1), 0)]
     return lax.conv_general_dilated(
         x,
         kernel,
         config["strides"],
-        config["padding"].upper(),
+        padding,
         rhs_dilation=config["dilation_rate"],
         feature_group_count=groups,
         dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
@@ -57,10 +73,11 @@ def _transposed(config: Config, shape: Shape, rngs: nnx.Rngs) -> nnx.Module:
 
 
 def _margins(config: Config, axis: int) -> tuple[int, int]:
-    """How far a transposed convolution pads its input, whose pixels are a stride apart, at both ends of one axis.
+    """(before, after): by how much a transposed convolution pads its input along one axis.
 
-    It is the transpose of a convolution from an image of length `out` to one of length n. Without padding, n pixels a
-    stride apart reach (n - 1) stride + window. What `out` lacks of that is cut, half of it at the start.
+    The input's pixels are put a stride apart first. The layer is the transpose of a convolution from an image of length
+    `out` to one of length n. Without padding, n pixels that are a stride apart reach (n - 1) stride + window. If `out`
+    is shorter, the difference is cut off, half of it at the start.
     """
     stride = config["strides"][axis]
     window = config["dilation_rate"][axis] * (config["kernel_size"][axis] - 1) + 1
@@ -70,7 +87,7 @@ def _margins(config: Config, axis: int) -> tuple[int, int]:
     elif config["padding"] == "same":
         surplus = stride - window  # out = n stride
     else:
-        surplus = max(stride - window, 0)  # out = n stride + what of the window reaches further
+        surplus = max(stride - window, 0)  # out = n stride + the part of the window that reaches further
     before = max(-surplus, 0) // 2
     return window - 1 - before, window - 1 + before + surplus
 
@@ -91,13 +108,18 @@ def _run_depthwise(config: Config, weights: Weights, x: Array) -> Array:
 
 
 def _each_channel(config: Config, kernel: Array, x: Array) -> Array:
-    """x [n ... i] with `kernel` [... i m]: m outputs for each channel, side by side."""
+    """The convolution of each channel of x [n ... i] with its part of `kernel` [... i m], as an array [n ... i·m]."""
+    return convolve(config, _side_by_side(kernel), x, groups=kernel.shape[-2])
+
+
+def _side_by_side(kernel: Array) -> Array:
+    """The kernel [... i m] of a depthwise convolution as [... 1 i·m], whose last axis is that of the output."""
     *window, channels, multiplier = kernel.shape
-    return convolve(config, kernel.reshape(*window, 1, channels * multiplier), x, groups=channels)
+    return kernel.reshape(*window, 1, channels * multiplier)
 
 
 def across_channels(kernel: Array, x: Array) -> Array:
-    """x [n ... i] with `kernel` [1 ... i o]: each pixel for itself."""
+    """The convolution of x [n ... i] with `kernel` [1 ... i o], which combines the channels of each pixel."""
     once = (1,) * (x.ndim - 2)
     return convolve({"strides": once, "padding": "valid", "dilation_rate": once}, kernel, x, groups=1)
 
@@ -122,8 +144,35 @@ def _dense(config: Config, shape: Shape, rngs: nnx.Rngs) -> nnx.Module:
     return nnx.Linear(length(shape), config["units"], use_bias=config["use_bias"], rngs=rngs)
 
 
+def _bias(module: Any) -> Array | float:
+    return 0.0 if module.bias is None else module.bias[...]
+
+
+def _factors_of_convolution(config: Config, module: Any) -> list[Factor]:
+    return [Factor(partial(convolve, config, groups=config["groups"]), module.kernel[...], _bias(module))]
+
+
+def _factors_of_depthwise(config: Config, module: Any) -> list[Factor]:
+    return [_depthwise_factor(config, module.kernel[...], _bias(module))]
+
+
+def _factors_of_separable(config: Config, module: Any) -> list[Factor]:
+    return [
+        _depthwise_factor(config, module.depthwise_kernel[...], 0.0),
+        Factor(across_channels, module.pointwise_kernel[...], _bias(module)),
+    ]
+
+
+def _depthwise_factor(config: Config, kernel: Array, bias: Array | float) -> Factor:
+    return Factor(partial(convolve, config, groups=kernel.shape[-2]), _side_by_side(kernel), bias)
+
+
+def _factors_of_dense(config: Config, module: Any) -> list[Factor]:
+    return [Factor(lambda kernel, x: x @ kernel, module.kernel[...], _bias(module))]
+
+
 def _options(rank: int, *paddings: str) -> dict[str, Option]:
-    """What all convolutions of an image of so many axes have."""
+    """The options that all convolutions along `rank` axes have."""
     once = (1,) * rank
     return {
         "kernel_size": Option(o.each(rank)),
@@ -146,7 +195,8 @@ _linear = partial(
 
 
 def _conv(rank: int, *paddings: str) -> Kind:
-    return _linear(FILTERS | GROUPS | _options(rank, *paddings), module=_convolution)
+    options = FILTERS | GROUPS | _options(rank, *paddings)
+    return _linear(options, module=_convolution, factors=_factors_of_convolution)
 
 
 def _conv_transpose(rank: int) -> Kind:
@@ -157,10 +207,10 @@ def _conv_transpose(rank: int) -> Kind:
 
 
 def _depthwise_conv(rank: int) -> Kind:
-    # Keras writes the keys of the layer it derives this one from too, which this one does not use.
+    # Keras also writes these keys, which belong to the parent class; this layer does not use them.
     unused = {"filters", "groups"}
     harmless = training("depthwise", "kernel", "bias") | unused
-    return _linear(MULTIPLIER | _options(rank), module=_depthwise, harmless=harmless)
+    return _linear(MULTIPLIER | _options(rank), module=_depthwise, harmless=harmless, factors=_factors_of_depthwise)
 
 
 def _separable_conv(rank: int) -> Kind:
@@ -170,6 +220,7 @@ def _separable_conv(rank: int) -> Kind:
         weights={"depthwise_kernel": "depthwise_kernel", "pointwise_kernel": "pointwise_kernel", "bias": "bias"},
         activation=named,
         harmless=training("depthwise", "pointwise", "kernel", "bias") | {"groups"},
+        factors=_factors_of_separable,
     )
 
 
@@ -185,6 +236,8 @@ KINDS = {
     "SeparableConv1D": _separable_conv(1),
     "SeparableConv2D": _separable_conv(2),
     "Dense": _linear(
-        {"units": Option(o.size), "activation": ACTIVATION, "use_bias": Option(o.flag, True)}, module=_dense
+        {"units": Option(o.size), "activation": ACTIVATION, "use_bias": Option(o.flag, True)},
+        module=_dense,
+        factors=_factors_of_dense,
     ),
 }

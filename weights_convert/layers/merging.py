@@ -1,4 +1,4 @@
-"""Layers that make one activation of several."""
+"""Layers that combine several inputs into one output."""
 
 from collections.abc import Callable
 from functools import reduce
@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from . import options as o
-from .kind import Config, Kind
+from .kind import Config, Effect, Kind
 from .options import Option
 
 
 def _same_rank(xs: tuple[Array, ...]) -> list[Array]:
-    """Keras puts the axes that an input lacks right after the batch axis."""
+    """The inputs with equally many axes: as in Keras, missing axes are added right after the batch axis."""
     rank = max(x.ndim for x in xs)
     return [x.reshape(x.shape[0], *(1,) * (rank - x.ndim), *x.shape[1:]) for x in xs]
 
@@ -53,13 +53,18 @@ def _normalized(x: Array, axis: int) -> Array:
 
 
 KINDS = {
-    "Add": Kind({}, _folded(jnp.add)),
-    "Subtract": Kind({}, _subtract),
+    "Add": Kind({}, _folded(jnp.add), effect=Effect.ADDS),
+    "Subtract": Kind({}, _subtract, effect=Effect.COMBINES),
     "Multiply": Kind({}, _folded(jnp.multiply)),
-    "Average": Kind({}, _average),
+    "Average": Kind({}, _average, effect=Effect.ADDS),
     "Maximum": Kind({}, _folded(jnp.maximum)),
     "Minimum": Kind({}, _folded(jnp.minimum)),
-    "CustomScaleLayer": Kind({"scale": Option(o.number)}, _scaled_sum),  # of the application InceptionResNetV2
-    "Concatenate": Kind({"axis": Option(o.axis, -1)}, _concatenate),
+    "CustomScaleLayer": Kind(
+        {"scale": Option(o.number)},
+        _scaled_sum,
+        effect=Effect.COMBINES,
+        package="keras.src.applications.inception_resnet_v2",
+    ),
+    "Concatenate": Kind({"axis": Option(o.axis, -1)}, _concatenate, effect=Effect.MOVES, prepares="values"),
     "Dot": Kind({"axes": Option(o.each(2, o.integer)), "normalize": Option(o.flag, False)}, _dot),
 }

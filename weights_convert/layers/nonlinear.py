@@ -1,4 +1,7 @@
-"""Activation functions as layers of their own."""
+"""Layers that are an activation function."""
+
+from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -6,17 +9,26 @@ from flax import nnx
 from jax import Array
 
 from . import options as o
-from .functions import rectify
-from .kind import Config, Kind, Shape, Weighted, length, named, training, zeros
+from .functions import SOFTMAX, Activation, rectify
+from .kind import Config, Effect, Kind, Shape, Weighted, length, named, training, zeros
 from .options import Option
 
 
-def _elu(config: Config, x: Array) -> Array:
-    return jax.nn.elu(x, config["alpha"])
+def _rectified(config: Config) -> Activation:
+    never_negative = config["negative_slope"] == 0 and config.get("threshold", 0.0) >= 0
+    return Activation(partial(rectify, **config), never_negative=never_negative)
 
 
-def _threshold(config: Config, x: Array) -> Array:
-    return jnp.where(x > config["theta"], x, 0.0)
+def _elu(config: Config) -> Activation:
+    return Activation(lambda x: jax.nn.elu(x, config["alpha"]))
+
+
+def _threshold(config: Config) -> Activation:
+    return Activation(lambda x: jnp.where(x > config["theta"], x, 0.0), never_negative=config["theta"] >= 0)
+
+
+def _softmax(config: Config) -> Activation:
+    return replace(SOFTMAX, function=lambda x: jax.nn.softmax(x, config["axis"]))
 
 
 def _prelu(config: Config, shape: Shape, rngs: nnx.Rngs) -> nnx.Module:
@@ -40,22 +52,17 @@ KINDS = {
             "negative_slope": Option(o.number, 0.0),
             "threshold": Option(o.number, 0.0),
         },
-        activation=lambda config: lambda x: rectify(x, **config),
+        activation=_rectified,
     ),
-    "LeakyReLU": Kind(
-        {"negative_slope": Option(o.number, 0.3)}, activation=lambda config: lambda x: rectify(x, **config)
-    ),
-    "ELU": Kind({"alpha": Option(o.number, 1.0)}, activation=lambda config: lambda x: _elu(config, x)),
-    "ThresholdedReLU": Kind(
-        {"theta": Option(o.number, 1.0)}, activation=lambda config: lambda x: _threshold(config, x)
-    ),
-    "Softmax": Kind(
-        {"axis": Option(o.axes, -1)}, activation=lambda config: lambda x: jax.nn.softmax(x, config["axis"])
-    ),
+    "LeakyReLU": Kind({"negative_slope": Option(o.number, 0.3)}, activation=_rectified),
+    "ELU": Kind({"alpha": Option(o.number, 1.0)}, activation=_elu),
+    "ThresholdedReLU": Kind({"theta": Option(o.number, 1.0)}, activation=_threshold, package=None),
+    "Softmax": Kind({"axis": Option(o.axes, -1)}, activation=_softmax),
     "PReLU": Kind(
         {"shared_axes": Option(o.optional(o.axes), None)},
         module=_prelu,
         weights={"alpha": "alpha"},
         harmless=training("alpha"),
+        effect=Effect.ELEMENTWISE,
     ),
 }

@@ -1,4 +1,4 @@
-"""Normalisations, by statistics of the training set or of the image itself, and plain scales and shifts."""
+"""Layers that normalise, by statistics of the training set or of the image itself, and layers that scale."""
 
 from functools import partial
 from typing import Any
@@ -8,7 +8,7 @@ from flax import nnx
 from jax import Array, lax
 
 from . import options as o
-from .kind import Config, Kind, Shape, Weighted, along, length, ones, training, zeros
+from .kind import Config, Effect, Kind, Shape, Weighted, along, length, ones, training, zeros
 from .options import Option
 
 Weights = dict[str, Any]
@@ -78,12 +78,12 @@ def _run_rms(config: Config, weights: Weights, x: Array) -> Array:
 
 
 def _unit(config: Config, x: Array) -> Array:
-    # Keras' ops.normalize: the epsilon is that of the squared norm.
+    # As Keras' ops.normalize, whose epsilon bounds the squared norm.
     return x * lax.rsqrt(jnp.maximum(jnp.square(x).sum(config["axis"], keepdims=True), 1e-12))
 
 
 def _training_set(config: Config, shape: Shape, rngs: nnx.Rngs) -> nnx.Module:
-    """Mean and variance are weights that `adapt` has set, or options."""
+    """The module of a Normalization: its mean and variance are options, or else weights, which `adapt` set in Keras."""
     adapted = config["mean"] is None
     lengths = [length(shape, axis) for axis in _kept(config, len(shape))] if adapted else []
     return Weighted(
@@ -91,7 +91,7 @@ def _training_set(config: Config, shape: Shape, rngs: nnx.Rngs) -> nnx.Module:
         config,
         mean=nnx.BatchStat(jnp.zeros(lengths)) if adapted else None,
         variance=nnx.BatchStat(jnp.ones(lengths)) if adapted else None,
-        count=nnx.BatchStat(jnp.zeros(())) if adapted else None,  # how many images `adapt` has seen
+        count=nnx.BatchStat(jnp.zeros(())) if adapted else None,  # the number of images that `adapt` has seen
     )
 
 
@@ -100,14 +100,14 @@ def _run_training_set(config: Config, weights: Weights, x: Array) -> Array:
     mean, variance = (
         jnp.asarray(config[name], x.dtype) if weights[name] is None else weights[name] for name in ("mean", "variance")
     )
-    # A given mean may have fewer axes than are kept: the last ones.
+    # A mean that is an option may have fewer axes than are kept; it then has the last of them.
     mean, variance = (along(each, kept[len(kept) - each.ndim :], x.ndim) for each in (mean, variance))
     deviation = jnp.maximum(jnp.sqrt(variance), 1e-7)  # keras.config.epsilon()
     return x * deviation + mean if config["invert"] else (x - mean) / deviation
 
 
 def _kept(config: Config, rank: int) -> tuple[int, ...]:
-    """The axes that have statistics of their own, in order."""
+    """The axes along which the statistics differ, in order."""
     return tuple(sorted(axis % rank for axis in config["axis"]))
 
 
@@ -123,7 +123,7 @@ AFFINE = {"center": Option(o.flag, True), "scale": Option(o.flag, True)}
 BOTH = {"gamma": "gamma", "beta": "beta"}
 LAST = Option(o.axes, -1)
 
-# How the moving statistics of batch normalisation were gathered.
+# The keys that say how batch normalisation updates its moving statistics during training.
 STATISTICS = training("moving_mean", "moving_variance") | {"synchronized", "fused"}
 RENORM = {"renorm_clipping", "renorm_momentum"}
 
@@ -135,7 +135,9 @@ KINDS = {
         module=_batch,
         weights={"gamma": "scale", "beta": "bias", "moving_mean": "mean", "moving_variance": "var"},
         harmless=training("gamma", "beta") | STATISTICS | RENORM,
-        training=frozenset({"momentum"}),
+        training={"momentum": None},
+        effect=Effect.ELEMENTWISE,
+        prepares="values",
     ),
     "LayerNormalization": _kind(
         {"axis": LAST, "epsilon": Option(o.number, 1e-3), "rms_scaling": Option(o.off, False)} | AFFINE,
@@ -160,12 +162,15 @@ KINDS = {
         },
         module=_training_set,
         weights={"mean": "mean", "variance": "variance", "count": "count"},
+        effect=Effect.ELEMENTWISE,
+        prepares="values",
     ),
-    # Of the applications ConvNeXt.
     "LayerScale": Kind(
         {"projection_dim": Option(o.size)},
         module=_layer_scale,
         weights={"gamma": "gamma"},
-        training=frozenset({"init_values"}),
+        training={"init_values": 0.0},
+        effect=Effect.ELEMENTWISE,
+        package="keras.src.applications.convnext",
     ),
 }

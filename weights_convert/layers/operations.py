@@ -1,6 +1,6 @@
-"""Arithmetic with tensors that is no layer of Keras; and layers that the caller gives as Python functions.
+"""Arithmetic with tensors that is not a Keras layer, and layers that the caller gives as Python functions.
 
-`weights_convert.operations` says how Keras writes the former.
+`config/operations.py` says how Keras writes that arithmetic to a file.
 """
 
 from collections.abc import Callable
@@ -9,15 +9,15 @@ import jax.numpy as jnp
 from jax import Array
 
 from . import options as o
-from .kind import Config, Kind
+from .kind import Config, Effect, Kind
 from .options import Option
 
 CUSTOM = "Custom"
-"""The kind of a layer that the caller gave a function for."""
+"""The kind of a layer that computes a Python function, which the caller gave."""
 
 
 def _arithmetic(function: Callable[[Array, Array], Array]) -> Callable[..., Array]:
-    """An operation with two arguments, tensors or constants."""
+    """An operation with two arguments, each of which is a tensor or a constant."""
 
     def apply(config: Config, *xs: Array) -> Array:
         constants = [jnp.asarray(each, xs[0].dtype) for each in config["arguments"] if each is not None]
@@ -49,11 +49,11 @@ def _call(config: Config, *xs: Array) -> Array:
 ARGUMENTS = {"arguments": Option(o.arguments)}
 
 KINDS = {
-    "ops.Add": Kind(ARGUMENTS, _arithmetic(jnp.add)),
-    "ops.Subtract": Kind(ARGUMENTS, _arithmetic(jnp.subtract)),
-    "ops.Multiply": Kind(ARGUMENTS, _arithmetic(jnp.multiply)),
-    "ops.TrueDivide": Kind(ARGUMENTS, _arithmetic(jnp.divide)),
-    "ops.GetItem": Kind({"key": Option(o.key)}, _item),
-    "ops.Stack": Kind({"axis": Option(o.integer, 0)}, _stack),
-    CUSTOM: Kind({"function": Option(o.function)}, _call),
+    "ops.Add": Kind(ARGUMENTS, _arithmetic(jnp.add), effect=Effect.COMBINES, prepares="values"),
+    "ops.Subtract": Kind(ARGUMENTS, _arithmetic(jnp.subtract), effect=Effect.COMBINES, prepares="values"),
+    "ops.Multiply": Kind(ARGUMENTS, _arithmetic(jnp.multiply), prepares="values"),
+    "ops.TrueDivide": Kind(ARGUMENTS, _arithmetic(jnp.divide), prepares="values"),
+    "ops.GetItem": Kind({"key": Option(o.key)}, _item, effect=Effect.MOVES, prepares="values"),
+    "ops.Stack": Kind({"axis": Option(o.integer, 0)}, _stack, effect=Effect.MOVES, prepares="values"),
+    CUSTOM: Kind({"function": Option(o.function)}, _call, prepares="values"),
 }

@@ -1,4 +1,4 @@
-"""Readers for the options of a Keras layer: JSON value → hashable value, or a ValueError that says what would do."""
+"""Readers for the options of a Keras layer: JSON value → hashable value, or a ValueError that says what is allowed."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ SEVERAL = {2: "two", 3: "three"}
 
 @dataclass(frozen=True)
 class Option:
-    """How one key of a layer's config is read, and Keras' value for it where the config leaves it out."""
+    """How one key of a layer's config is read, and Keras' value for it if the config does not have the key."""
 
     read: Reader
     default: object = REQUIRED
@@ -47,7 +47,7 @@ def margin(value: object) -> int:
 
 
 def number(value: object) -> float:
-    """A finite number, as float32 has it."""
+    """A number that is finite as a float32."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
         raise ValueError("a finite number")
     return float(value)
@@ -61,7 +61,7 @@ def flag(value: object) -> bool:
 
 
 def each(rank: int, read: Callable[[object], int] = size) -> Reader:
-    """A reader for a number along each of `rank` axes, of which Keras also writes one that stands for all."""
+    """A reader for one number for each of `rank` axes; Keras may write a single number for all of them."""
 
     def read_each(value: object) -> tuple[int, ...]:
         items = value if isinstance(value, list | tuple) else (value,) * rank
@@ -73,9 +73,9 @@ def each(rank: int, read: Callable[[object], int] = size) -> Reader:
 
 
 def margins(rank: int) -> Reader:
-    """A reader for what is added or cut at both ends of each axis: `1`, `(1, 2)` or `((1, 1), (2, 2))`, if rank is 2.
+    """A reader for the margins at both ends of each axis: `1`, `(1, 2)` or `((1, 1), (2, 2))`, if rank is 2.
 
-    Along one axis it is one pair, its two ends.
+    If there is only one axis, the result is one pair (before, after).
     """
 
     def read(value: object) -> tuple[tuple[int, ...], ...] | tuple[int, ...]:
@@ -115,7 +115,7 @@ def integers(value: object) -> tuple[int, ...]:
 
 
 def activation(value: object) -> str:
-    """The name of an activation; None is Keras' way to say `linear`, and a function of a library goes by its name."""
+    """The name of an activation function. Keras writes None for `linear`, or an object with the name in it."""
     if isinstance(value, dict) and value.get("class_name") == "function":
         value = value.get("config")
     name = "linear" if value is None else value
@@ -125,7 +125,7 @@ def activation(value: object) -> str:
 
 
 def numbers(value: object) -> Numbers:
-    """One number for all channels, one for each, or an array of them; Keras wraps some arrays, with their dtype."""
+    """One number for all channels, one for each, or an array; Keras writes some arrays as objects with a dtype."""
     if isinstance(value, dict) and value.get("class_name") in ("__numpy__", "__tensor__"):
         config = value.get("config")
         value = config.get("value") if isinstance(config, dict) else value.get("value")
@@ -133,7 +133,7 @@ def numbers(value: object) -> Numbers:
 
 
 def arguments(value: object) -> tuple[Hashable, ...]:
-    """The two arguments of an operation: None for a tensor, else a number or nested lists of numbers."""
+    """The two arguments of an operation: None stands for a tensor; others are numbers or nested lists of numbers."""
 
     def constant(item: object) -> Hashable:
         return tuple(map(constant, item)) if isinstance(item, list | tuple) else number(item)
@@ -161,14 +161,14 @@ def key(value: object) -> tuple[Hashable, ...]:
 
 
 def function(value: object) -> Callable[..., Any]:
-    """A Python function; no file can hold one."""
+    """A Python function, which only a caller can give: a file cannot hold one."""
     if not callable(value):
         raise ValueError("a Python function")
     return value
 
 
 def one_of(*allowed: str) -> Reader:
-    """A reader that takes these words only."""
+    """A reader that allows these words only."""
 
     def read(value: object) -> str:
         if not isinstance(value, str) or value not in allowed:
@@ -179,12 +179,12 @@ def one_of(*allowed: str) -> Reader:
 
 
 def off(value: object) -> bool:
-    """False: the option changes what the layer computes."""
+    """False; any other value would change what the layer computes, and is not supported."""
     if value is not False:
         raise ValueError("false")
     return False
 
 
 def optional(read: Reader) -> Reader:
-    """A reader that takes None too."""
+    """A reader that allows None too."""
     return lambda value: None if value is None else read(value)

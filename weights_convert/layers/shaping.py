@@ -1,13 +1,13 @@
-"""Layers that move, repeat, cut or pad numbers and compute none."""
+"""Layers that move, repeat, crop or pad numbers, and compute no new ones."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from jax import Array
 
 from . import options as o
 from .images import METHODS, resize
-from .kind import CHANNELS_LAST, Config, Kind
+from .kind import CHANNELS_LAST, Config, Effect, Kind
 from .options import Option
 
 
@@ -25,7 +25,7 @@ def _permute(config: Config, x: Array) -> Array:
 
 def _repeat_vector(config: Config, x: Array) -> Array:
     if x.ndim != 2:
-        raise ValueError(f"it repeats vectors [n features], not {x.ndim - 1} axes")
+        raise ValueError(f"it repeats vectors [n features]; given: {x.ndim - 1} axes")
     return jnp.broadcast_to(x[:, None], (x.shape[0], config["n"], x.shape[1]))
 
 
@@ -33,7 +33,7 @@ def _crop(config: Config, x: Array) -> Array:
     cropping = _each_axis(config["cropping"])
     for axis, (before, after) in enumerate(cropping, start=1):
         if before + after >= x.shape[axis]:
-            raise ValueError(f"nothing is left of {x.shape[axis]} pixels without the first {before} and last {after}")
+            raise ValueError(f"{x.shape[axis]} pixels are too few to crop the first {before} and the last {after}")
     kept = [slice(before, n - after) for (before, after), n in zip(cropping, x.shape[1:-1], strict=True)]
     return x[:, *kept]
 
@@ -43,7 +43,7 @@ def _pad(config: Config, x: Array) -> Array:
 
 
 def _each_axis(margins: Any) -> tuple[tuple[int, int], ...]:
-    """A pair for each axis; where there is but one, Keras has the pair itself."""
+    """A pair for each axis; for one axis alone, the option is the pair itself."""
     return (margins,) if isinstance(margins[0], int) else margins
 
 
@@ -59,8 +59,10 @@ def _upsample(config: Config, x: Array) -> Array:
 
 
 def _cropping(rank: int) -> Kind:
-    default = 0 if rank == 2 else 1  # as odd as it looks, Cropping2D alone cuts nothing unless asked
-    return Kind({"cropping": Option(o.margins(rank), default), **_data_format(rank)}, _crop)
+    default = 0 if rank == 2 else 1  # in Keras, only Cropping2D crops nothing by default
+    prepares: Literal["", "size"] = "size" if rank == 2 else ""
+    options = {"cropping": Option(o.margins(rank), default), **_data_format(rank)}
+    return Kind(options, _crop, effect=Effect.MOVES, prepares=prepares)
 
 
 def _data_format(rank: int) -> dict[str, Option]:
@@ -68,21 +70,23 @@ def _data_format(rank: int) -> dict[str, Option]:
 
 
 def _padding(rank: int) -> Kind:
-    return Kind({"padding": Option(o.margins(rank), 1), "data_format": CHANNELS_LAST}, _pad)
+    prepares: Literal["", "size"] = "size" if rank == 2 else ""
+    options = {"padding": Option(o.margins(rank), 1), "data_format": CHANNELS_LAST}
+    return Kind(options, _pad, effect=Effect.MOVES, prepares=prepares)
 
 
 KINDS = {
-    "Flatten": Kind({"data_format": CHANNELS_LAST}, _flatten),
-    "Reshape": Kind({"target_shape": Option(o.integers)}, _reshape),
-    "Permute": Kind({"dims": Option(o.integers)}, _permute),
-    "RepeatVector": Kind({"n": Option(o.size)}, _repeat_vector),
+    "Flatten": Kind({"data_format": CHANNELS_LAST}, _flatten, effect=Effect.MOVES),
+    "Reshape": Kind({"target_shape": Option(o.integers)}, _reshape, effect=Effect.MOVES),
+    "Permute": Kind({"dims": Option(o.integers)}, _permute, effect=Effect.MOVES),
+    "RepeatVector": Kind({"n": Option(o.size)}, _repeat_vector, effect=Effect.MOVES),
     "Cropping1D": _cropping(1),
     "Cropping2D": _cropping(2),
     "Cropping3D": _cropping(3),
     "ZeroPadding1D": _padding(1),
     "ZeroPadding2D": _padding(2),
     "ZeroPadding3D": _padding(3),
-    "UpSampling1D": Kind({"size": Option(o.size, 2)}, _upsample),
+    "UpSampling1D": Kind({"size": Option(o.size, 2)}, _upsample, effect=Effect.MOVES),
     "UpSampling2D": Kind(
         {
             "size": Option(o.each(2), (2, 2)),
@@ -90,6 +94,9 @@ KINDS = {
             "data_format": CHANNELS_LAST,
         },
         _upsample,
+        effect=Effect.RESAMPLES,
     ),
-    "UpSampling3D": Kind({"size": Option(o.each(3), (2, 2, 2)), "data_format": CHANNELS_LAST}, _upsample),
+    "UpSampling3D": Kind(
+        {"size": Option(o.each(3), (2, 2, 2)), "data_format": CHANNELS_LAST}, _upsample, effect=Effect.MOVES
+    ),
 }

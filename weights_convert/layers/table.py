@@ -1,7 +1,7 @@
-"""KINDS: what each kind of Keras layer computes at inference, one row a kind.
+"""KINDS: the table of the kinds of Keras layers, one row for each. `kind.py` says how to add one.
 
-A row is a promise: every key of a layer's config is either an option of its row, which the row honours, or harmless at
-inference. `node` refuses the rest by name, so a file can never mean something that is silently left out.
+The law: nothing that changes the result is ignored silently. Every key of a layer's config is either an option of its
+row, which the layer then honours, or does not matter at inference. `node` refuses all other keys by name.
 """
 
 from ..errors import UnsupportedLayer
@@ -9,23 +9,37 @@ from ..graph import Node
 from . import identity, images, linear, merging, nonlinear, normalization, operations, pooling, shaping
 from . import options as o
 from .functions import Activation
-from .kind import Config, Kind
+from .kind import Config, Effect, Kind
 
-# Keys that any layer may carry, and that change nothing at inference. (`dtype`: everything here is float32.)
+# Keys that any layer may have, and that change nothing at inference. (`dtype`: all networks here are float32.)
 HARMLESS = {"name", "trainable", "dtype", "input_dtype", "batch_input_shape", "batch_shape", "activity_regularizer"}
 
 FAMILIES = (linear, normalization, nonlinear, pooling, merging, shaping, images, identity, operations)
 KINDS: dict[str, Kind] = {name: kind for family in FAMILIES for name, kind in family.KINDS.items()}
 
-# The kinds that leave their input as it is, once training is over.
-OVER = (*identity.KINDS, *images.AUGMENTATIONS)
+OVER = tuple(name for name, kind in KINDS.items() if kind.does_nothing)
+"""The kinds that return their input at inference, such as Dropout and the augmentations."""
+
+
+def _effect(kind: Kind) -> Effect:
+    return Effect.IDENTITY if kind.leaves_its_input else kind.effect
+
+
+EFFECTS = {effect: tuple(name for name, kind in KINDS.items() if _effect(kind) is effect) for effect in Effect}
+"""{effect: the kinds that have it before their activation function}"""
 
 
 def node(name: str, kind: str, config: Config, inputs: tuple[str, ...]) -> Node:
-    """The Node of a Keras layer, its options read and Keras' defaults filled in.
+    """The Node of a Keras layer: its config is checked, and Keras' defaults are filled in.
+
+    Args:
+        name: of the layer.
+        kind: Keras' name of its class.
+        config: its options, as Keras writes them.
+        inputs: the names of the nodes, or of inputs of the network, that the layer reads.
 
     Raises:
-        UnsupportedLayer: an unknown kind, a missing option, a value or a key that the row does not honour.
+        UnsupportedLayer: an unknown kind, a missing option, or a key or a value that the row does not honour.
     """
     if kind not in KINDS:
         raise UnsupportedLayer([f"{name}: layers of kind {kind} are not supported"])
@@ -41,21 +55,21 @@ def node(name: str, kind: str, config: Config, inputs: tuple[str, ...]) -> Node:
         except ValueError as expected:
             complaints.append(f"{name}: {kind} with {key}={value!r}; supported is {expected}")
     for key, value in config.items():
-        if value is not None and key not in row.options and key not in row.harmless | row.training | HARMLESS:
+        if value is not None and key not in row.options and key not in {*row.harmless, *row.training, *HARMLESS}:
             complaints.append(f"{name}: {kind} with {key}={value!r}, an option that is not supported")
     if complaints:
         raise UnsupportedLayer(complaints)
     training = tuple((key, value) for key, value in config.items() if key in row.training and _is_plain(value))
-    return Node(name, kind, tuple(read.items()), inputs, training)
+    return Node(name=name, kind=kind, config=tuple(read.items()), inputs=inputs, training=training)
 
 
 def _is_plain(value: object) -> bool:
-    """Whether this is a number, a word or a list of them. All else that a config may hold, Keras makes objects of."""
+    """Whether this is a number, a string or a list of them. From anything else in a config, Keras makes objects."""
     if isinstance(value, list):
         return all(item is None or _is_plain(item) for item in value)
     return isinstance(value, int | float | str)
 
 
 def activation(node: Node) -> Activation | None:
-    """The non-linearity that ends a layer, None if it is linear."""
+    """The activation function that a layer ends in; None if it has none."""
     return KINDS[node.kind].activation(dict(node.config))
