@@ -16,6 +16,7 @@ from jaxviz.attribution.guided import *
 from jaxviz.attribution.lrp import *
 from jaxviz.attribution.perturbation import *
 from jaxviz.attribution.score_cam import *
+from jaxviz.attribution.smoothing import *
 from jaxviz.compiling.cache import *
 from jaxviz.compiling.execution import *
 from jaxviz.errors import *

@@ -114,6 +114,14 @@ class Model:
         """The handle that a class target explains: the output before its softmax or sigmoid, where it has one."""
         return self.logits or self.output
 
+    @property
+    def is_binary(self) -> bool:
+        """Whether the network ends in one sigmoid unit, and so decides between the classes 0 and 1.
+
+        `objectives.class_score`, `decision` and `probabilities` say what follows from it.
+        """
+        return self.logits is not None and self.shapes(names=[self.logits])[self.logits] == (1,)
+
     def shapes(self, size: int | tuple[int, int] | None = None, names: Iterable[str] | None = None) -> dict[str, tuple]:
         """Shapes of the activations of `names` (None: all layers), without the batch axis; nothing is computed.
 

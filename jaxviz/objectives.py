@@ -23,6 +23,8 @@ from jaxviz.model import Model
 
 __all__ = ["Channel", "Highest", "Objective", "Unit", "channels"]
 
+Array = np.ndarray | jax.Array
+
 
 class Objective:
     """`layers`: the names it reads. Called with one image's activations (no batch axis), it returns a scalar."""
@@ -164,10 +166,33 @@ class Highest(Objective):
             raise InputError(f"{self.layer} has shape {list(shape)}: Highest is of a layer [units], such as the scores")
 
     def decided(self, activations: Mapping[str, Any]) -> Objective:
-        """The class that these activations decide for, and no other: for methods that look at more than one image."""
+        """The score of the class that these activations decide for: for methods that look at more than one image."""
         units = jnp.asarray(activations[self.layer])
-        sign = jnp.where(units[0] < 0, -1.0, 1.0) if units.size == 1 else 1.0
-        return Scaled(sign, Unit(self.layer, jnp.argmax(units)))
+        binary = units.size == 1
+        return class_score(self.layer, decision(units, binary), binary)
+
+
+# The rule for classes, for a layer `[units]` of scores. A network that ends in one sigmoid unit is *binary*, see
+# `Model.is_binary`: the unit is the score of class 1, and minus the unit that of class 0. Any other unit is the score
+# of the class of its number.
+
+
+def class_score(layer: str, index: Any, binary: bool) -> Scaled:
+    """The score of a class, as an objective."""
+    if not binary:
+        return Scaled(1.0, Unit(layer, index))
+    sign = jnp.where(index == 1, 1.0, -1.0) if isinstance(index, jax.Array) else (1.0 if index == 1 else -1.0)
+    return Scaled(sign, Unit(layer, 0))
+
+
+def decision(units: Array, binary: bool) -> jax.Array:
+    """The class with the highest score."""
+    return jnp.int32(units[0] > 0) if binary else jnp.argmax(units)
+
+
+def probabilities(output: Array, binary: bool) -> jax.Array:
+    """The probability of each class, from the output of the network."""
+    return jnp.stack([1 - output[0], output[0]]) if binary else jnp.asarray(output)
 
 
 def _check_index(layer: str, word: str, index: Any, count: int) -> None:

@@ -3,8 +3,8 @@
     int | str | Objective | None  ─►  Objective
 
 A class target explains the last layer *before* its softmax or sigmoid, so that a saturated probability does not blank
-the map. A head of one sigmoid unit has two classes: 1 is its logit, 0 is minus that. None is the class that the network
-decides for.
+the map. A network that ends in one sigmoid unit has the classes 0 and 1, see `Model.is_binary`. None is the class that
+the network decides for.
 """
 
 from typing import Any
@@ -15,21 +15,25 @@ import numpy as np
 from jaxviz.checks import near
 from jaxviz.errors import InputError
 from jaxviz.model import IMAGE, Model
-from jaxviz.objectives import Highest, Objective, Scaled, Unit
+from jaxviz.objectives import Highest, Objective, Unit, class_score
 
-Target = Any  # int | str | Objective | None; numpy whole numbers too
+# int | str | Objective | None, or a sequence of them, one for each image; whole numbers of NumPy and JAX too. It is
+# `Any` because `resolve` refuses everything else in a sentence of its own.
+Target = Any
 
 
 def resolve(model: Model, target: Target, count: int) -> Objective:
-    """A stack of `count` objectives: one target for all images, or one for each.
+    """A stack of `count` objectives, from one target for all images or one target for each.
 
     Raises:
         InputError: no such class, a wrong number of targets, or targets of different kinds.
     """
-    each: list = list(target) if is_several(target) else [target] * count
-    if len(each) != count:
-        raise InputError(f"one target for all images, or one for each of {count}; given: {len(each)}")
-    objectives = [_objective(model, one) for one in each]
+    if is_several(target):
+        objectives = [_objective(model, one) for one in target]
+        if len(objectives) != count:
+            raise InputError(f"a target is one for all images, or one for each of {count}; given: {len(objectives)}")
+    else:
+        objectives = [_objective(model, target)] * count
     if len({jax.tree.structure(objective) for objective in objectives}) > 1:
         raise InputError("the targets of one batch must be of one kind: all classes, or all the same Objective type")
     return jax.tree.map(lambda *leaves: np.stack(leaves), *objectives)
@@ -53,18 +57,26 @@ def _objective(model: Model, target: Target) -> Objective:
         )
     if target is None:
         return Highest(model.scores)
-    index = _class_index(model, target) if isinstance(target, str) else target
+    return class_score(model.scores, class_index(model, target), model.is_binary)
+
+
+def class_index(model: Model, target: Any) -> int:
+    """The number of a class that is given by its number or name.
+
+    Raises:
+        InputError: no such class.
+    """
+    index = _named(model, target) if isinstance(target, str) else target
     if isinstance(index, bool) or not hasattr(index, "__index__"):
         raise InputError(f"a target is a class number, a class name, an Objective or None; given: {target!r}")
-    if shape[0] == 1 and model.scores != model.output:
-        if index not in (0, 1):
-            raise InputError(f"a head of one sigmoid unit has the classes 0 and 1; given: {index}")
-        return Scaled(1.0 if index == 1 else -1.0, Unit(model.scores, 0))
-    Unit(model.scores, index).check({model.scores: shape})
-    return Scaled(1.0, Unit(model.scores, int(index)))
+    if not model.is_binary:
+        Unit(model.scores, index).check(model.shapes(names=[model.scores]))
+    elif index not in (0, 1):
+        raise InputError(f"a head of one sigmoid unit has the classes 0 and 1; given: {index}")
+    return int(index)
 
 
-def _class_index(model: Model, name: str) -> int:
+def _named(model: Model, name: str) -> int:
     if model.labels is None:
         raise InputError(
             f"this model carries no class names to find {name!r} in: "

@@ -1,23 +1,41 @@
-"""What every attribution does around its formula: check the image, find the target, go through the batch, look back.
+"""The frame around every attribution: check the image, find the target, go through the batch, explain a blank map.
 
-A *method* is `(model, images [b h w c], objectives [b]) -> (Attribution [b], sensitive [b])`; `explain` makes the
-public function of it.
+    question = ask(model, image, target)     the images [n h w c] and their objectives [n], checked
+    answer(question, method, batch)          the attributions by a method for batches
+    answer_each(question, one)               the attributions by a method for one image at a time
+
+A *method* is a function `(images [b h w c], objectives [b]) -> (Attribution [b], reasons [b])`. A *reason* is a
+sentence: why the map of that image is all zero, if it is. The method chooses it, because the method knows the cause.
+The user sees it, as a `BlankMap` warning, only where the map is all zero.
+
+The batch axis: a single image becomes a batch of one in `ask`, and its result loses that axis again in `answer`.
+Between the two, everything has a batch axis, and `map_in_loop` runs the formula, which is written for one image.
+
+A new attribution is one public function `(model, image, target=None, *, options with defaults) -> Attribution`:
+
+1. Write it in a module of this folder: `ask`, resolve everything that depends on the options and the target (layers,
+   say), then `answer` or `answer_each`. The docstring's first line says what the map shows: it is the caption in the
+   demo.
+2. Add its name to the module's `__all__`. A new module also needs its line in `jaxviz/__init__.py`.
+3. Write one test, of a closed form: for a linear network f(x) = w · x most methods have one.
+
+The command line, the demo and `jv` find it by its signature.
 """
 
 import inspect
-import itertools
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 from jaxtyping import Bool, Float
+from numpy.typing import ArrayLike
 
 from jaxviz.compiling.batches import at_once, map_in_chunks, map_in_loop
 from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
-from jaxviz.model import Model
+from jaxviz.model import Model, compute
 from jaxviz.objectives import Highest, Objective, score
 from jaxviz.results import brief
 from jaxviz.targets import Target, resolve
@@ -29,7 +47,13 @@ Array = np.ndarray | jax.Array  # numpy in results, JAX inside
 
 
 class Attribution(NamedTuple):
-    """`values`: signed, at image size, in the score's own units. `score`: the number that they explain."""
+    """What an attribution returns.
+
+    Attributes:
+        values: the map, signed and in the score's own units: `[h w]` of regions or `[h w c]` of pixels, at the image's
+            size; with a leading axis n for a batch.
+        score: the number that the map explains; `[n]` for a batch.
+    """
 
     values: Float[Array, "*n h w"] | Float[Array, "*n h w c"]
     score: Float[Array, "*n"]
@@ -38,81 +62,106 @@ class Attribution(NamedTuple):
         return brief(self)
 
 
-Method = Callable[[Model, Array, Objective], tuple[Any, Bool[Array, " b"]]]
-
-
 class BlankMap(UserWarning):
-    """A map came out all zero; the message says why and what to try."""
+    """A map is all zero; the message says why, and what to try."""
 
 
-def explain(method: Method, model: Model, image: Any, target: Target, batch: int, *, otherwise: str = "") -> Any:
-    """What `method` returns, for `[h w c]` without a leading axis, for `[n h w c]` with it.
+STILL = (
+    "the score does not move. Either every path to it goes through an inactive ReLU (output 0), or the target is a "
+    "saturated probability (explain the value before it, …/pre). Another layer or another target may show something"
+)
 
-    `sensitive` says whether anything that the method looked at moves the score. Where a map is all zero, it tells a
-    dead or saturated network from other reasons, which depend on the method and are what `otherwise` says.
+
+class Question(NamedTuple):
+    """What is to be explained: `n` images, and the objective of each."""
+
+    model: Model
+    images: np.ndarray  # [n h w c]
+    objectives: Objective  # a stack of n
+    single: bool  # the image was given without a batch axis, and so is the answer
+
+
+Result = TypeVar("Result")
+
+
+def ask(model: Model, image: ArrayLike, target: Target) -> Question:
+    """The checked images and objectives of what a caller wants to have explained.
 
     Raises:
-        InputError: an image or target that does not fit, or a score that is NaN.
+        InputError: an image or a target that does not fit the model.
     """
     images = model.check_images(image)
-    stack = images if images.ndim == 4 else images[None]
-    objectives = resolve(model, target, len(stack))
-    found, sensitive = map_in_chunks(lambda some: method(model, *some), (stack, objectives), batch)
-    _look_back(found, sensitive, otherwise, images.ndim == 4)
-    return found if images.ndim == 4 else jax.tree.map(lambda leaf: leaf[0], found)
+    single = images.ndim == 3
+    stack = images[None] if single else images
+    return Question(model, stack, resolve(model, target, len(stack)), single)
 
 
-def explain_each(
-    one: Callable[[Array, Objective, int], tuple[Any, Any]],
-    model: Model,
-    image: Any,
-    target: Target,
-    *,
-    otherwise: str = "",
-) -> Any:
-    """As `explain`, for a method that takes a single image, its objective and its position in the batch."""
-    positions = itertools.count()
+def answer(question: Question, method: Callable[[Any, Any], tuple[Result, np.ndarray]], batch: int) -> Result:
+    """The attributions of all images by `method`, which takes `batch` of them at a time.
 
-    def method(model: Model, images: Array, objectives: Objective) -> Any:
-        objective = _decide(model, images[0], jax.tree.map(lambda leaf: leaf[0], objectives))
-        found = one(images[0], objective, next(positions))
+    Raises:
+        InputError: a score or a map that is NaN or infinite.
+    """
+    items = question.images, question.objectives
+    found, reasons = map_in_chunks(lambda some: method(*some), items, batch)
+    return _checked(question, found, reasons)
+
+
+def answer_each(question: Question, one: Callable[[Any, Any, int], tuple[Result, str]]) -> Result:
+    """The attributions of all images by `one`, which takes an image, its objective and its position in the batch.
+
+    The objective `Highest` is settled at the image itself: the masked or noisy copies that such a method makes of the
+    image must not choose another class.
+
+    Raises:
+        InputError: a score or a map that is NaN or infinite.
+    """
+
+    def method(some: tuple[Array, Objective, np.ndarray]) -> Any:
+        image, objective, position = jax.tree.map(lambda leaf: leaf[0], some)
+        found = one(image, decide(question.model, image, objective), int(position))
         return jax.tree.map(lambda leaf: np.asarray(leaf)[None], found)
 
-    return explain(method, model, image, target, 1, otherwise=otherwise)
+    items = question.images, question.objectives, np.arange(len(question.images))
+    return _checked(question, *map_in_chunks(method, items, 1))
 
 
-def decide(model: Model, image: jax.Array, objective: Objective) -> Objective:
-    """The objective, where it is the highest class, settled at this image: its masked copies must not choose anew."""
-    return objective.decided(model(image, objective.layers)) if isinstance(objective, Highest) else objective
+def decide(model: Model, image: Array, objective: Objective) -> Objective:
+    """The objective; the class that the network decides for at this image where the objective is the highest one."""
+    if not isinstance(objective, Highest):
+        return objective
+    return objective.decided(compute(model, image, names=objective.layers))
 
 
-_decide = jit()(decide)
+def reasons_by(moves: Bool[Array, " b"], otherwise: str) -> np.ndarray:
+    """A reason for each image: `STILL` where the score does not move, `otherwise` where it does."""
+    return np.where(np.asarray(moves), otherwise, STILL)
 
 
 @jit()
-def scores(model: Model, images: jax.Array, objective: Objective) -> jax.Array:
+def score_images(model: Model, images: jax.Array, objective: Objective) -> jax.Array:
     """The scores `[b]` of several images by one objective."""
     size = at_once(*images.shape[1:3], execution=model.execution)
     return map_in_loop(lambda image: score(model, image, objective), images, size=size, execution=model.execution)
 
 
-def _look_back(found: Any, sensitive: np.ndarray, otherwise: str, many: bool) -> None:
+def _checked(question: Question, found: Any, reasons: np.ndarray) -> Any:
+    """`found` as it is returned: all of it is finite, and the user has been told about maps that are all zero."""
+
+    def whose(positions: np.ndarray) -> str:
+        return "" if question.single else f" of image {', '.join(map(str, positions))}"
+
     axes = tuple(range(1, found.values.ndim))
     broken = np.flatnonzero(~np.isfinite(found.values).all(axes) | ~np.isfinite(found.score))
     if broken.size:
         raise InputError(
-            f"the score or the map{_of(broken, many)} is NaN or infinite: numbers in the network's weights, or in the "
-            "target, are that already or overflow"
+            f"the score or the map{whose(broken)} is NaN or infinite: numbers in the network's weights or in the "
+            "target are NaN or infinite already, or they overflow"
         )
     blank = (found.values == 0).all(axes)
-    if dead := np.flatnonzero(blank & ~sensitive).tolist():
-        _warn(
-            f"the map{_of(dead, many)} is all zero: the score does not move. Either every path to it goes through a "
-            "ReLU that is off, or the target is a probability that is saturated (explain the value before it, …/pre); "
-            "another layer or another target may show something"
-        )
-    if others := np.flatnonzero(blank & sensitive).tolist():
-        _warn(f"the map{_of(others, many)} is all zero: {otherwise}")
+    for reason in dict.fromkeys(reasons[blank].tolist()):
+        _warn(f"the map{whose(np.flatnonzero(blank & (reasons == reason)))} is all zero: {reason}")
+    return jax.tree.map(lambda leaf: leaf[0], found) if question.single else found
 
 
 def _warn(message: str) -> None:
@@ -121,7 +170,3 @@ def _warn(message: str) -> None:
     while (frame := frame.f_back if frame else None) and frame.f_globals.get("__name__", "").startswith("jaxviz."):
         level += 1
     warnings.warn(message, BlankMap, stacklevel=level + 1)
-
-
-def _of(positions: Any, many: bool) -> str:
-    return f" of image {', '.join(map(str, positions))}" if many else ""

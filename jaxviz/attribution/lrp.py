@@ -1,10 +1,10 @@
-"""Layer-wise relevance propagation: the score itself, handed back layer by layer to the pixels that it came from.
+"""Layer-wise relevance propagation (LRP): the score is distributed backwards, layer by layer, to the pixels.
 
-    sum of the relevance of a layer's input == sum of the relevance of its output   (less what biases take)
+    sum of the relevance of a layer's input == sum of the relevance of its output   (without the share of biases)
 
-The walk starts from the score's share in each activation that it reads, and meets every layer below once, last to
-first. `rules` says what happens at a layer; here are the order of layers and the weights that they have once batch
-normalisations are part of them.
+The backward walk starts at the activations that the target reads, each with its share of the score, and visits every
+layer below once, last to first. `lrp_rules` says what happens at one layer. This module finds the order of the layers,
+and their weights once batch normalisations are merged into them.
 """
 
 from collections import Counter
@@ -14,16 +14,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from numpy.typing import ArrayLike
 
-from jaxviz.attribution.explain import BATCH, Array, Attribution, explain
+from jaxviz.attribution.explain import BATCH, Array, Attribution, answer, ask
 from jaxviz.attribution.lrp_rules import (
     ADDING,
     CONVOLUTIONS,
     LINEAR,
     MOVING,
+    Affine,
     Gradient,
-    Layer,
     Rule,
     ZBox,
     find_composite,
@@ -36,35 +38,36 @@ from jaxviz.networks.forwards import KerasForward
 from jaxviz.objectives import Objective
 from jaxviz.targets import Target
 from weights_convert import KerasNet, Node
-from weights_convert.layers import KINDS, MIXING, OVER, across_channels, activation, convolve
+from weights_convert.layers import MIXING, OVER, across_channels, activation, convolve
 
 __all__ = ["lrp"]
 
 
 def lrp(
     model: Model,
-    image: Any,
+    image: ArrayLike,
     target: Target = None,
     *,
     composite: str | Mapping[str, Rule] = "epsilon_plus",
     batch: int = BATCH,
 ) -> Attribution:
-    """An `Attribution` with signed values `[h w c]`: the part of the target's score that came from each pixel.
+    """An `Attribution` with values `[h w c]`: the score itself, distributed over the pixels that it came from.
 
-    Without biases the values sum to the score. A batch normalisation is part of the convolution or dense layer right
-    before it; where there is none, its scale changes no share, and its shift is part of the bias of the next one.
+    Without biases the values sum to the score. A batch normalisation is merged into the convolution or dense layer
+    right before it. Where there is no such layer, its scale changes no share, and its shift becomes part of the bias of
+    the next convolution or dense layer.
 
     Args:
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each.
         composite: "epsilon_plus", "epsilon_alpha2_beta1", "epsilon_gamma_box", or a rule for each layer as
-            `{layer, "first" (the first convolution) or kind of layer: rule}`, looked up in this order, such as
-            `{**rules.COMPOSITES["epsilon_plus"], "block1_conv1": rules.ZBox()}`.
+            `{key: rule}`, such as `{**rules.COMPOSITES["epsilon_plus"], "block1_conv1": rules.ZBox()}`. A key is a
+            layer's name, "first" (the first convolution) or a kind of layer, looked up in this order.
         batch: images computed at a time.
 
     Raises:
-        InputError: a model that is not from a Keras file, an unknown composite or class, a layer without a rule, an
+        InputError: a model that is not from a Keras file, an unknown composite or class, a layer without a rule, or an
             image of another shape or outside [0, 1].
 
     Source: Bach et al. 2015; Montavon et al. 2019, Layer-Wise Relevance Propagation: An Overview. The composites are
@@ -72,33 +75,37 @@ def lrp(
     """
     if not isinstance(model.forward, KerasForward):
         raise InputError(
-            "lrp needs to know every layer, so it takes networks that load reads from a Keras file; "
-            "for a wrapped module use a gradient method, such as grad_cam"
+            "lrp needs to know every layer, so it takes networks that load reads from a Keras file; given: a wrapped "
+            "module. Use a gradient method, such as grad_cam"
         )
-    rules = find_composite(composite)
+    question = ask(model, image, target)
+    plan = _plan(_network(model), question.objectives.layers, find_composite(composite))
 
-    def method(model: Model, images: Array, objectives: Objective) -> Any:
-        plan = _plan(_network(model), objectives.layers, rules)
+    def method(images: Array, objectives: Objective) -> tuple[Attribution, np.ndarray]:
         values, score = _relevance(model, images, objectives, plan=plan)
-        return Attribution(values, score), score != 0
+        return Attribution(values=values, score=score), np.where(np.asarray(score) == 0, NO_SCORE, IN_BIASES)
 
-    return explain(method, model, image, target, batch, otherwise=IN_BIASES)
+    return answer(question, method, batch)
 
 
-IN_BIASES = "all of the score stays in biases: pixels that are 0, as the network is fed, have no share in it"
+NO_SCORE = (
+    "the score is 0, so there is nothing to distribute: every path to it may go through an inactive ReLU (output 0). "
+    "Another layer or another target may show something"
+)
+IN_BIASES = "all of the score stays in biases: pixels that are 0 in the network's own units have no share in it"
 
 
 class Step(NamedTuple):
-    """One layer on the way down."""
+    """One layer of the backward walk."""
 
     node: Node
     rule: Rule
-    norm: Node | None  # the batch normalisation right after it, which is part of it
-    unsigned: bool  # its input is nowhere negative
+    norm: Node | None  # the batch normalisation right after it, which is merged into it
+    unsigned: bool  # its input is never negative
 
 
 def _plan(net: KerasNet, targets: Sequence[str], composite: Mapping[str, Rule]) -> tuple[Step, ...]:
-    """All layers that `targets` depend on, last to first."""
+    """All layers that the activations `targets` depend on, last to first."""
     nodes: dict[str, Node] = {}
     handles = list(targets)
     for node in reversed(net.graph.nodes):
@@ -125,7 +132,8 @@ def _plan(net: KerasNet, targets: Sequence[str], composite: Mapping[str, Rule]) 
         if node not in merged.values():
             key = name if name in composite else node.layer  # a rule for a layer is for all of its calls
             rule = find_rule(composite, key, node.kind, first=name == first)
-            steps.append(Step(node, rule, merged.get(name), unsigned.issuperset(node.inputs)))
+            never_negative = unsigned.issuperset(node.inputs)
+            steps.append(Step(node=node, rule=rule, norm=merged.get(name), unsigned=never_negative))
     return tuple(steps)
 
 
@@ -158,7 +166,7 @@ def _relevance(
     values = net.activations(fed, {IMAGE, *objectives.layers, *(name for step in plan for name in step.node.inputs)})
     explained = {name: images if name == IMAGE else values[name] for name in objectives.layers}
     score, relevance = jax.vmap(_start)(objectives, explained)
-    direct = relevance.pop(IMAGE, 0.0)  # of a target that reads the image itself: it never enters the network
+    direct = relevance.pop(IMAGE, 0.0)  # a target may read the image itself, outside of the network
     relevance[IMAGE] = jnp.zeros_like(fed)
 
     shifts = _shifts(net, plan, values)
@@ -170,7 +178,7 @@ def _relevance(
         layers, x = _layers(net, step, values, shifts)
         if isinstance(step.rule, ZBox):
             layers[0] = layers[0]._replace(box=_box(model, net, images, sources[0], shifts))
-        elif isinstance(step.rule, Gradient):  # the winner of a max-pooling won with its shift
+        elif isinstance(step.rule, Gradient):  # the shift counts when a max-pooling chooses its winner
             x = _arguments(values[source] for source in sources)
         shares = _back(step.rule, layers, x, arrived)
         for source, share in zip(sources, shares if len(sources) > 1 else [shares], strict=True):
@@ -197,10 +205,10 @@ def _arguments(values: Iterable[jax.Array]) -> Any:
 
 
 def _shifts(net: KerasNet, plan: Sequence[Step], values: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    """{activation: its constant part, from batch normalisations that are part of no layer before them}.
+    """{activation: its constant part}, from the batch normalisations that are not merged into a layer before them.
 
-    Rules look at contributions x·w alone, so a scale s before the weights does not matter: (s x)·w = x·(s w). A shift
-    does: it belongs to the bias of the next linear layer. At an activation function it ends.
+    Rules look at the contributions x·w only, so a scale s before the weights does not matter: (s x)·w = x·(s w). A
+    shift matters: it belongs to the bias of the next linear layer. An activation function ends it.
     """
     shifts: dict[str, jax.Array] = {}
     for step in reversed(plan):
@@ -212,13 +220,13 @@ def _shifts(net: KerasNet, plan: Sequence[Step], values: Mapping[str, jax.Array]
         if node.kind == "BatchNormalization":
             shifts[node.name] = net.layers[node.layer](*tangents)
         elif any(name in shifts for name in node.inputs):
-            # As the layer treats these inputs: a max-pooling hands on the shift of the winners.
-            shifts[node.name] = jax.jvp(_function(net, node), inputs, tangents)[1]
+            # The layer decides at these inputs: a max-pooling passes on the shift of its winners.
+            shifts[node.name] = jax.jvp(_before_activation(net, node), inputs, tangents)[1]
     return shifts
 
 
-def _back(rule: Rule, layers: Sequence[Layer], x: Any, relevance: Any) -> Any:
-    """The relevance of x from that of the last one's output, by the same rule for each of `layers`."""
+def _back(rule: Rule, layers: Sequence[Affine], x: Any, relevance: Any) -> Any:
+    """The relevance of x from the relevance of the last layer's output, by the same rule for each of `layers`."""
     first, *rest = layers
     if rest:
         relevance = _back(rule, rest, first.apply(first.kernel, x) + first.bias, relevance)
@@ -227,13 +235,13 @@ def _back(rule: Rule, layers: Sequence[Layer], x: Any, relevance: Any) -> Any:
 
 def _layers(
     net: KerasNet, step: Step, values: Mapping[str, jax.Array], shifts: Mapping[str, jax.Array]
-) -> tuple[list[Layer], Any]:
-    """A layer, which is two for a separable convolution, and its input; batch normalisations are in the weights."""
+) -> tuple[list[Affine], Any]:
+    """A layer as `Affine` (two for a separable convolution) and its input; a batch normalisation is in the weights."""
     node = step.node
     x = _arguments(values[name] - shifts.get(name, 0.0) for name in node.inputs)
     if node.kind not in LINEAR:
-        function = _function(net, node)
-        return [Layer(lambda _, x: function(*(x if isinstance(x, tuple) else (x,))))], x
+        function = _before_activation(net, node)
+        return [Affine(lambda _, x: function(*(x if isinstance(x, tuple) else (x,))))], x
 
     layers = _linear(net.layers[node.layer], node)
     layers[0] = layers[0]._replace(unsigned=step.unsigned)
@@ -248,39 +256,39 @@ def _layers(
     return layers, x
 
 
-def _linear(module: Any, node: Node) -> list[Layer]:
+def _linear(module: Any, node: Node) -> list[Affine]:
     """The linear functions, first to last, that a layer of LINEAR computes."""
     config: dict[str, Any] = dict(node.config)
     bias = 0.0 if module.bias is None else module.bias[...]
     if node.kind == "Dense":
-        return [Layer(lambda kernel, x: x @ kernel, module.kernel[...], bias)]
+        return [Affine(lambda kernel, x: x @ kernel, module.kernel[...], bias)]
     if node.kind == "Conv2D":
-        return [Layer(partial(convolve, config, groups=config["groups"]), module.kernel[...], bias)]
+        return [Affine(partial(convolve, config, groups=config["groups"]), module.kernel[...], bias)]
     if node.kind == "DepthwiseConv2D":
         return [_depthwise(config, module.kernel[...], bias)]
     return [
         _depthwise(config, module.depthwise_kernel[...], 0.0),
-        Layer(across_channels, module.pointwise_kernel[...], bias),
+        Affine(across_channels, module.pointwise_kernel[...], bias),
     ]
 
 
-def _depthwise(config: Mapping[str, Any], kernel: jax.Array, bias: Any) -> Layer:
-    """The kernel [h w i m] as [h w 1 i·m], whose last axis is the output's, as in every other layer."""
+def _depthwise(config: Mapping[str, Any], kernel: jax.Array, bias: Any) -> Affine:
+    """A depthwise layer. Its kernel [h w i m] becomes [h w 1 i·m]: the last axis is the output's, as in all layers."""
     *window, channels, multiplier = kernel.shape
     flat = kernel.reshape(*window, 1, channels * multiplier)
-    return Layer(partial(convolve, config, groups=channels), flat, bias)
+    return Affine(partial(convolve, config, groups=channels), flat, bias)
 
 
-def _function(net: KerasNet, node: Node) -> Callable[..., jax.Array]:
-    """What a layer computes before its activation function."""
-    kind = KINDS[node.kind]
-    return partial(kind.function, dict(node.config)) if kind.module is None else net.layers[node.layer]
+def _before_activation(net: KerasNet, node: Node) -> Callable[..., jax.Array]:
+    """The function that a layer computes before its activation function: the first of the node's steps."""
+    steps = net.steps()
+    return steps.get(f"{node.name}/pre", steps[node.name]).function
 
 
 def _box(
     model: Model, net: KerasNet, images: jax.Array, name: str, shifts: Mapping[str, jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-    """The bounds of the activation `name`: what a black and a white image come to there."""
+    """The bounds of the activation `name`: its values for a black and for a white image."""
     extremes = model.inputs(jnp.stack([jnp.zeros_like(images[0]), jnp.ones_like(images[0])]))
     found, shift = net.activations(extremes, [name])[name], shifts.get(name, 0.0)
     return found.min(0) - shift, found.max(0) - shift

@@ -1,10 +1,10 @@
-"""The rules of layer-wise relevance propagation: how a layer hands the relevance of its output down to its input.
+"""The rules of layer-wise relevance propagation: how the relevance of a layer's output is shared among its inputs.
 
     R_i = sum over j of (z_ij / sum over i of z_ij) R_j,   z_ij = x_i w_ij
 
-Each output j shares its relevance out among the inputs i by what they contributed to it; the rules differ in which
-part of the contributions counts. Without biases no relevance is lost; a bias takes its share and passes it to nobody.
-Names, definitions and defaults are those of zennit 1.0 (Anders et al. 2021). A rule is a frozen value, static under
+Each output j shares its relevance among the inputs i in proportion to their contributions z_ij. The rules differ in
+which part of the contributions counts. Without biases no relevance is lost; a bias takes a share that no pixel gets.
+Names, definitions and defaults are those of zennit 1.0 (Anders et al. 2021). A rule is a frozen dataclass, static under
 `jit`.
 """
 
@@ -16,44 +16,48 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxviz.checks import near
 from jaxviz.errors import InputError
 from weights_convert.layers import OVER
 
 
-class Layer(NamedTuple):
-    """One layer: `z = apply(kernel, x) + bias`, where x is an array, or a tuple of them for several inputs."""
+class Affine(NamedTuple):
+    """A layer as rules see it: `z = apply(kernel, x) + bias`, where x is an array, or a tuple of several inputs."""
 
     apply: Callable[[Any, Any], jax.Array]
     kernel: Any = None  # None: a layer without weights
     bias: Any = 0.0
-    unsigned: bool = False  # x is known to be nowhere negative: half of the work of a rule that splits it by its sign
-    box: tuple[jax.Array, jax.Array] | None = None  # the lowest and highest possible x: of the first convolution only
+    unsigned: bool = False  # x is never negative: rules that split x by its sign then have half of the work
+    box: tuple[jax.Array, jax.Array] | None = None  # the lowest and highest possible x; of the first convolution only
+
+
+Layer = Affine  # its name in version 0.1
 
 
 class Rule:
-    """Called with a layer, its input x and the relevance of its output, returns the relevance of x."""
+    """A function of a layer, its input x and the relevance of its output, which returns the relevance of x."""
 
-    def __call__(self, layer: Layer, x: Any, relevance: jax.Array) -> Any:
+    def __call__(self, layer: Affine, x: Any, relevance: jax.Array) -> Any:
         raise NotImplementedError
 
 
 class WeightRule(Rule):
-    """A rule that splits the weights by their sign: for the layers of LINEAR only."""
+    """A rule that splits the weights by their sign; it works for the layers of LINEAR only."""
 
 
 @dataclass(frozen=True)
 class Pass(Rule):
-    """All relevance goes on unchanged: for element-wise layers."""
+    """All relevance is passed on unchanged; for element-wise layers."""
 
-    def __call__(self, layer: Layer, x: Any, relevance: jax.Array) -> Any:
+    def __call__(self, layer: Affine, x: Any, relevance: jax.Array) -> Any:
         return relevance
 
 
 @dataclass(frozen=True)
 class Gradient(Rule):
-    """Relevance follows the gradient: for layers that select or move numbers (of a max-pooling, winner takes all)."""
+    """Relevance follows the gradient; for layers that select or move numbers (a max-pooling's winner takes all)."""
 
-    def __call__(self, layer: Layer, x: Any, relevance: jax.Array) -> Any:
+    def __call__(self, layer: Affine, x: Any, relevance: jax.Array) -> Any:
         _, pull = jax.vjp(partial(layer.apply, layer.kernel), x)
         return pull(relevance)[0]
 
@@ -64,7 +68,7 @@ class Epsilon(Rule):
 
     epsilon: float = 1e-6
 
-    def __call__(self, layer: Layer, x: Any, relevance: jax.Array) -> Any:
+    def __call__(self, layer: Affine, x: Any, relevance: jax.Array) -> Any:
         return _share(layer, relevance, self.epsilon, (x, layer.kernel, layer.bias))
 
 
@@ -79,7 +83,7 @@ class AlphaBeta(WeightRule):
     beta: float = 1.0
     stabilizer: float = 1e-6
 
-    def __call__(self, layer: Layer, x: Any, relevance: jax.Array) -> Any:
+    def __call__(self, layer: Affine, x: Any, relevance: jax.Array) -> Any:
         raising = _by_sign(layer, x, _positive(layer.kernel), _negative(layer.kernel), _positive(layer.bias))
         result = self.alpha * _share(layer, relevance, self.stabilizer, *raising)
         if self.beta:
@@ -94,7 +98,7 @@ class ZPlus(WeightRule):
 
     stabilizer: float = 1e-6
 
-    def __call__(self, layer: Layer, x: Any, relevance: jax.Array) -> Any:
+    def __call__(self, layer: Affine, x: Any, relevance: jax.Array) -> Any:
         return AlphaBeta(1.0, 0.0, self.stabilizer)(layer, x, relevance)
 
 
@@ -105,7 +109,7 @@ class Gamma(WeightRule):
     gamma: float = 0.25
     stabilizer: float = 1e-6
 
-    def __call__(self, layer: Layer, x: Any, relevance: jax.Array) -> Any:
+    def __call__(self, layer: Affine, x: Any, relevance: jax.Array) -> Any:
         kernel, bias = layer.kernel, layer.bias
         z = layer.apply(kernel, x) + bias
 
@@ -122,12 +126,12 @@ class Gamma(WeightRule):
 class ZBox(WeightRule):
     """Contributions are measured from the darkest and brightest possible input (Montavon et al. 2017, section 4.1).
 
-    For the first convolution; its lowest and highest inputs are what a black and a white image come to there.
+    It is for the first convolution, whose lowest and highest inputs are those of a black and of a white image.
     """
 
     stabilizer: float = 1e-6
 
-    def __call__(self, layer: Layer, x: Any, relevance: jax.Array) -> Any:
+    def __call__(self, layer: Affine, x: Any, relevance: jax.Array) -> Any:
         assert layer.box is not None
         low, high = layer.box
         # z = x·w - low·w⁺ - high·w⁻ in two terms that are never negative; the biases of the three cancel.
@@ -138,12 +142,12 @@ class ZBox(WeightRule):
 Term = tuple[Any, Any, Any]  # x, kernel, bias
 
 
-def _by_sign(layer: Layer, x: Any, above: jax.Array, below: jax.Array, bias: Any) -> tuple[Term, ...]:
+def _by_sign(layer: Affine, x: Any, above: jax.Array, below: jax.Array, bias: Any) -> tuple[Term, ...]:
     """The terms of a layer whose kernel is `above` for positive inputs and `below` for negative ones."""
     return ((x, above, bias),) if layer.unsigned else ((_positive(x), above, bias), (_negative(x), below, 0.0))
 
 
-def _share(layer: Layer, relevance: jax.Array, stabilizer: float, *terms: Term) -> Any:
+def _share(layer: Affine, relevance: jax.Array, stabilizer: float, *terms: Term) -> Any:
     """The relevance of the inputs of several terms, summed, where z is the sum of all terms."""
     z: Any = 0.0
     pulls = []
@@ -166,12 +170,12 @@ def _negative(x: Any) -> jax.Array:
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D")
 LINEAR = (*CONVOLUTIONS, "Dense")
-"""The kinds of layers with weights. A rule for a SeparableConv2D is for both of its convolutions, one by one."""
+"""The kinds of layers with weights. A rule for a SeparableConv2D applies to both of its convolutions, one by one."""
 
 FIRST = "first"
 """A composite's key for the first convolution."""
 
-# Layers that select or move numbers, and those that add them up.
+# Layers that select or move numbers, and below them layers that add numbers up.
 MOVING = (
     *(f"{kind}{rank}D" for kind in ("MaxPooling", "GlobalMaxPooling", "ZeroPadding", "Cropping") for rank in (1, 2, 3)),
     *("Flatten", "Reshape", "Permute", "RepeatVector", "Concatenate", "CenterCrop"),
@@ -203,11 +207,12 @@ def find_composite(composite: str | Mapping[str, Rule]) -> Mapping[str, Rule]:
     """The composite of this name, or the mapping itself.
 
     Raises:
-        InputError: an unknown name, or a mapping to something else than rules.
+        InputError: an unknown name, or a mapping with a value that is no rule.
     """
     if isinstance(composite, str):
         if composite not in COMPOSITES:
-            raise InputError(f"no composite {composite!r}: there are {', '.join(COMPOSITES)}")
+            hint = near(composite, COMPOSITES)
+            raise InputError(f"no composite {composite!r}: {hint}there are {', '.join(COMPOSITES)}")
         return COMPOSITES[composite]
     if not isinstance(composite, Mapping):
         raise InputError(f"a composite is {', '.join(COMPOSITES)} or {{layer or kind: rule}}; given: {composite!r}")
@@ -218,10 +223,10 @@ def find_composite(composite: str | Mapping[str, Rule]) -> Mapping[str, Rule]:
 
 
 def find_rule(composite: Mapping[str, Rule], name: str, kind: str, *, first: bool) -> Rule:
-    """The rule for a layer; `first`: it is the first convolution.
+    """The rule for a layer; `first` says that it is the first convolution.
 
     Raises:
-        InputError: there is none, or one that is not for such a layer.
+        InputError: the composite has no rule for the layer, or one that does not fit it.
     """
     keys = (name, *([FIRST] if first else []), kind)
     rule = next((composite[key] for key in keys if key in composite), None)

@@ -1,18 +1,16 @@
 """Score-CAM: a class activation map without gradients, by many forward passes."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
-from jaxviz.attribution.cams import AGAINST, Layer, edited_score, enlarged, fuse, seen_layers
-from jaxviz.attribution.explain import BATCH, Array, Attribution, explain_each, scores
+from jaxviz.attribution.explain import BATCH, Array, Attribution, answer_each, ask, score_images
+from jaxviz.attribution.layer_maps import AGAINST, Layers, Shape, check_dependence, enlarged, fuse, seen_layers
 from jaxviz.compiling.batches import at_once, map_in_chunks, map_in_loop
-from jaxviz.compiling.jaxprs import depends
 from jaxviz.compiling.jit import jit
-from jaxviz.errors import InputError
 from jaxviz.model import Model
 from jaxviz.objectives import Objective, score
 from jaxviz.targets import Target
@@ -21,41 +19,57 @@ __all__ = ["score_cam"]
 
 
 def score_cam(
-    model: Model, image: Any, target: Target = None, *, layer: Layer = None, relu: bool = True, batch: int = BATCH
+    model: Model,
+    image: ArrayLike,
+    target: Target = None,
+    *,
+    layer: Layers = None,
+    relu: bool = True,
+    batch: int = BATCH,
 ) -> Attribution:
-    """As `grad_cam`, without gradients: a channel's weight is the score of the image seen through its map.
+    """An `Attribution` with a map `[h w]`: channels weighted by the score of the image that is masked by them.
 
-    Each channel's map, enlarged and scaled to [0, 1], masks the image; the softmax of the scores are the weights. One
-    forward pass for each channel: 512 at the end of VGG16.
+    A CAM without gradients. Each channel's map, enlarged to the image's size and scaled to [0, 1], masks the image; the
+    softmax of the scores of the masked images are the channels' weights. That is one forward pass for each channel:
+    512 at the end of VGG16.
 
     Args:
+        image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
+        target: a class number or name, an Objective, or None for the class that the network decides for; for a
+            batch, one for all or a list with one for each.
+        layer: the layer whose maps are weighed; None: the last convolution that the target can depend on. The maps of
+            several layers are each divided by their largest magnitude, and averaged.
+        relu: keep the positive part only, as all CAMs do; False also shows what speaks against the target.
         batch: channels in one compiled call.
+
+    Raises:
+        InputError: an unknown layer or class, a layer without maps `[h w k]` or one that the target does not depend on,
+            an image of another shape or outside [0, 1].
 
     Source: Wang et al. 2020, Score-CAM, equations 5 to 7.
     """
+    question = ask(model, image, target)
+    layers = seen_layers(model, question.objectives, layer, question.images.shape[1:3])
 
-    layers: list[str] = []
-
-    def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, bool]:
-        if not layers:  # which are the same for all images
-            layers.extend(seen_layers(model, objective, layer))
+    def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, str]:
         found = []
-        for name in layers:
-            activation, masks = _masks(model, image, objective, layer=name)
+        for name, shape in layers:
+            activation, masks = _masks(model, image, objective, layer=name, shape=shape)
             see = partial(_seen, model, image, objective)
             found.append((activation, map_in_chunks(see, np.asarray(masks), batch, "channel")))
-        value = np.asarray(scores(model, image[None], objective))[0]
-        return Attribution(_weighted(tuple(found), size=image.shape[:2], relu=relu), value), True
+        value = np.asarray(score_images(model, image[None], objective))[0]
+        return Attribution(_weighted(tuple(found), size=image.shape[:2], relu=relu), value), AGAINST
 
-    return explain_each(one, model, image, target, otherwise=AGAINST)
+    return answer_each(question, one)
 
 
-@jit(static=("layer",))
-def _masks(model: Model, image: jax.Array, objective: Objective, *, layer: str) -> tuple[jax.Array, jax.Array]:
+@jit(static=("layer", "shape"))
+def _masks(
+    model: Model, image: jax.Array, objective: Objective, *, layer: str, shape: Shape
+) -> tuple[jax.Array, jax.Array]:
     """The activation `[h w k]` of a layer, and each channel of it as a mask `[k height width]` in [0, 1]."""
+    check_dependence(model, image, objective, layer, shape)
     activation = model(image, (layer,))[layer]
-    if not depends(lambda edit: edited_score(model, image, objective, layer, edit), activation):
-        raise InputError(f"the target, {', '.join(objective.layers)}, does not depend on {layer}")
     large = jax.image.resize(activation, (*image.shape[:2], activation.shape[-1]), "bilinear")
     low, high = large.min((0, 1)), large.max((0, 1))
     masks = (large - low) / jnp.where(high > low, high - low, 1)  # a constant channel shows nothing
@@ -69,11 +83,12 @@ def _seen(model: Model, image: jax.Array, objective: Objective, masks: jax.Array
     def through(mask: jax.Array) -> jax.Array:
         return score(model, mask[..., None] * image, objective)
 
-    size = at_once(*image.shape[:2], execution=model.execution)
-    return map_in_loop(through, masks, size=size, execution=model.execution)
+    return map_in_loop(
+        through, masks, size=at_once(*image.shape[:2], execution=model.execution), execution=model.execution
+    )
 
 
 @jit(static=("size", "relu"))
 def _weighted(found: tuple[tuple[jax.Array, jax.Array], ...], *, size: tuple[int, int], relu: bool) -> jax.Array:
-    """The map of (activation, scores through its channels) for each layer."""
+    """The map, from the activation of each layer and the scores of the image seen through its channels."""
     return fuse([enlarged((activation * jax.nn.softmax(seen)).sum(-1), size, relu) for activation, seen in found])

@@ -29,7 +29,7 @@ Source: tf-explain 0.3.1, https://github.com/sicara/tf-explain.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -37,24 +37,26 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jaxtyping import Key, UInt8
+from numpy.typing import ArrayLike
 
-from jaxviz.attribution import cams, gradients, perturbation
-from jaxviz.attribution.explain import BATCH, Array, Attribution, explain_each, scores
+from jaxviz.attribution import cams, gradients, perturbation, smoothing
+from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask, score_images
+from jaxviz.attribution.layer_maps import Layers
 from jaxviz.checks import height_width, image_like, whole
 from jaxviz.errors import InputError
 from jaxviz.forward_pass import activations
 from jaxviz.model import Model
-from jaxviz.objectives import Objective, Scaled, Unit
-from jaxviz.targets import Target, is_several, resolve
+from jaxviz.objectives import Objective, Scaled, class_score, probabilities
+from jaxviz.targets import Target, class_index, is_several
 
 
-def vanilla_gradients(model: Model, image: Any, target: Target, *, batch: int = BATCH) -> Attribution:
+def vanilla_gradients(model: Model, image: ArrayLike, target: Target, *, batch: int = BATCH) -> Attribution:
     """An `Attribution` with a map `[h w]`: the magnitude of `jv.gradient`, summed over colours."""
     return _summed(gradients.gradient(model, image, target, batch=batch))
 
 
 def gradients_inputs(
-    model: Model, image: Any, target: Target, *, baseline: Any = 0.0, batch: int = BATCH
+    model: Model, image: ArrayLike, target: Target, *, baseline: ArrayLike = 0.0, batch: int = BATCH
 ) -> Attribution:
     """As `vanilla_gradients`, of `jv.input_x_gradient`."""
     return _summed(gradients.input_x_gradient(model, image, target, baseline=baseline, batch=batch))
@@ -62,7 +64,7 @@ def gradients_inputs(
 
 def smooth_grad(
     model: Model,
-    image: Any,
+    image: ArrayLike,
     target: Target,
     *,
     noise: float | int,
@@ -79,16 +81,16 @@ def smooth_grad(
     """
     if is_several(target):
         raise InputError(f"smooth_grad explains one class for all images, by its number or name; given: {target!r}")
-    images, loss = model.check_images(image), _of_class(CrossEntropy, model.scores, model, target)
+    images, loss = model.check_images(image), _each(cross_entropy, model, target)
 
     def gradient(copies: Array) -> Attribution:
         return gradients.gradient(model, copies, loss, batch=batch)
 
-    return _summed(gradients.smooth(gradient, images, key=key, samples=samples, noise=noise))
+    return _summed(smoothing.smooth(gradient, images, key=key, samples=samples, noise=noise))
 
 
 def integrated_gradients(
-    model: Model, image: Any, target: Target, *, steps: int = 10, baseline: Any = 0.0, batch: int = BATCH
+    model: Model, image: ArrayLike, target: Target, *, steps: int = 10, baseline: ArrayLike = 0.0, batch: int = BATCH
 ) -> Attribution:
     """A map `[h w]`: the mean gradient on the straight way from `baseline`, both ends included, its magnitude summed.
 
@@ -96,17 +98,25 @@ def integrated_gradients(
     """
     points, weights = np.linspace(0, 1, whole("steps", steps, 2)), np.full(steps, 1 / steps)
 
-    def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, bool]:
-        start = image_like("a baseline", baseline, image.shape)
-        mean = gradients.path_gradient(model, image, start, objective, points, weights, batch)
-        score = np.asarray(scores(model, image[None], objective))[0]
-        return _summed(Attribution(mean, score)), bool(mean.any())
+    question = ask(model, image, _each(confidence, model, target))
+    start = image_like("a baseline", baseline, question.images.shape[1:])
 
-    return explain_each(one, model, image, _of_class(Confidence, model.output, model, target))
+    def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, str]:
+        mean = gradients.path_gradient(model, image, start, objective, points, weights, batch)
+        score = np.asarray(score_images(model, image[None], objective))[0]
+        return _summed(Attribution(values=mean, score=score)), STILL
+
+    return answer_each(question, one)
 
 
 def occlusion_sensitivity(
-    model: Model, image: Any, target: Target, *, window: int | Sequence[int], fill: Any = 0.5, batch: int = BATCH
+    model: Model,
+    image: ArrayLike,
+    target: Target,
+    *,
+    window: int | Sequence[int],
+    fill: ArrayLike = 0.5,
+    batch: int = BATCH,
 ) -> Attribution:
     """A map `[h w]`: 1 - confidence in the class with each window filled, one value a window, enlarged bilinearly.
 
@@ -114,15 +124,15 @@ def occlusion_sensitivity(
         window: its `patch_size`, which is its stride, too. One that the edge cuts is enlarged as if it were whole.
         fill: in the image's units; 0.5 is its 127.5 of 255.
     """
-    confidence = _of_class(Confidence, model.output, model, target)
-    found = perturbation.occlusion(model, image, confidence, window=window, fill=fill, batch=batch)
+    wanted = _each(confidence, model, target)
+    found = perturbation.occlusion(model, image, wanted, window=window, fill=fill, batch=batch)
     height, width = height_width("window", window)
     missing = 1 - np.asarray(found.score)[..., None, None] + found.values[..., ::height, ::width]
     return found._replace(values=np.asarray(jax.image.resize(missing, found.values.shape, "bilinear")))
 
 
 def grad_cam(
-    model: Model, image: Any, target: Target, *, layer: cams.Layer = None, guided: bool = True, batch: int = BATCH
+    model: Model, image: ArrayLike, target: Target, *, layer: Layers = None, guided: bool = True, batch: int = BATCH
 ) -> Attribution:
     """A map `[h w]`: Grad-CAM without ReLU, weighing with the gradients that are positive where the layer is.
 
@@ -130,8 +140,8 @@ def grad_cam(
         layer: None: the last convolution. tf-explain takes the last layer with maps, be it a pooling.
         guided: its `use_guided_grads`; False weighs with all gradients, as Grad-CAM does.
     """
-    confidence = _of_class(Confidence, model.output, model, target)
-    return cams.cam(_guided if guided else cams.weigh_grad_cam, model, image, confidence, layer, False, batch)
+    weigh = _guided if guided else cams.weigh_grad_cam
+    return cams.cam(model, image, _each(confidence, model, target), weigh=weigh, layer=layer, relu=False, batch=batch)
 
 
 def _guided(activation: jax.Array, gradient: jax.Array) -> jax.Array:
@@ -139,7 +149,7 @@ def _guided(activation: jax.Array, gradient: jax.Array) -> jax.Array:
 
 
 def extract_activations(
-    model: Model, image: Any, layer: str, *, batch: int = 32
+    model: Model, image: ArrayLike, layer: str, *, batch: int = 32
 ) -> UInt8[np.ndarray, "*n height width"]:
     """The channels of a layer as a square of grey pictures, black the lowest value of all or the 0 of empty cells.
 
@@ -164,30 +174,46 @@ def extract_activations(
 
 
 @struct.dataclass
-class Confidence(Scaled):
-    """The output for a class: ±1 times its unit; where it is -1, class 0 of a single unit, the rest to 1."""
+class Confidence(Objective):
+    """The output of the network for a class: its probability where the network ends in a softmax or sigmoid."""
+
+    layer: str = struct.field(pytree_node=False)
+    binary: bool = struct.field(pytree_node=False)
+    index: Any
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (self.layer,)
 
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
-        return super().__call__(activations) + (self.factor < 0)
+        return probabilities(jnp.asarray(activations[self.layer]), self.binary)[self.index]
 
 
 @struct.dataclass
 class CrossEntropy(Scaled):
-    """Minus the logarithm of a class's probability: ±1 times its unit, which is before the softmax or sigmoid."""
+    """Minus the logarithm of a class's probability, from `class_score`, which is before the softmax or sigmoid."""
 
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         score, units = super().__call__(activations), activations[self.layers[0]]
         return jax.nn.softplus(-score) if units.size == 1 else jax.nn.logsumexp(units) - score
 
 
-def _of_class(kind: type[Scaled], layer: str, model: Model, target: Target) -> Any:
-    """The target, or each of several, as an objective of this kind about its unit in `layer`."""
+def confidence(model: Model, target: Target) -> Confidence:
+    return Confidence(layer=model.output, binary=model.is_binary, index=class_index(model, target))
+
+
+def cross_entropy(model: Model, target: Target) -> CrossEntropy:
+    score = class_score(model.scores, class_index(model, target), model.is_binary)
+    return CrossEntropy(factor=score.factor, objective=score.objective)
+
+
+def _each(objective: Callable[[Model, Target], Objective], model: Model, target: Target) -> Any:
+    """The objective of a class; for several targets, a list with one for each."""
     if is_several(target):
-        return [_of_class(kind, layer, model, one) for one in target]
+        return [_each(objective, model, one) for one in target]
     if target is None or isinstance(target, Objective):
         raise InputError(f"tf-explain explains a class, by its number or name; given: {target!r}")
-    unit = jax.tree.map(lambda leaf: leaf[0], resolve(model, target, 1))
-    return kind(unit.factor, Unit(layer, unit.objective.index))
+    return objective(model, target)
 
 
 def _summed(found: Attribution) -> Attribution:

@@ -17,6 +17,7 @@ from jaxviz.attribution.lrp_rules import COMPOSITES
 from jaxviz.cli import demo, methods
 from jaxviz.cli.exits import OneLine
 from jaxviz.model import SPARE_SIZE
+from jaxviz.objectives import probabilities
 from jaxviz.rendering import rgb
 from jaxviz.rendering.images import resize
 from weights_convert import CAFFE, INPUTS, RAW255
@@ -358,8 +359,7 @@ def _target(model: jv.Model, target: str) -> int | str | jv.Objective:
 
 def _best(model: jv.Model, scores: np.ndarray) -> Iterator[str]:
     """A line for each of the TOP classes, best first: its score, its number and, if it has one, its name."""
-    if len(scores) == 1 and model.scores != model.output:  # one sigmoid unit: the probability of class 1
-        scores = np.array([1 - scores[0], scores[0]])
+    scores = np.asarray(probabilities(scores, model.is_binary))
     for index in np.argsort(-scores, kind="stable")[:TOP]:
         yield f"{scores[index]:.4f}  class {index}" + (f", {model.labels[index]}" if model.labels else "")
 

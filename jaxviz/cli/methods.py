@@ -2,7 +2,7 @@
 
     METHODS {name: (model, image, target, **options) -> Attribution}      show: an Attribution -> Figure
 
-Most are the library's own functions; two combine two others.
+The methods are found by their signature: a new attribution needs no entry here.
 """
 
 import inspect
@@ -13,70 +13,43 @@ import numpy as np
 
 import jaxviz as jv
 from jaxviz.checks import near
+from jaxviz.objectives import decision
 from jaxviz.rendering.images import resize
-from jaxviz.targets import Target
 
 if TYPE_CHECKING:
     import matplotlib.figure
 
 
-def decided(model: jv.Model, image: Any) -> int:
-    """The class that the network decides for on one image `[h w c]`."""
-    units = jv.activations(model, image, model.scores)[model.scores]
-    one_sigmoid = len(units) == 1 and model.scores != model.output  # its logit is of class 1
-    return int(units[0] > 0) if one_sigmoid else int(np.argmax(units))
+def _is_method(function: Any) -> bool:
+    """Whether this is a function `(model, image, target, …)` that needs no further argument."""
+    if not inspect.isfunction(function):
+        return False
+    parameters = list(inspect.signature(function).parameters.values())
+    first = [parameter.name for parameter in parameters[:3]] == ["model", "image", "target"]
+    return first and all(parameter.default is not inspect.Parameter.empty for parameter in parameters[3:])
 
 
-def smoothgrad(
-    model: jv.Model, image: Any, target: Target = None, *, samples: int = 25, noise: float | int = 0.15
-) -> jv.Attribution:
-    """`smooth` of `gradient`, for one image `[h w c]`; a target None is decided once, on the image without noise.
-
-    Source: Smilkov et al. 2017, SmoothGrad.
-    """
-    named = decided(model, image) if target is None else target
-    return jv.smooth(lambda copies: jv.gradient(model, copies, named), image, samples=samples, noise=noise)
+def _place(function: Callable[..., Any]) -> tuple[str, int]:
+    """Where a function is written: its module and line."""
+    return function.__module__, inspect.unwrap(function).__code__.co_firstlineno
 
 
-def guided_grad_cam(model: jv.Model, image: Any, target: Target = None, *, layer: Any = None) -> jv.Attribution:
-    """The product of `guided_gradient` and `grad_cam`: fine detail, where the decision comes from.
-
-    Source: Selvaraju et al. 2017, Grad-CAM, section 3.2.
-    """
-    cam = jv.grad_cam(model, image, target, layer=layer)
-    guided = jv.guided_gradient(model, image, target)
-    return guided._replace(values=guided.values * cam.values[..., None])
-
-
+# All public attributions, in the order in which they are written, module by module.
 METHODS: Mapping[str, Callable[..., Any]] = {
-    function.__name__: function
-    for function in (
-        jv.gradient,
-        jv.input_x_gradient,
-        jv.integrated_gradients,
-        smoothgrad,
-        jv.guided_gradient,
-        jv.deconvnet,
-        guided_grad_cam,
-        jv.lrp,
-        jv.grad_cam,
-        jv.grad_cam_plus_plus,
-        jv.hires_cam,
-        jv.layer_cam,
-        jv.x_grad_cam,
-        jv.eigen_cam,
-        jv.score_cam,
-        jv.occlusion,
-        jv.rise,
-    )
+    function.__name__: function for function in sorted(filter(_is_method, vars(jv).values()), key=_place)
 }
+
+
+def decided(model: jv.Model, image: np.ndarray) -> int:
+    """The class that the network decides for on one image `[h w c]`."""
+    return int(decision(jv.activations(model, image, model.scores)[model.scores], model.is_binary))
 
 
 def find_method(name: str) -> Callable[..., Any]:
     """The method of this name.
 
     Raises:
-        InputError: with the nearest names and the whole list.
+        InputError: there is none; the message has the nearest names and the whole list.
     """
     if name in METHODS:
         return METHODS[name]
@@ -87,7 +60,7 @@ def share(names: Iterable[str], options: Mapping[str, Any]) -> dict[str, dict[st
     """{method: those of `options` that it takes}.
 
     Raises:
-        InputError: an unknown method, or an option that none of them takes.
+        InputError: an unknown method, or an option that none of the methods takes.
     """
     taken = {name: _options(name) for name in names}
     for option in options:
@@ -98,19 +71,19 @@ def share(names: Iterable[str], options: Mapping[str, Any]) -> dict[str, dict[st
 
 
 def _options(name: str) -> list[str]:
-    """What a method takes besides the model, the image and the target."""
+    """The arguments of a method after the model, the image and the target."""
     return list(inspect.signature(find_method(name)).parameters)[3:]
 
 
 def show(name: str, photograph: np.ndarray, found: Any, *, signed: bool = False) -> "matplotlib.figure.Figure":
-    """What a method found in one image, at the size of the photograph `[h w c]`.
+    """The map of one image, drawn at the size of the photograph `[h w c]`.
 
-    A map of regions `[h w]` lies over the photograph. One of pixels `[h w c]` is drawn alone, and so is one of regions
-    if `signed`: red speaks for the target, blue against it, and the scale ends at the 99.5th percentile.
+    A map of regions `[h w]` is laid over the photograph. A map of pixels `[h w c]` is drawn alone, and so is a map of
+    regions if `signed`: red speaks for the target, blue against it, and the scale ends at the 99.5th percentile.
     """
     values = np.asarray(found.values)
-    if name == "rise":
-        values = values - values.min()  # only its differences mean something
+    if isinstance(found, jv.RelativeAttribution):
+        values = values - values.min()
     if values.ndim == 2 and not signed:
         return jv.show_overlay(photograph, values, title=name)
     values = values.sum(-1) if values.ndim == 3 else values

@@ -1,3 +1,11 @@
+"""Class activation maps.
+
+Law: a CAM is `weigh(activation, gradient)` of one layer, cut at zero and enlarged, with the formula of its paper. On
+convolution → global average → dense, Grad-CAM is CAM itself.
+"""
+
+import inspect
+
 import jax
 import numpy as np
 import pytest
@@ -6,6 +14,7 @@ from networks import image, images, keras_model, linear_model, three_of_a_kind
 
 import jaxviz as jv
 from jaxviz.attribution import cams
+from jaxviz.networks.forwards import KerasForward
 from jaxviz.networks.keras import from_net
 from weights_convert import Graph, KerasNet
 from weights_convert.layers import node
@@ -119,12 +128,12 @@ def test_an_objective_is_a_target(relative):
         ({"target": "cornet"}, "carries no class names to find 'cornet' in"),
         ({"target": [1, 2]}, "one for each of 1; given: 2"),
         ({"layer": "secund"}, "no layer 'secund' .*did you mean second"),
-        ({"layer": "flat"}, r"flat has shape \[216\]: a CAM needs a layer with maps"),
+        ({"layer": "flat"}, r"a CAM needs a layer with maps \[h w c\]; given: flat, \[216\]"),
         ({"target": jv.Channel("second", 9)}, "second has 6 channels"),
         ({"target": jv.Channel("second", np.array([0, 1]))}, r"a channel is a whole number; given: array\(\[0, 1\]"),
         ({"target": jv.Channel("second", 0, border=-1)}, "border is a whole number, 0 or more; given: -1"),
         ({"target": jv.Highest("second")}, r"second has shape \[6, 6, 6\]: Highest is of a layer \[units\]"),
-        ({"layer": []}, "no layers to look at: give names"),
+        ({"layer": []}, "at least one layer: give names"),
     ],
 )
 def test_what_cannot_be_explained_is_one_sentence(settings, sentence):
@@ -265,9 +274,46 @@ def test_several_layers_are_fused_at_one_scale():
 
 def test_guided_grad_cam_is_a_product():
     model = keras_model()
-    cam = jv.grad_cam(model, image(), 1, relu=False)
-    product = jv.guided_gradient(model, image(), 1).values * cam.values[..., None]
-    assert product.shape == (12, 12, 3)
+    for layer in ("first", "second"):
+        regions = jv.grad_cam(model, images(2), [1, 3], layer=layer).values
+        details = jv.guided_gradient(model, images(2), [1, 3]).values
+        found = jv.guided_grad_cam(model, images(2), [1, 3], layer=layer)
+        assert found.values.any()
+        np.testing.assert_array_equal(found.values, details * regions[..., None])
+
+
+def squared(activation, gradient):
+    return ((activation * gradient) ** 2).sum(-1)
+
+
+def test_a_formula_of_ones_own(looked_at, relative):
+    model, activation, gradient = looked_at
+    wanted = jax.image.resize(((activation * gradient) ** 2).sum(-1), (12, 12), "bilinear")
+    assert relative(jv.cam(model, image(), 1, weigh=squared).values, wanted) < 1e-4
+    same = jv.cam(model, image(), 1, weigh=cams.weigh_hires_cam, layer="first", relu=False)
+    np.testing.assert_array_equal(same.values, jv.hires_cam(model, image(), 1, layer="first", relu=False).values)
+
+
+@pytest.mark.parametrize("target", [None, 1])
+def test_a_cam_traces_the_network_four_times(target, monkeypatch):
+    """For the shape of the scores, for those of the convolutions, for whether the target depends on the layer, and for
+    the gradient. The decision for a target None takes no further one, nor does a second image."""
+    traced = []
+    forward = KerasForward.__call__
+    monkeypatch.setattr(KerasForward, "__call__", lambda *args: traced.append(args) or forward(*args))
+    jax.clear_caches()
+    model = keras_model()
+    jv.grad_cam(model, image(), target)
+    assert len(traced) <= 4
+    traced.clear()
+    jv.grad_cam(model, image(1), target)
+    assert not traced
+
+
+def test_help_of_each_cam_is_complete():
+    for method in (*FORMULAS, jv.eigen_cam, jv.cam, jv.score_cam):
+        names = list(inspect.signature(method).parameters)[1:]
+        assert all(f"        {name}: " in method.__doc__ for name in names), method
 
 
 def test_a_layer_that_the_score_does_not_depend_on():

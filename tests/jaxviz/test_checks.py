@@ -1,3 +1,8 @@
+"""Checks of arguments.
+
+Law: a check returns the argument in the one form that the code uses, or raises an InputError with what was given.
+"""
+
 import numpy as np
 import pytest
 from networks import image, images, keras_model

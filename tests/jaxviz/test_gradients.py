@@ -1,3 +1,9 @@
+"""Attributions by gradient, and smoothing.
+
+Law: on a linear network f(x) = w · x the gradient is w, the shares of integrated gradients are w · (x - baseline), and
+smoothing changes nothing. A map that is all zero says why.
+"""
+
 import gc
 from functools import partial
 
@@ -40,7 +46,7 @@ def test_closed_forms_on_a_linear_network(weights, pixels, relative):
     assert relative(jv.input_x_gradient(model, pixels, 0, baseline=b).values, weights * (pixels - b)) < 1e-6
     smooth = jv.smooth(lambda x: jv.gradient(model, x, 0), pixels, samples=4, noise=0.3)
     assert relative(smooth.values, weights) < 1e-6
-    for rule in gradients.RULES:
+    for rule in gradients.QUADRATURES:
         found = jv.integrated_gradients(model, pixels, 0, baseline=b, steps=3, rule=rule)
         assert relative(found.values, weights * (pixels - b)) < 1e-5
         assert found.gap < 1e-5
@@ -58,7 +64,7 @@ def test_baselines_may_be_colours_and_images(weights, pixels, relative):
         jv.input_x_gradient(model, pixels, 0, baseline=pixels[:2])
 
 
-@pytest.mark.parametrize("rule", gradients.RULES)
+@pytest.mark.parametrize("rule", gradients.QUADRATURES)
 def test_paths_integrate_what_their_rule_can(rule):
     """f(x) = Σ x² from 0: the gradient along the path is linear in the step, which all but `right` get right."""
     model = jv.wrap(lambda _, batch: (batch**2).sum((1, 2)), None, (2, 2, 1))
@@ -237,7 +243,7 @@ def test_guided_gradients_reach_relus_in_inner_functions():
 
 
 def test_a_network_without_relu_says_so(weights, pixels):
-    with pytest.raises(jv.InputError, match="no ReLU on the way to this target"):
+    with pytest.raises(jv.InputError, match="given: no ReLU on the way to this target"):
         jv.guided_gradient(linear_model(weights), pixels, 0)
 
 
@@ -303,7 +309,7 @@ def test_smoothing_leaves_the_range_check_as_it_was():
         jv.gradient(keras_model(), image() + 1, 0)
     with pytest.raises(jv.InputError, match="samples is a whole number, 1 or more; given: 0"):
         jv.smooth(lambda x: x, image(), samples=0)
-    with pytest.raises(jv.InputError, match="no form 'median'"):
+    with pytest.raises(jv.InputError, match="a form is mean, squared, variance; given: 'median'"):
         jv.smooth(lambda x: x, image(), form="median")
 
 
@@ -319,7 +325,7 @@ def test_another_class_image_or_weight_compiles_nothing():
 def test_a_blank_map_says_why():
     model = keras_model()
     dead = model.replace(params=jax.tree.map(lambda leaf: -jnp.abs(leaf) - 1, model.params))
-    with pytest.warns(jv.BlankMap, match="all zero: the score does not move.*ReLU that is off"):
+    with pytest.warns(jv.BlankMap, match="all zero: the score does not move.*inactive ReLU"):
         assert not jv.gradient(dead, image(), 0).values.any()
     with pytest.warns(jv.BlankMap, match="of image 0, 2 is all zero"):
         _some_blank(model)

@@ -1,3 +1,9 @@
+"""Layer-wise relevance propagation.
+
+Law: without biases the relevance of the pixels sums to the score, and each rule shares relevance by its formula. The
+maps of a real classifier are those of zennit.
+"""
+
 from pathlib import Path
 
 import jax
@@ -14,11 +20,11 @@ from jaxviz.attribution.lrp_rules import (
     ADDING,
     COMPOSITES,
     LINEAR,
+    Affine,
     AlphaBeta,
     Epsilon,
     Gamma,
     Gradient,
-    Layer,
     Pass,
     ZBox,
     ZPlus,
@@ -115,7 +121,7 @@ def test_a_rule_shares_relevance_out_by_its_formula(rule, formula, unsigned, rel
     x, r = random.uniform(0 if unsigned else LOW, HIGH, (3, 7)), random.normal(size=(3, 5))
     w, b = random.normal(size=(7, 5)), random.normal(size=5)
     box = jnp.full(7, LOW), jnp.full(7, HIGH)
-    layer = Layer(lambda kernel, x: x @ kernel, jnp.asarray(w), jnp.asarray(b), unsigned, box)
+    layer = Affine(lambda kernel, x: x @ kernel, jnp.asarray(w), jnp.asarray(b), unsigned, box)
     found = rule(layer, jnp.asarray(x), jnp.asarray(r))
     assert relative(found, [formula(one, w, b, relevance) for one, relevance in zip(x, r, strict=True)]) < 1e-4
 
@@ -484,4 +490,4 @@ def test_a_layer_with_other_weights_than_a_kernel_takes_a_rule_of_the_caller():
 
 def test_pass_is_what_arrives():
     relevance = jnp.arange(3.0)
-    assert Pass()(Layer(lambda kernel, x: x), relevance, relevance) is relevance
+    assert Pass()(Affine(lambda kernel, x: x), relevance, relevance) is relevance

@@ -1,3 +1,9 @@
+"""A model.
+
+Law: a network has the same activations however it is written (Keras file, nnx, linen); an edit changes everything
+downstream; new parameters and images compile nothing.
+"""
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

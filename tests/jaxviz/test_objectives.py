@@ -1,10 +1,16 @@
+"""Objectives.
+
+Law: `(a + 2 * b)(acts) == a(acts) + 2 * b(acts)`; numbers are leaves and names are static. The class with the highest
+score is the decision, and its probability is the highest.
+"""
+
 import jax
 import numpy as np
 import pytest
 from networks import image, keras_model
 
 import jaxviz as jv
-from jaxviz.objectives import Scaled
+from jaxviz.objectives import Scaled, class_score, decision, probabilities
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +28,20 @@ def test_values(acts):
 def test_the_highest_of_one_logit_is_the_decision():
     for logit in (-2.0, 3.0):
         assert jv.Highest("x")({"x": np.array([logit])}) == abs(logit)
+
+
+@pytest.mark.parametrize(("head", "units"), [("softmax", 5), ("sigmoid", 1)])
+def test_scores_decision_and_probabilities_agree(head, units):
+    model = keras_model(head, units)
+    assert model.is_binary == (units == 1)
+    for seed in range(5):
+        found = jv.activations(model, image(seed), [model.scores, model.output])
+        shares = probabilities(found[model.output], model.is_binary)
+        each = [float(class_score(model.scores, i, model.is_binary)(found)) for i in range(len(shares))]
+        assert len(shares) == max(2, units)
+        assert shares.sum() == pytest.approx(1)
+        assert decision(found[model.scores], model.is_binary) == np.argmax(each) == np.argmax(shares)
+        assert jv.Highest(model.scores)(found) == max(each)
 
 
 def test_algebra(acts):

@@ -1,3 +1,9 @@
+"""Occlusion and RISE.
+
+Law: on a linear network f(x) = w · x a window loses the sum of w · (x - fill) over its pixels, whatever the size of a
+batch; a window that changes nothing loses nothing.
+"""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +50,15 @@ def test_windows_are_cut_at_the_edge_and_overlaps_averaged(weights, pixels):
     np.testing.assert_allclose(found.values, total / count, atol=1e-4)
 
 
+def test_a_window_that_changes_nothing_loses_nothing():
+    """Exactly: the two scores are not merely equal up to rounding."""
+    model, half = keras_model(), image()
+    half[:, :6] = 0.5
+    found = jv.occlusion(model, half, 1, window=6, fill=0.5)
+    assert not found.values[:, :6].any()
+    assert found.values[:, 6:].all()
+
+
 @pytest.mark.parametrize("batch", [1, 3, 100])
 def test_chunks_change_nothing(batch):
     model = keras_model()
@@ -79,7 +94,7 @@ def test_rise_finds_the_pixels_that_count():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"window": 13}, "window of 13 × 13 is larger than the image, 12 × 12"),
+        ({"window": 13}, "a window fits into the image, 12 × 12; given: 13 × 13"),
         ({"window": 0}, "window is a whole number of pixels"),
         ({"window": (3, 2, 1)}, r"window is .*given: \(3, 2, 1\)"),
         ({"window": 3, "stride": -1}, "stride is a whole number"),

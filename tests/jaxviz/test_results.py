@@ -1,3 +1,8 @@
+"""How results print.
+
+Law: a result prints its arrays by shape and range, and single numbers to six digits; never a page of numbers.
+"""
+
 import jax
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""Against tf-explain itself: its own functions, up to where they make pictures of their numbers."""
+"""The functions of `jaxviz.tf_explain`.
+
+Law: their numbers are those of tf-explain's own functions, before it makes pictures of them.
+"""
 
 import cv2
 import jax

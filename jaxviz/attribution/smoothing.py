@@ -1,0 +1,160 @@
+"""Smoothing: any attribution, averaged over noisy copies of the image.
+
+    smooth(explain, image, samples=1, noise=0) == explain(image)
+
+The noise may leave [0, 1], so it is switched off for the copies that images must lie in [0, 1] (`model.out_of_range`).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Key
+from numpy.typing import ArrayLike
+
+from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask
+from jaxviz.attribution.gradients import gradients
+from jaxviz.checks import whole
+from jaxviz.compiling.batches import chunks
+from jaxviz.compiling.jit import jit
+from jaxviz.errors import InputError
+from jaxviz.model import Model, check_values, out_of_range
+from jaxviz.objectives import Objective
+from jaxviz.targets import Target
+
+__all__ = ["smooth", "smoothgrad"]
+
+FORMS = ("mean", "squared", "variance")
+
+
+def smoothgrad(
+    model: Model,
+    image: ArrayLike,
+    target: Target = None,
+    *,
+    key: Key[jax.Array, ""] | None = None,
+    samples: int = 25,
+    noise: float | int = 0.15,
+    batch: int = BATCH,
+) -> Attribution:
+    """An `Attribution` with values `[h w c]`: the gradient of the score, averaged over noisy copies of the image.
+
+    `smooth` of `gradient`, with the target None decided once, on the image without noise.
+
+    Args:
+        image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
+        target: a class number or name, an Objective, or None for the class that the network decides for; for a
+            batch, one for all or a list with one for each. Classes are explained before their softmax or sigmoid.
+        key: of the noise, folded with each image's and each sample's position; default `jax.random.key(0)`.
+        samples: noisy copies of each image, each one gradient.
+        noise: the standard deviation of the noise, in the image's units.
+        batch: noisy copies in one compiled call.
+
+    Raises:
+        InputError: an unknown class, an image of another shape or outside [0, 1], or a negative noise.
+
+    Source: Smilkov et al. 2017, SmoothGrad, section 3.
+    """
+    samples = _check(samples, noise)
+    key = jax.random.key(0) if key is None else key
+
+    def one(image: Array, objective: Objective, position: int) -> tuple[Attribution, str]:
+        def of_copies(copies: np.ndarray) -> Attribution:
+            stack = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (len(copies), *np.shape(leaf))), objective)
+            return gradients(model, copies, stack)[0]
+
+        return _smooth(of_copies, image, jax.random.fold_in(key, position), samples, noise, "mean", batch), STILL
+
+    return answer_each(ask(model, image, target), one)
+
+
+def smooth(
+    explain: Callable[[np.ndarray], Any],
+    image: ArrayLike,
+    *,
+    key: Key[jax.Array, ""] | None = None,
+    samples: int = 25,
+    noise: float | int = 0.15,
+    form: str = "mean",
+    batch: int = BATCH,
+) -> Any:
+    """What `explain` returns, averaged over noisy copies of the image. Any attribution can be smoothed.
+
+        jv.smooth(lambda x: jv.gradient(model, x, 3), image)       SmoothGrad
+        jv.smooth(lambda x: jv.grad_cam(model, x, 3), image)       smooth Grad-CAM
+
+    `samples=1, noise=0` is `explain` itself. Name the target: None would be decided anew for each noisy copy.
+
+    Args:
+        explain: a function from a batch `[b h w c]` to an Attribution of as many images. Its argument may have values
+            outside [0, 1].
+        image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
+        key: of the noise, folded with each image's and each sample's position; default `jax.random.key(0)`.
+        samples: noisy copies of each image.
+        noise: the standard deviation of the noise, in the image's units.
+        form: of the values: "mean", "squared" (the mean of squares, SmoothGrad²), or "variance" (VarGrad).
+        batch: noisy copies made at a time.
+
+    Raises:
+        InputError: an image outside [0, 1], an argument that is none of the above, or an `explain` that does not
+            return a map for each copy.
+
+    Source: Smilkov et al. 2017, SmoothGrad; Hooker et al. 2019 (squared); Adebayo et al. 2018 (variance).
+    """
+    samples = _check(samples, noise)
+    if form not in FORMS:
+        raise InputError(f"a form is {', '.join(FORMS)}; given: {form!r}")
+    images = check_values(np.asarray(image))
+    if images.ndim not in (3, 4):
+        raise InputError(f"an image is [h w c], a batch [n h w c]; given: {list(images.shape)}")
+    key = jax.random.key(0) if key is None else key
+    single = images.ndim == 3
+    smoothed = [
+        _smooth(explain, one, jax.random.fold_in(key, i), samples, noise, form, batch)
+        for i, one in enumerate(images[None] if single else images)
+    ]
+    return smoothed[0] if single else jax.tree.map(lambda *leaves: np.stack(leaves), *smoothed)
+
+
+def _check(samples: Any, noise: float | int) -> int:
+    if not 0 <= noise < np.inf:
+        raise InputError(f"noise is a standard deviation, 0 or more; given: {noise}")
+    return whole("samples", samples)
+
+
+def _smooth(
+    explain: Callable[[np.ndarray], Any],
+    image: Array,
+    key: jax.Array,
+    samples: int,
+    noise: float | int,
+    form: str,
+    batch: int,
+) -> Any:
+    """`explain` smoothed for one image `[h w c]`."""
+    total: Any = None
+    squares: Any = 0.0
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(samples))
+    with out_of_range():
+        for some, positions in chunks(keys, batch, "copy"):
+            found = explain(np.asarray(_noisy(image, some, noise)))
+            if not hasattr(found, "values") or np.shape(found.values)[:1] != (len(some),):
+                raise InputError(
+                    f"the function that is smoothed explains a batch [{len(some)} h w c] and returns an Attribution "
+                    f"with as many maps; given: {list(np.shape(getattr(found, 'values', found)))}"
+                )
+            # In float64: a variance is the small difference of two large numbers.
+            real = len(positions)
+            sums = jax.tree.map(lambda leaf, n=real: np.sum(leaf[:n], 0, np.float64), found)
+            total = sums if total is None else jax.tree.map(np.add, total, sums)
+            squares = squares + np.sum(np.square(found.values[:real], dtype=np.float64), 0)
+    mean = jax.tree.map(lambda leaf: leaf / samples, total)
+    squared = squares / samples
+    values = {"mean": mean.values, "squared": squared, "variance": np.maximum(squared - mean.values**2, 0)}[form]
+    return jax.tree.map(np.float32, mean._replace(values=values))
+
+
+@jit()
+def _noisy(image: jax.Array, keys: jax.Array, noise: jax.Array | float | int) -> jax.Array:
+    return jax.vmap(lambda key: image + noise * jax.random.normal(key, image.shape))(keys)
