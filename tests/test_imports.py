@@ -42,7 +42,7 @@ FLOORS = (
     ("ascent",),
     ("rendering",),
     ("networks",),
-    ("forward_pass", "targets", "objectives", "model"),
+    ("forward_pass", "targets", "objectives", "structure", "model"),
     ("compiling",),
     ("checks", "results", "errors"),
 )

