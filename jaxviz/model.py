@@ -42,6 +42,10 @@ class Forward(Protocol):
         """Activations of `names`; None records everything on the way to the output."""
 
 
+# The errors that shape rules of JAX and Flax raise when an image is too small for a layer.
+SIZE_ERRORS = (ValueError, TypeError, ZeroDivisionError, FlaxError)
+
+
 class Layer(NamedTuple):
     """One row of the layer table. A layer with a fused activation function has a second handle, `name/pre`."""
 
@@ -160,7 +164,7 @@ class Model:
             found = compute.compiled().eval_shape(self, image, names=names)
         except InputError:
             raise
-        except (ValueError, TypeError, ZeroDivisionError, FlaxError):  # what shape rules raise for a size that is none
+        except SIZE_ERRORS:
             return None
         shapes = {name: found[name].shape for name in names}  # JAX sorts the keys of a dictionary
         return None if any(0 in shape for shape in shapes.values()) else shapes

@@ -1,6 +1,5 @@
 """How an ascent or a gradient of a model runs on this machine: which algorithm each layer got, and why."""
 
-import re
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +10,7 @@ from jaxviz.compiling.batches import map_in_loop
 from jaxviz.compiling.one_channel import narrow
 from jaxviz.model import Model
 from jaxviz.objectives import Channel, Objective, Unit, score
+from jaxviz.structure import handle_at
 
 __all__ = ["plan"]
 
@@ -70,7 +70,7 @@ def plan(model: Model, layer: str, *, size: int | tuple[int, int] | None = None,
         jax.eval_shape(run, jax.ShapeDtypeStruct((count, *shape), jnp.float32))
     return Plan(
         Row(
-            _layer(choice.where, model.handles),
+            handle_at(choice.where, model.handles) or choice.where or "image",
             "transpose(" in choice.where,
             {"conv_general_dilated": "convolution"}.get(choice.operation, "max-pool"),
             choice.shapes[0],
@@ -79,10 +79,3 @@ def plan(model: Model, layer: str, *, size: int | tuple[int, int] | None = None,
         )
         for choice in found
     )
-
-
-def _layer(where: str, handles: tuple[str, ...]) -> str:
-    """The layer of JAX's name stack: "transpose(jvp(block1_conv1/pre))" is on the way back through block1_conv1."""
-    names = re.sub(r"transpose|jvp|vmap|[()]", "", where).split("/")
-    found = ("/".join(names[first:]) for first in range(len(names)))
-    return next((name for name in found if name in handles), where or "image").removesuffix("/pre")

@@ -30,7 +30,6 @@ from jaxviz.attribution.layer_maps import (
     AGAINST,
     Layers,
     Shape,
-    check_dependence,
     edited_score,
     enlarged,
     fuse,
@@ -85,14 +84,14 @@ def cam(
         weigh: `(activation [h w k], gradient [h w k]) -> map [h w]`, a function of JAX arrays: the layer's activation
             for one image, and the gradient of the target's score with respect to it. It is static under `jit`: each
             new function compiles anew, and so does a lambda that is written in a loop. Define it once.
-        layer: the layer whose maps are weighed; None: the last convolution that the target can depend on. The maps of
-            several layers are each divided by their largest magnitude, and averaged.
+        layer: the layer whose maps are weighed; None: the last convolution between the image and the target. The maps
+            of several layers are each divided by their largest magnitude, and averaged.
         relu: keep the positive part only, as all CAMs do; False also shows what speaks against the target.
         batch: images computed at a time.
 
     Raises:
-        InputError: an unknown layer or class, a layer without maps `[h w k]` or one that the target does not depend on,
-            an image of another shape or outside [0, 1].
+        InputError: an unknown layer or class, a layer without maps `[h w k]` or without a connection to the image or
+            to the target, an image of another shape or outside [0, 1].
     """
     question = ask(model, image, target)
     size = question.images.shape[1:3]
@@ -130,8 +129,6 @@ def _cams(
         maps, scores, moves, weighed = zip(*each, strict=True)
         return Attribution(fuse(maps), scores[0]), jnp.stack(moves).any(), jnp.stack(weighed).any()
 
-    for layer, shape in layers:
-        check_dependence(model, images[0], jax.tree.map(lambda leaf: leaf[0], objectives), layer, shape)
     size = at_once(*images.shape[1:3], execution=model.execution)
     return map_in_loop(one, images, objectives, size=size, execution=model.execution)
 
@@ -154,14 +151,14 @@ def grad_cam(
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each.
-        layer: the layer whose maps are weighed; None: the last convolution that the target can depend on. The maps of
-            several layers are each divided by their largest magnitude, and averaged.
+        layer: the layer whose maps are weighed; None: the last convolution between the image and the target. The maps
+            of several layers are each divided by their largest magnitude, and averaged.
         relu: keep the positive part only, as all CAMs do; False also shows what speaks against the target.
         batch: images computed at a time.
 
     Raises:
-        InputError: an unknown layer or class, a layer without maps `[h w k]` or one that the target does not depend on,
-            an image of another shape or outside [0, 1].
+        InputError: an unknown layer or class, a layer without maps `[h w k]` or without a connection to the image or
+            to the target, an image of another shape or outside [0, 1].
 
     Source: Selvaraju et al. 2017, Grad-CAM, equations 1 and 2.
     """
@@ -191,14 +188,14 @@ def grad_cam_plus_plus(
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each.
-        layer: the layer whose maps are weighed; None: the last convolution that the target can depend on. The maps of
-            several layers are each divided by their largest magnitude, and averaged.
+        layer: the layer whose maps are weighed; None: the last convolution between the image and the target. The maps
+            of several layers are each divided by their largest magnitude, and averaged.
         relu: keep the positive part only, as all CAMs do; False also shows what speaks against the target.
         batch: images computed at a time.
 
     Raises:
-        InputError: an unknown layer or class, a layer without maps `[h w k]` or one that the target does not depend on,
-            an image of another shape or outside [0, 1].
+        InputError: an unknown layer or class, a layer without maps `[h w k]` or without a connection to the image or
+            to the target, an image of another shape or outside [0, 1].
 
     Source: Chattopadhay et al. 2018, Grad-CAM++, equations 10 and 19, of exp(score).
     """
@@ -230,14 +227,14 @@ def hires_cam(
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each.
-        layer: the layer whose maps are weighed; None: the last convolution that the target can depend on. The maps of
-            several layers are each divided by their largest magnitude, and averaged.
+        layer: the layer whose maps are weighed; None: the last convolution between the image and the target. The maps
+            of several layers are each divided by their largest magnitude, and averaged.
         relu: keep the positive part only, as all CAMs do; False also shows what speaks against the target.
         batch: images computed at a time.
 
     Raises:
-        InputError: an unknown layer or class, a layer without maps `[h w k]` or one that the target does not depend on,
-            an image of another shape or outside [0, 1].
+        InputError: an unknown layer or class, a layer without maps `[h w k]` or without a connection to the image or
+            to the target, an image of another shape or outside [0, 1].
 
     Source: Draelos & Carin 2020, HiResCAM, equation 3.
     """
@@ -265,14 +262,14 @@ def layer_cam(
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each.
-        layer: the layer whose maps are weighed; None: the last convolution that the target can depend on. The maps of
-            several layers are each divided by their largest magnitude, and averaged.
+        layer: the layer whose maps are weighed; None: the last convolution between the image and the target. The maps
+            of several layers are each divided by their largest magnitude, and averaged.
         relu: keep the positive part only, as all CAMs do; False also shows what speaks against the target.
         batch: images computed at a time.
 
     Raises:
-        InputError: an unknown layer or class, a layer without maps `[h w k]` or one that the target does not depend on,
-            an image of another shape or outside [0, 1].
+        InputError: an unknown layer or class, a layer without maps `[h w k]` or without a connection to the image or
+            to the target, an image of another shape or outside [0, 1].
 
     Source: Jiang et al. 2021, LayerCAM, equations 4 and 5.
     """
@@ -300,14 +297,14 @@ def x_grad_cam(
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each.
-        layer: the layer whose maps are weighed; None: the last convolution that the target can depend on. The maps of
-            several layers are each divided by their largest magnitude, and averaged.
+        layer: the layer whose maps are weighed; None: the last convolution between the image and the target. The maps
+            of several layers are each divided by their largest magnitude, and averaged.
         relu: keep the positive part only, as all CAMs do; False also shows what speaks against the target.
         batch: images computed at a time.
 
     Raises:
-        InputError: an unknown layer or class, a layer without maps `[h w k]` or one that the target does not depend on,
-            an image of another shape or outside [0, 1].
+        InputError: an unknown layer or class, a layer without maps `[h w k]` or without a connection to the image or
+            to the target, an image of another shape or outside [0, 1].
 
     Source: Fu et al. 2020, XGrad-CAM, equation 8.
     """
@@ -337,14 +334,14 @@ def eigen_cam(
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each.
-        layer: the layer whose maps are weighed; None: the last convolution that the target can depend on. The maps of
-            several layers are each divided by their largest magnitude, and averaged.
+        layer: the layer whose maps are weighed; None: the last convolution between the image and the target. The maps
+            of several layers are each divided by their largest magnitude, and averaged.
         relu: keep the positive part only, as all CAMs do; False also shows what speaks against the target.
         batch: images computed at a time.
 
     Raises:
-        InputError: an unknown layer or class, a layer without maps `[h w k]` or one that the target does not depend on,
-            an image of another shape or outside [0, 1].
+        InputError: an unknown layer or class, a layer without maps `[h w k]` or without a connection to the image or
+            to the target, an image of another shape or outside [0, 1].
 
     Source: Muhammad & Yeasin 2020, Eigen-CAM, equation 3, with centred channels.
     """

@@ -1,16 +1,15 @@
 """The layers that a CAM looks at, and what it does with them: edit one, enlarge its map, join the maps of several."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxviz.compiling.jaxprs import depends
 from jaxviz.errors import InputError
 from jaxviz.model import IMAGE, Activations, Model
 from jaxviz.objectives import Objective
+from jaxviz.structure import Structure, structure
 
 Layers = str | Sequence[str] | None  # one layer, several, or None for the last convolution
 Shape = tuple[int, ...]
@@ -52,53 +51,76 @@ def seen_layers(
     """(name, shape `[h w k]`) of the layers to look at, for images of `size`.
 
     Raises:
-        InputError: no or an unknown layer, one without maps, or no convolution where `layer` is None.
+        InputError: no or an unknown layer, one without maps, one that does not depend on the image or that the target
+            does not depend on, or no convolution where `layer` is None.
     """
     if layer is None:
-        found = [_last_convolution(model, objective, size)]
+        network = _before(model, objective, (), size)
+        names = [_last_convolution(network, objective)]
     else:
         names = [layer] if isinstance(layer, str) or not np.iterable(layer) else list(layer)
         if not names:
             raise InputError("a CAM needs at least one layer: give names, or None for the last convolution; given: []")
-        found = list(model.shapes(size, [model.check_layer(name) for name in names]).items())
-    for name, shape in found:
-        if len(shape) != 3:
-            raise InputError(f"a CAM needs a layer with maps [h w c]; given: {name}, {list(shape)}")
-    return tuple(found)
+        network = _before(model, objective, [model.check_layer(name) for name in names], size)
+    for name in names:
+        if len(network.shapes[name]) != 3:
+            raise InputError(f"a CAM needs a layer with maps [h w c]; given: {name}, {list(network.shapes[name])}")
+        if name not in network.seen:
+            raise InputError(
+                f"a CAM needs a layer that sees the explained image, and {name} depends on other inputs only; "
+                f"layers that see it: {', '.join(each for each in network.convolutions if each in network.seen)}"
+            )
+        if not _leads_to(network, name, objective):
+            raise InputError(f"the target, {', '.join(objective.layers)}, does not depend on {name}")
+    return tuple((name, network.shapes[name]) for name in names)
 
 
 def last_convolution(model: Model, objective: Objective) -> str:
-    """The name of the last convolution that `objective` depends on; among them, one larger than 1 × 1 if there is any.
+    """The name of the last convolution between the image and `objective`, or the end of its block.
 
-    A head may convolve what is left after pooling, 1 × 1 pixels; and where a network has several heads, the last
-    convolution may belong to another head.
+    A layer is a convolution if it convolves, whatever it is called. It must depend on the image, not only on another
+    input of the network, and the target must depend on it. There are two exceptions to "last":
+
+    - A head may convolve after pooling, where a map is one pixel. A convolution with larger maps is preferred.
+    - The projection of a residual block's shortcut, a 1 × 1 convolution, may run last. It sees little; the end of the
+      block, where both paths have been added, is preferred.
 
     Raises:
         InputError: there is none.
     """
     height, width, _ = model.image_size()
-    return _last_convolution(model, objective, (height, width))[0]
+    return _last_convolution(_before(model, objective, (), (height, width)), objective)
 
 
-def _last_convolution(model: Model, objective: Objective, size: tuple[int, int]) -> tuple[str, Shape]:
-    ends = tuple(name for name in objective.layers if name != IMAGE)
-    last = max((model.handles.index(name) for name in ends), default=-1)
-    kinds = {row.name: row.kind for row in model.table}
-    shapes = model.shapes(size, [name for name in model.handles[: last + 1] if "Conv" in kinds.get(name, "")])
-    image = jnp.zeros((*size, model.image_shape[2]))
-    all_lead_there = len(model.outputs) == 1 and {model.output, model.scores}.issuperset(ends)
-    for name in sorted(shapes, key=lambda name: (shapes[name][:-1] == (1, 1), -model.handles.index(name))):
-        edited = partial(_edited, model, image, ends, name)
-        if all_lead_there or depends(edited, jax.ShapeDtypeStruct(shapes[name], jnp.float32)):
-            return name, shapes[name]
-    raise InputError("there is no convolution before the target: name the layer, layer=…")
+def _before(model: Model, objective: Objective, names: Sequence[str], size: tuple[int, int]) -> Structure:
+    """The structure of the network up to `objective` and the layers `names`."""
+    last = max((model.handles.index(name) for name in (*objective.layers, *names) if name != IMAGE), default=-1)
+    return structure(model, model.handles[: last + 1], size)
 
 
-def check_dependence(model: Model, image: jax.Array, objective: Objective, layer: str, shape: Shape) -> None:
-    """Refuse a layer that has no connection to the target. For traced code: it traces the network once more.
+def _leads_to(network: Structure, name: str, objective: Objective) -> bool:
+    return bool({name, *network.after(name)}.intersection(objective.layers))
 
-    Raises:
-        InputError: the target does not depend on the layer.
-    """
-    if not depends(lambda edit: edited_score(model, image, objective, layer, edit)[0], jnp.zeros(shape)):
-        raise InputError(f"the target, {', '.join(objective.layers)}, does not depend on {layer}")
+
+def _last_convolution(network: Structure, objective: Objective) -> str:
+    found = [
+        name
+        for name in network.convolutions
+        if name in network.seen and len(network.shapes[name]) == 3 and _leads_to(network, name, objective)
+    ]
+    if not found:
+        raise InputError("there is no convolution between the image and the target: name the layer, layer=…")
+    large = [name for name in found if network.shapes[name][:-1] != (1, 1)]
+    last = (large or found)[-1]
+    return _block_end(network, last, found) if last in network.pointwise else last
+
+
+def _block_end(network: Structure, last: str, found: Sequence[str]) -> str:
+    """Of the projection of a shortcut, the layer that adds it to the other path of its block; or else `last` itself."""
+    shape, after = network.shapes[last], network.after(last)
+    for other in reversed(found):
+        beside = other != last and last not in network.after(other) and other not in after
+        if beside and network.shapes[other] == shape:
+            ends = after & network.after(other)
+            return next((name for name, each in network.shapes.items() if name in ends and each == shape), last)
+    return last

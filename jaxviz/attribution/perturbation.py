@@ -109,9 +109,8 @@ def _occluded(
         # pixel loses nothing at all.
         return whole, jnp.where((changed == image).all(), 0.0, loss)
 
-    return map_in_loop(
-        occluded, corners, size=at_once(*image.shape[:2], execution=model.execution), execution=model.execution
-    )
+    together = at_once(*image.shape[:2], execution=model.execution)
+    return map_in_loop(occluded, corners, size=together, execution=model.execution)
 
 
 def rise(

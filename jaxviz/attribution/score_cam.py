@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxviz.attribution.explain import BATCH, Array, Attribution, answer_each, ask, score_images
-from jaxviz.attribution.layer_maps import AGAINST, Layers, Shape, check_dependence, enlarged, fuse, seen_layers
+from jaxviz.attribution.layer_maps import AGAINST, Layers, enlarged, fuse, seen_layers
 from jaxviz.compiling.batches import at_once, map_in_chunks, map_in_loop
 from jaxviz.compiling.jit import jit
 from jaxviz.model import Model
@@ -37,8 +37,8 @@ def score_cam(
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each.
-        layer: the layer whose maps are weighed; None: the last convolution that the target can depend on. The maps of
-            several layers are each divided by their largest magnitude, and averaged.
+        layer: the layer whose maps are weighed; None: the last convolution between the image and the target. The maps
+            of several layers are each divided by their largest magnitude, and averaged.
         relu: keep the positive part only, as all CAMs do; False also shows what speaks against the target.
         batch: channels in one compiled call.
 
@@ -53,8 +53,8 @@ def score_cam(
 
     def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, str]:
         found = []
-        for name, shape in layers:
-            activation, masks = _masks(model, image, objective, layer=name, shape=shape)
+        for name, _shape in layers:
+            activation, masks = _masks(model, image, layer=name)
             see = partial(_seen, model, image, objective)
             found.append((activation, map_in_chunks(see, np.asarray(masks), batch, "channel")))
         value = np.asarray(score_images(model, image[None], objective))[0]
@@ -63,12 +63,9 @@ def score_cam(
     return answer_each(question, one)
 
 
-@jit(static=("layer", "shape"))
-def _masks(
-    model: Model, image: jax.Array, objective: Objective, *, layer: str, shape: Shape
-) -> tuple[jax.Array, jax.Array]:
+@jit(static=("layer",))
+def _masks(model: Model, image: jax.Array, *, layer: str) -> tuple[jax.Array, jax.Array]:
     """The activation `[h w k]` of a layer, and each channel of it as a mask `[k height width]` in [0, 1]."""
-    check_dependence(model, image, objective, layer, shape)
     activation = model(image, (layer,))[layer]
     large = jax.image.resize(activation, (*image.shape[:2], activation.shape[-1]), "bilinear")
     low, high = large.min((0, 1)), large.max((0, 1))
@@ -83,9 +80,8 @@ def _seen(model: Model, image: jax.Array, objective: Objective, masks: jax.Array
     def through(mask: jax.Array) -> jax.Array:
         return score(model, mask[..., None] * image, objective)
 
-    return map_in_loop(
-        through, masks, size=at_once(*image.shape[:2], execution=model.execution), execution=model.execution
-    )
+    together = at_once(*image.shape[:2], execution=model.execution)
+    return map_in_loop(through, masks, size=together, execution=model.execution)
 
 
 @jit(static=("size", "relu"))

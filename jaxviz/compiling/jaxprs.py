@@ -168,13 +168,3 @@ def nn_function(equation: Equation) -> str:
     It is "relu" for the ReLU of JAX and Flax and of networks from Keras files, which all call `jax.nn.relu`.
     """
     return workarounds.nn_name(body_of(equation)) if equation.primitive.name in CALLS else ""
-
-
-def depends(function: Callable, argument: Any) -> bool:
-    """Whether any output of `function` depends on its `argument`. The function is traced, not computed."""
-    jaxpr = jax.make_jaxpr(function)(argument).jaxpr
-    reached = set(jaxpr.invars)
-    for equation in jaxpr.eqns:
-        if any(isinstance(atom, Var) and atom in reached for atom in equation.invars):
-            reached.update(equation.outvars)
-    return any(isinstance(atom, Var) and atom in reached for atom in jaxpr.outvars)

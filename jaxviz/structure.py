@@ -1,0 +1,104 @@
+"""What the traced program of a model shows of its layers: which of them convolve, and what depends on what.
+
+A layer is judged by its operations, not by its name: a Flax class called `ConvNet` is no convolution, and a class
+called `Stem` may be one. The network is traced once to a jaxpr; nothing is computed. A convolution in the jaxpr belongs
+to the innermost layer whose path is on JAX's name stack.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxviz.compiling.execution import AS_USUAL
+from jaxviz.compiling.jit import jit
+from jaxviz.compiling.workarounds import ClosedJaxpr, Jaxpr, Var, closed, parameters
+from jaxviz.model import SIZE_ERRORS, Activations, Model
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Some layers of a network, in execution order, as the traced program shows them.
+
+    Attributes:
+        shapes: {handle: shape without the batch axis}.
+        convolutions: handles of the layers that convolve.
+        pointwise: those of them whose kernels are all 1 × 1.
+        seen: handles of the layers that depend on the image.
+    """
+
+    shapes: dict[str, tuple[int, ...]]
+    convolutions: tuple[str, ...]
+    pointwise: frozenset[str]
+    seen: frozenset[str]
+    _equations: Sequence[Any]
+    _variables: dict[str, Any]
+
+    def after(self, name: str) -> frozenset[str]:
+        """Handles of the later layers that depend on the layer `name`."""
+        later = list(self.shapes)[list(self.shapes).index(name) + 1 :]
+        return _dependent(self._equations, [self._variables[name]], self._variables).intersection(later)
+
+
+def structure(model: Model, names: Sequence[str], size: tuple[int, int]) -> Structure:
+    """The `Structure` of the layers `names`, handles in execution order, for images of `size`.
+
+    Raises:
+        InputError: the images are too small for a layer, or the layer needs the network's own size.
+    """
+    images = jax.ShapeDtypeStruct((1, *size, model.image_shape[2]), jnp.float32)
+    try:
+        traced = _whole.trace(replace(model, execution=AS_USUAL), images, names=tuple(names)).jaxpr.jaxpr
+    except SIZE_ERRORS:
+        model.shapes(size, names)  # raises an InputError, if the size is at fault
+        raise
+    variables = dict(zip(sorted(names), traced.outvars, strict=True))  # JAX sorts the keys of a dictionary
+    kernels: dict[str, list[bool]] = {}
+    for where, pointwise in _convolutions(traced, ""):
+        kernels.setdefault(handle_at(where, names), []).append(pointwise)
+    return Structure(
+        shapes={name: tuple(variables[name].aval.shape[1:]) for name in names},
+        convolutions=tuple(name for name in names if name in kernels),
+        pointwise=frozenset(name for name, each in kernels.items() if all(each)),
+        seen=_dependent(traced.eqns, traced.invars[-1:], variables),
+        _equations=traced.eqns,
+        _variables=variables,
+    )
+
+
+@jit(static=("names",))
+def _whole(model: Model, images: jax.Array, names: tuple[str, ...]) -> Activations:
+    """Traced, never run. A batch, since the activations of a single image are slices that no later layer reads."""
+    return model(images, names)
+
+
+def handle_at(where: str, handles: Iterable[str]) -> str:
+    """The layer of a place on JAX's name stack: "transpose(jvp(block1_conv1/pre))" is in block1_conv1. Or else ""."""
+    names = re.sub(r"transpose|jvp|vmap|[()]", "", where).split("/")
+    paths = ("/".join(names[first:last]) for last in range(len(names), 0, -1) for first in range(last))
+    return next((path for path in paths if path in handles), "").removesuffix("/pre")
+
+
+def _convolutions(jaxpr: Any, outer: str) -> Iterator[tuple[str, bool]]:
+    """The name stack of each convolution, also inside functions that are called, and whether its kernel is 1 × 1."""
+    for equation in jaxpr.eqns:
+        where = f"{outer}/{equation.source_info.name_stack}"
+        if equation.primitive.name == "conv_general_dilated":
+            layout, kernel = parameters(equation)["dimension_numbers"], equation.invars[1].aval.shape
+            yield where, all(kernel[axis] == 1 for axis in layout.rhs_spec[2:])
+        for value in equation.params.values():
+            for body in value if isinstance(value, tuple) else (value,):
+                if isinstance(body, ClosedJaxpr | Jaxpr):
+                    yield from _convolutions(closed(body).jaxpr, where)
+
+
+def _dependent(equations: Iterable[Any], starts: Iterable[Any], variables: dict[str, Any]) -> frozenset[str]:
+    """The names of the variables that depend on any of `starts`."""
+    reached = set(starts)
+    for equation in equations:
+        if any(isinstance(atom, Var) and atom in reached for atom in equation.invars):
+            reached.update(equation.outvars)
+    return frozenset(name for name, atom in variables.items() if isinstance(atom, Var) and atom in reached)
