@@ -1,4 +1,4 @@
-"""How an ascent or a gradient of a model runs on this machine: which algorithm each layer got, and why."""
+"""`plan`: the algorithm that each layer gets in a gradient of a model, and the reason."""
 
 from typing import Any, NamedTuple
 
@@ -16,42 +16,46 @@ __all__ = ["plan"]
 
 
 class Row(NamedTuple):
-    """One convolution, or the way back through one max-pool."""
+    """One convolution, or the backward pass of one max-pool."""
 
     layer: str
-    back: bool
+    back: bool  # in the backward pass
     operation: str
-    shape: tuple[int, ...]  # of what comes in
+    shape: tuple[int, ...]  # of the input
     algorithm: str
     reason: str
 
 
 class Plan(tuple[Row, ...]):
-    """Rows in the order of execution; `print` shows them as a table."""
+    """A `Row` for each operation, in the order of execution; `print` shows them as a table."""
 
     __slots__ = ()
 
     def __str__(self) -> str:
-        cells = [("layer", "way", "operation", "input", "algorithm", "because of")]
+        cells = [("layer", "pass", "operation", "input", "algorithm", "reason")]
         for row in self:
             shape = " × ".join(map(str, row.shape))
-            cells.append((row.layer, "back" if row.back else "there", row.operation, shape, row.algorithm, row.reason))
+            way = "backward" if row.back else "forward"
+            cells.append((row.layer, way, row.operation, shape, row.algorithm, row.reason))
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in cells)
 
 
 def plan(model: Model, layer: str, *, size: int | tuple[int, int] | None = None, looped: bool = True) -> Plan:
-    """The `Plan` of the gradient of one channel (or unit) of a layer with respect to the image. Nothing is computed.
+    """The `Plan` of the gradient of one channel (or unit) of a layer with respect to the image.
 
-    On GPU and TPU, and with `Execution(rewrite=False)`, it is empty: everything is left to XLA.
+    It lists the operations that are rewritten for XLA:CPU. On a GPU or TPU, and with `Execution(rewrite=False)`, it is
+    empty, because XLA decides. The gradient is traced, not computed.
 
     Args:
-        layer: a handle of the model.
-        size: of the image; default the network's own, or 224.
-        looped: as in an ascent or a batch; False: as for a single image.
+        model: its `execution` decides which algorithms are allowed, and for which platform the gradient is written.
+        layer: the name of a layer of the model.
+        size: the size of the image in pixels, one number or (height, width); the default is the network's own size, or
+            224 if it takes any.
+        looped: True: the gradient runs in a loop, as in an ascent or for a batch; False: it runs for a single image.
 
     Raises:
-        InputError: an unknown layer, or an image too small for it.
+        InputError: the layer is unknown, or the image is too small for it.
     """
     shape = model.image_size(size)
     ((name, output),) = model.shapes(size, [model.check_layer(layer)]).items()

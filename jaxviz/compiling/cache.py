@@ -1,4 +1,4 @@
-"""Compiled programs kept from one process to the next: JAX's own persistent cache, in a folder of your own."""
+"""Compiled programs that are kept from one process to the next, by JAX's own persistent cache in a private folder."""
 
 import hashlib
 import os
@@ -17,21 +17,22 @@ __all__ = ["keep_compilations"]
 
 
 def keep_compilations(folder: str | PathLike[str] | None = None, *, megabytes: int = 1024) -> Path:
-    """The folder in which, from this call on, JAX keeps what it compiles in this process, and finds it in the next.
+    """The folder in which JAX keeps its compiled programs from this call on; the next process finds them there.
 
-    A layer of VGG16 takes a second or more to compile for gradient ascent; from the cache it is there at once.
+    Compiling gradient ascent for a layer of VGG16 takes a second or more; loading the program from the cache takes none
+    of it.
 
-    What lies in the folder is *run*: whoever can write to it can run code as you. So it is made for you alone, and one
-    that others may write to is refused. It is one for each version of jaxlib and each processor, since a program
-    compiled for another processor may crash. This sets JAX's configuration for the whole process; `import jaxviz`
-    never does.
+    JAX *runs* the programs in this folder, so whoever can write to it can run code as you. The folder is therefore made
+    for you alone, and a folder that other users can write to is refused. There is one folder for each version of jaxlib
+    and each processor, since a program that was compiled for another processor may crash. The call changes JAX's
+    configuration for the whole process; `import jaxviz` changes nothing.
 
     Args:
-        folder: where; default a folder in jaxviz's cache (`$JAXVIZ_CACHE`).
-        megabytes: the most that is kept; what was used longest ago goes first.
+        folder: the folder; the default is `compilations` in jaxviz's cache folder (`$JAXVIZ_CACHE`).
+        megabytes: the largest size of the folder; the programs that were not used for the longest time are deleted.
 
     Raises:
-        InputError: other users may write to the folder, or no room in it.
+        InputError: other users can write to the folder, or `megabytes` is not a whole number of 1 or more.
     """
     size = whole("megabytes", megabytes) * 2**20
     machine = hashlib.sha256(f"{platform.machine()} {_processor()}".encode()).hexdigest()[:12]
@@ -41,7 +42,10 @@ def keep_compilations(folder: str | PathLike[str] | None = None, *, megabytes: i
         for each in (place, place.parent):
             state = each.stat()
             if state.st_mode & 0o022 or state.st_uid != os.getuid():
-                raise InputError(f"{each} is open to other users, who could run code here: chmod 700 it")
+                raise InputError(
+                    f"{each} must be yours and closed to other users, who could run code as you: chmod 700 it; given: "
+                    f"mode {state.st_mode & 0o777:o}, owner {state.st_uid}"
+                )
     jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_compilation_cache_max_size", size)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
@@ -49,12 +53,12 @@ def keep_compilations(folder: str | PathLike[str] | None = None, *, megabytes: i
 
 
 def cache_folder() -> Path:
-    """Where jaxviz keeps what it downloads: `$JAXVIZ_CACHE`, or the user's cache folder."""
+    """The folder of jaxviz's downloads and compiled programs: `$JAXVIZ_CACHE`, or one in the user's cache folder."""
     return Path(os.environ.get("JAXVIZ_CACHE") or pooch.os_cache("jaxviz"))
 
 
 def _processor() -> str:
-    """The processor and what it can do, as far as the system tells."""
+    """The model of the processor and its instruction sets, as far as the operating system reports them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,9 +1,10 @@
-"""A convolution with few output channels: the product of every pixel with every tap, then the taps shifted and added.
+"""A convolution with few output channels, tap by tap.
 
-    convolution(images, kernel, …) == the convolution of images with kernel
+    convolution(images, kernel, params) == the convolution of the images with the kernel, up to rounding
 
-The products are one matrix product, whose width is taps × channels instead of the few channels alone, too few to keep
-a CPU's vectors full. With many channels the shifted products would be more memory than they are worth.
+Every pixel is multiplied with every tap (element) of the kernel; then the products are shifted and added. All products
+are one matrix product of width taps × channels. A direct convolution is as wide as its few output channels, which do
+not fill the vector registers of a CPU. With many output channels, the products would take too much memory.
 """
 
 from typing import Any
@@ -17,7 +18,11 @@ from jaxtyping import Float
 def convolution(
     images: Float[jax.Array, "n h w i"], kernel: Float[jax.Array, "y x i o"], params: dict[str, Any]
 ) -> Float[jax.Array, "n p q o"]:
-    """With the padding, strides, gaps between taps and precision in the `params` of a plain convolution's equation."""
+    """The convolution of the images with the kernel.
+
+    Args:
+        params: of the equation of a plain convolution (`is_plain`): its padding, strides, dilation and precision.
+    """
     taps = jnp.einsum("nhwi,yxio->nhwyxo", images, kernel, precision=params["precision"])
     padding = [(0, 0, 0), *((*pad, 0) for pad in params["padding"]), *[(0, 0, 0)] * 3]
     taps = lax.pad(taps, jnp.zeros((), taps.dtype), padding)
@@ -33,7 +38,7 @@ def convolution(
 
 
 def is_plain(params: dict[str, Any]) -> bool:
-    """Whether a convolution is of [n h w c] images with a [h w i o] kernel, without groups or gaps between pixels."""
+    """Whether a convolution is of [n h w c] images and a [h w i o] kernel, without groups and dilated images."""
     layout = params["dimension_numbers"]
     return (
         (layout.lhs_spec, layout.rhs_spec, layout.out_spec) == ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))

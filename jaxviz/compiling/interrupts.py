@@ -1,4 +1,7 @@
-"""Ctrl-C, held back while XLA compiles: an interpreter that goes away under a compilation crashes (jaxlib 0.10.2)."""
+"""Ctrl-C during a compilation waits until it is over.
+
+Python would otherwise exit while XLA still compiles in its own threads, and crash (jaxlib 0.10.2).
+"""
 
 import signal
 import sys
@@ -12,9 +15,10 @@ HELD = "stopping as soon as XLA has compiled; Ctrl-C again stops at once"
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Within it, a first Ctrl-C waits for the end, where it is a KeyboardInterrupt; a second one does not wait.
+    """A context in which a first Ctrl-C waits: the KeyboardInterrupt is raised at the end of the context.
 
-    Nothing is changed for a program that handles SIGINT itself, or in another thread than the main one.
+    A second Ctrl-C does not wait. Nothing changes for a program that handles SIGINT itself, and in any thread but the
+    main thread, which is the only one that gets signals.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:

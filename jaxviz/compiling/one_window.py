@@ -33,19 +33,20 @@ MOST = 0.7  # where a larger share of a layer has changed, computing all of it i
 
 
 def within(
-    function: Callable[[jax.Array], Any], image: jax.Array, changed: jax.Array, corner: Any, size: tuple[int, int]
+    function: Callable[[jax.Array], Any], image: jax.Array, changed: jax.Array, corner: jax.Array, size: tuple[int, int]
 ) -> Any:
     """`function(changed)`, where `changed` is `image` except for a window.
 
     Args:
         function: of an image `[h w c]`; traceable by JAX.
         image, changed: `[h w c]`.
-        corner: the window's first row and column (y, x), two traced numbers. The image may cut the window off at its
+        corner: the window's first row and column `[2]` (y, x), traced. The image may cut the window off at its
             lower and right edges.
         size: the window's height and width.
     """
     jaxpr, out = jax.make_jaxpr(function, return_shape=True)(image)
-    windows = (Window(corner[0], size[0], image.shape[0]), Window(corner[1], size[1], image.shape[1]))
+    height, width = (Window(start=corner[axis], size=size[axis], length=image.shape[axis]) for axis in (0, 1))
+    windows = (height, width)
     fields = (Field(), Field())
     values = _cut(changed, box_of(image.shape, (0, 1), fields, windows))
     patch = Patch(base=image, values=values, axes=(0, 1), fields=fields, windows=windows)

@@ -1,10 +1,11 @@
 """Winograd's convolution: a 3×3 convolution of stride 1 with fewer multiplications.
 
-    convolution(images, transform(kernel, tile), padding) == the convolution of images with kernel
+    convolution(images, transform(kernel, tile), padding) == the convolution with the kernel, up to rounding
 
-F(m×n, 3×3): each m×n tile of the output comes from a window of (m+2)×(n+2) pixels. Window d and kernel k are
-transformed by additions, multiplied point by point, which over all tiles and channels is one matrix product for each
-point, and transformed back: Y = Aᵀ [(G k Gᵀ) ⊙ (Bᵀ d B)] A, where the rows of a tile have matrices of their own.
+F(m×n, 3×3) computes each m×n tile of the output from a window of (m+2)×(n+2) pixels. The window d and the kernel k are
+transformed by additions, multiplied point by point, and transformed back: Y = Aᵀ [(G k Gᵀ) ⊙ (Bᵀ d B)] A. Height and
+width have different matrices if m and n differ. Over all tiles and channels, the multiplication of one point is one
+matrix product.
 
 | tile | multiplications saved | numbers moved for each pixel | largest error, 256 channels, outputs of variance 1 |
 |---|---|---|---|
@@ -12,11 +13,12 @@ point, and transformed back: Y = Aᵀ [(G k Gᵀ) ⊙ (Bᵀ d B)] A, where the r
 | 2×4 | 3 × | 3 | 7e-6 |
 | 4×4 | 4 × | 2.25 | 2e-5 |
 
-2×4 moves less memory than 2×2 and multiplies less, and its error is still in float32's last digits.
+2×4 is the default: it moves less memory and multiplies less than 2×2, and its error is still in the last digits of
+float32.
 
-Source: Lavin & Gray 2016, Fast algorithms for convolutional neural networks, section 4.1. The points of F(4, 3), 0, ±1,
-1/2, -2 and infinity, are Barabasz et al.'s (2020, Error analysis and improving the accuracy of Winograd convolution,
-table 2): a third of the error of the usual 0, ±1, ±2 at 4×4.
+Source: Lavin & Gray 2016, Fast algorithms for convolutional neural networks, section 4.1. The points of F(4, 3) are 0,
+±1, 1/2, -2 and infinity, by Barabasz et al. 2020 (Error analysis and improving the accuracy of Winograd convolution,
+table 2). At 4×4 they have a third of the error of the usual points 0, ±1, ±2.
 """
 
 from collections.abc import Sequence
@@ -63,7 +65,7 @@ Points = tuple[jax.Array, ...]  # m+2 rows of points, each [n+2 i o]
 
 
 def transform(kernel: Float[jax.Array, "3 3 i o"], tile: Tile) -> Points:
-    """A kernel at the (m+2)(n+2) points of a tile of m × n: G k Gᵀ."""
+    """The kernel at the (m+2)(n+2) points of a tile of m × n: G k Gᵀ."""
     m, n = (_ALONG[size].kernel for size in tile)
     rows = [_combined(n, list(row)) for row in kernel]  # [3][n+2]
     columns = [_combined(m, list(column)) for column in zip(*rows, strict=True)]  # [n+2][m+2]
@@ -71,20 +73,25 @@ def transform(kernel: Float[jax.Array, "3 3 i o"], tile: Tile) -> Points:
 
 
 def transform_transposed(kernel: Float[jax.Array, "3 3 o i"], tile: Tile) -> Points:
-    """The same of a kernel whose channels are the other way round, as they are in every gradient."""
-    # The barrier keeps XLA:CPU from turning the sums round, too, which reads memory against the grain ten times.
+    """`transform` of a kernel whose channel axes are swapped, as they are in every gradient."""
+    # The barrier keeps XLA:CPU from moving the transpose before the sums, which would then read memory in strides.
     return tuple(row.swapaxes(1, 2) for row in lax.optimization_barrier(transform(kernel, tile)))
 
 
 def convolution(
     images: Float[jax.Array, "n h w i"], points: Points, padding: Sequence[tuple[int, int]], precision: Any = None
 ) -> Float[jax.Array, "n y x o"]:
-    """The convolution with the kernel that was transformed to `points`; `padding` is (low, high) for h and w."""
+    """The convolution of the images with the kernel that was transformed to `points`.
+
+    Args:
+        padding: (low, high) for h and for w; it may be negative.
+        precision: of the matrix products, as for `jax.lax.dot_general`.
+    """
     (top, bottom), (left, right) = padding
     m, n = len(points) - 2, len(points[0]) - 2
     height, width = images.shape[1] + top + bottom - 2, images.shape[2] + left + right - 2  # of the output
     rows, columns = tiles(height, width, (m, n))
-    # Tiles cover the output and some pixels more, which are cut off in the end.
+    # The tiles cover the output and a few pixels beyond it, which are cut off at the end.
     fill = [(0, 0, 0), (top, bottom + m * rows - height, 0), (left, right + n * columns - width, 0), (0, 0, 0)]
     padded = lax.pad(images, jnp.zeros((), images.dtype), fill)
 
@@ -95,7 +102,11 @@ def convolution(
     across = _combined(_ALONG[n].window, across)  # n+2 arrays [n h columns i]
 
     def products(down: np.ndarray, kernels: jax.Array) -> list[jax.Array]:
-        """One row of points. A dot for a row: in one for all points, XLA writes them all before it reads the first."""
+        """The products of one row of points.
+
+        There is one `dot_general` for each row. In a single one for all points, XLA would write all transformed
+        windows to memory before it reads the first.
+        """
         windows = jnp.stack([_combination(down, [every(x, 1, y, m, rows) for y in range(m + 2)]) for x in across])
         windows = windows.reshape(n + 2, -1, windows.shape[-1])
         found = lax.dot_general(windows, kernels, (((2,), (1,)), ((0,), (0,))), precision=precision)
@@ -109,7 +120,7 @@ def convolution(
 
 
 def tiles(height: int, width: int, tile: Tile) -> tuple[int, int]:
-    """How many tiles cover an output."""
+    """The number of tiles, along height and width, that cover an output."""
     return -(-height // tile[0]), -(-width // tile[1])
 
 

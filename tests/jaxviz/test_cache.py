@@ -34,7 +34,7 @@ def test_the_second_process_compiles_nothing(tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="folders have no mode bits there")
 def test_a_folder_that_others_can_write_to_is_refused(tmp_path):
     tmp_path.chmod(0o777)
-    with pytest.raises(jv.InputError, match="open to other users"):
+    with pytest.raises(jv.InputError, match=r"closed to other users.*; given: mode 777"):
         jv.keep_compilations(tmp_path)
 
 

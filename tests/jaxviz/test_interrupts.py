@@ -16,7 +16,10 @@ from jaxviz.compiling.jit import jit
 
 @pytest.fixture(autouse=True)
 def _as_in_a_terminal():
-    """Python's own handler, here and in the processes that are started here: a background job of a shell has none."""
+    """Python's own handler, here and in the processes that are started here.
+
+    Without it, a test run that a shell started in the background would ignore SIGINT.
+    """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

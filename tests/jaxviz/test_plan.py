@@ -51,7 +51,7 @@ def test_a_keras_network_under_its_own_names(vgg):
     assert [row.layer for row in rows if not row.back][:2] == ["block1_conv1", "block1_conv2"]
     assert {row.layer for row in rows if row.operation == "max-pool"} == {"block1_pool", "block2_pool"}
     lines = str(rows).splitlines()
-    assert lines[0].split() == ["layer", "way", "operation", "input", "algorithm", "because", "of"]
+    assert lines[0].split() == ["layer", "pass", "operation", "input", "algorithm", "reason"]
     assert len(lines) == 1 + len(rows)
 
 
