@@ -48,7 +48,7 @@ def stub_torchvision() -> None:
 stub_torchvision()
 from zennit.composites import EpsilonAlpha2Beta1, EpsilonGammaBox, EpsilonPlus  # noqa: E402
 
-STEP = 3  # pixels; it shares no divisor with a pooling, so that every position in a window occurs
+STEP = 3  # pixels; it shares no divisor with a pooling, so that each phase occurs
 
 
 def weights() -> dict[str, np.ndarray]:
