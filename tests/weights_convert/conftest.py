@@ -1,7 +1,7 @@
 """Keras is the oracle of these tests. It is kept quiet, and gives back the memory of each file of tests.
 
 Law: a test leaves nothing behind. Keras, TensorFlow and JAX keep every graph and every compiled function of a process;
-after each file of tests they are told to drop them, so that the whole suite fits in the memory of a laptop.
+after each file of tests with much in memory they are told to drop it, so that the whole suite fits in the memory of a laptop.
 """
 
 import os
@@ -10,7 +10,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the first import of
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import pytest
-from keras_oracle import free_memory
+from keras_oracle import free_memory, resident
+
+ENOUGH = 3 << 29  # bytes; the libraries alone take half of it, and to drop everything takes seconds
 
 
 def pytest_configure(config):
@@ -22,4 +24,5 @@ def pytest_configure(config):
 @pytest.fixture(scope="module", autouse=True)
 def _memory_of_a_file():
     yield
-    free_memory()
+    if resident() > ENOUGH:
+        free_memory()

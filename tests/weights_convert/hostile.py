@@ -199,7 +199,7 @@ SPOILED = {
     "references": (instead(references), UnsafeFile, "holds object, not numbers"),
     "other filter": (instead(other_filter), UnsafeFile, "is packed by filter 6, which would be looked for on disk"),
     "no array": (instead(no_array), NotReadable, "is not an array"),
-    "cut short": (cut_short, NotReadable, "or a damaged one (cut short by a download?)"),
+    "cut short": (cut_short, NotReadable, "or it is damaged (cut short by a download?)"),
     "not finite": (instead(not_finite), WeightMismatch, "holds NaN or infinity"),
     "other shape": (instead(other_shape), WeightMismatch, "+ conv kernel (3, 3, 3, 1)"),
     "Lambda": (configured(a_lambda), UnsupportedLayer, "- flat: layers of kind Lambda are not supported"),

@@ -74,7 +74,7 @@ def test_a_flipped_bit(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1  # in the weights
     path.write_bytes(content)
-    with pytest.raises(NotReadable, match=r"damaged one .*Bad CRC-32 for file 'model\.weights\.h5'"):
+    with pytest.raises(NotReadable, match=r"it is damaged .*Bad CRC-32 for file 'model\.weights\.h5'"):
         weights_convert.load(path)
 
 

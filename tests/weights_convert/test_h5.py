@@ -116,7 +116,7 @@ def test_other_files(tmp_path):
 
 def test_files_cut_short(path):
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(NotReadable, match=r"damaged one .*truncated"):
+    with pytest.raises(NotReadable, match=r"it is damaged .*truncated"):
         read(path)
 
 

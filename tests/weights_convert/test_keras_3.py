@@ -173,5 +173,5 @@ def test_subclassed_models(tmp_path):
     model.save_weights(tmp_path / "m.weights.h5")
     with pytest.raises(NotReadable, match="the model is of class 'Mine'; what it computes is Python code, which is"):
         weights_convert.load(tmp_path / "m.keras")
-    with pytest.raises(NotReadable, match="no file of Keras, or the weights of a subclassed model"):
+    with pytest.raises(NotReadable, match="not a file of Keras, or it holds the weights of a subclassed"):
         weights_convert.load(tmp_path / "m.weights.h5", architecture="vgg16")
