@@ -9,17 +9,17 @@
     GradCAM(layer_name)                grad_cam(layer=)                  guided, without ReLU
     ExtractActivations(layers_name)    extract_activations(layer)        grey, one range for all channels
 
-In tf-explain, `explain((images, None), model, class_index, …)` draws one grid of pictures. Here, `(model, image, target,
-*, …)` returns an `Attribution` with the map `[h w]`, or `[n h w]` for a batch: the numbers that tf-explain makes its
-picture of.
+In tf-explain, `explain((images, None), model, class_index, …)` draws one grid of pictures. Here, `(model, image,
+target, *, …)` returns an `Attribution` with the map `[h w]`, or `[n h w]` for a batch: the numbers that tf-explain
+makes its picture of.
 
 Units: here those of images in [0, 1], in tf-explain those of the network's input. If the network takes 0–255, a
-gradient here is 255 times tf-explain's, and its noise of 1 is 1/255 here. Its zero input is black, unless the inputs are
-centred: then it is their mean, which has to be given as `baseline`.
+gradient here is 255 times tf-explain's, and its noise of 1 is 1/255 here. Its zero input is black, unless the inputs
+are centred: then it is their mean, which has to be given as `baseline`.
 
 Targets: a class number or name. SmoothGrad explains the cross-entropy. Integrated gradients, occlusion and Grad-CAM
-explain the output as it is, so a saturated softmax makes their maps all zero. A head of one sigmoid unit has the classes
-0 and 1 here; tf-explain's `class_index=0` is class 1.
+explain the output as it is, so a saturated softmax makes their maps all zero. A head of one sigmoid unit has the
+classes 0 and 1 here; tf-explain's `class_index=0` is class 1.
 
 tf-explain does some things by accident, and they are different here: it standardises the maps of one batch together and
 casts them to uint8 with their negative values; overlays of float images in 0–255 wrap around; occlusion of an oblong
@@ -78,7 +78,8 @@ def gradients_inputs(
         batch: images computed at a time.
 
     Raises:
-        InputError: an unknown class, a target that is no class, an image of another shape or outside [0, 1], or a baseline of another shape.
+        InputError: an unknown class, a target that is no class, an image of another shape or outside [0, 1], or a
+            baseline of another shape.
     """
     return _summed(gradients.input_x_gradient(model, image, target, baseline=baseline, batch=batch))
 
@@ -104,7 +105,8 @@ def smooth_grad(
         batch: images computed at a time.
 
     Raises:
-        InputError: an unknown class, a target that is no class, an image of another shape or outside [0, 1], or a negative noise.
+        InputError: an unknown class, a target that is no class, an image of another shape or outside [0, 1], or a
+            negative noise.
     """
     if is_several(target):
         raise InputError(f"smooth_grad explains one class for all images, by its number or name; given: {target!r}")
@@ -132,7 +134,8 @@ def integrated_gradients(
         batch: points in one compiled call.
 
     Raises:
-        InputError: an unknown class, a target that is no class, an image of another shape or outside [0, 1], too few steps, or a baseline of another shape.
+        InputError: an unknown class, a target that is no class, an image of another shape or outside [0, 1], too few
+            steps, or a baseline of another shape.
     """
     points, weights = np.linspace(0, 1, whole("steps", steps, 2)), np.full(steps, 1 / steps)
 
