@@ -9,8 +9,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxviz.errors import InputError
+
+Pixels = ArrayLike | float | int  # a number, a colour [c] or an image [h w c]; float is no ArrayLike to beartype
 
 
 def whole(name: str, value: Any, least: int = 1) -> int:
@@ -43,7 +46,7 @@ def height_width(name: str, value: Any) -> tuple[int, int]:
     return height, width
 
 
-def image_like(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+def image_like(name: str, value: Pixels, shape: tuple[int, ...]) -> np.ndarray:
     """A float32 image of `shape` `[h w c]` from a number, a colour `[c]` or an image. It may be a read-only view.
 
     Any finite number is allowed, also outside [0, 1]: tf-explain hides with 127.5, whatever the range of the image.

@@ -24,7 +24,7 @@ from jaxviz.attribution.explain import (
     reasons_by,
     score_images,
 )
-from jaxviz.checks import image_like, near, whole
+from jaxviz.checks import Pixels, image_like, near, whole
 from jaxviz.compiling import batches, xla
 from jaxviz.errors import InputError
 from jaxviz.model import Model
@@ -80,7 +80,7 @@ AT_BASELINE = "the image is its baseline wherever the score moves. Another basel
 
 
 def input_x_gradient(
-    model: Model, image: ArrayLike, target: Target = None, *, baseline: ArrayLike = 0.0, batch: int = BATCH
+    model: Model, image: ArrayLike, target: Target = None, *, baseline: Pixels = 0.0, batch: int = BATCH
 ) -> Attribution:
     """An `Attribution` with values `[h w c]`: the gradient times the pixel, its share in the score to first order.
 
@@ -161,7 +161,7 @@ def integrated_gradients(
     image: ArrayLike,
     target: Target = None,
     *,
-    baseline: ArrayLike = 0.0,
+    baseline: Pixels = 0.0,
     steps: int = 64,
     rule: str = "gauss_legendre",
     batch: int = BATCH,

@@ -12,7 +12,7 @@ from jaxtyping import Key
 from numpy.typing import ArrayLike
 
 from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask, score_images
-from jaxviz.checks import height_width, image_like, whole
+from jaxviz.checks import Pixels, height_width, image_like, whole
 from jaxviz.compiling import batches, xla
 from jaxviz.compiling.one_window import within
 from jaxviz.errors import InputError
@@ -37,7 +37,7 @@ def occlusion(
     *,
     window: int | Sequence[int] | None = None,
     stride: int | Sequence[int] | None = None,
-    fill: ArrayLike = 0.5,
+    fill: Pixels = 0.5,
     batch: int = BATCH,
 ) -> Attribution:
     """An `Attribution` with a map `[h w]`: how much the score falls when a window over the pixel is filled.

@@ -44,7 +44,7 @@ from numpy.typing import ArrayLike
 from jaxviz.attribution import cams, gradients, perturbation, smoothing
 from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask, score_images
 from jaxviz.attribution.layer_maps import Layers
-from jaxviz.checks import height_width, image_like, whole
+from jaxviz.checks import Pixels, height_width, image_like, whole
 from jaxviz.errors import InputError
 from jaxviz.forward_pass import activations
 from jaxviz.model import Model
@@ -67,7 +67,7 @@ def vanilla_gradients(model: Model, image: ArrayLike, target: Target, *, batch: 
 
 
 def gradients_inputs(
-    model: Model, image: ArrayLike, target: Target, *, baseline: ArrayLike = 0.0, batch: int = BATCH
+    model: Model, image: ArrayLike, target: Target, *, baseline: Pixels = 0.0, batch: int = BATCH
 ) -> Attribution:
     """An `Attribution` with a map `[h w]`: the magnitude of `jv.input_x_gradient`, summed over colours.
 
@@ -119,7 +119,7 @@ def smooth_grad(
 
 
 def integrated_gradients(
-    model: Model, image: ArrayLike, target: Target, *, steps: int = 10, baseline: ArrayLike = 0.0, batch: int = BATCH
+    model: Model, image: ArrayLike, target: Target, *, steps: int = 10, baseline: Pixels = 0.0, batch: int = BATCH
 ) -> Attribution:
     """An `Attribution` with a map `[h w]`: the magnitude of the mean gradient on the path from `baseline`, summed.
 
@@ -156,7 +156,7 @@ def occlusion_sensitivity(
     target: Target,
     *,
     window: int | Sequence[int],
-    fill: ArrayLike = 0.5,
+    fill: Pixels = 0.5,
     batch: int = BATCH,
 ) -> Attribution:
     """An `Attribution` with a map `[h w]`: 1 - confidence in the class when a window over the pixel is filled.
