@@ -1,6 +1,6 @@
-"""Arguments checked where they come in: each check returns what it was given in the one form that the code uses.
+"""Checks of arguments: each returns its argument in the one form that the code uses, or raises an InputError.
 
-Without them a batch of -1 images would be an empty loop, and its result a map of zeros.
+Public functions call them first. Without them a batch of -1 images would be an empty loop, and its result all zero.
 """
 
 import difflib
@@ -9,15 +9,18 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxviz.errors import InputError
 
+PixelValues = ArrayLike | float | int  # a number, a colour [c] or an image [h w c]; float is no ArrayLike to beartype
+
 
 def whole(name: str, value: Any, least: int = 1) -> int:
-    """A whole number, as Python's or as numpy's, of at least `least`.
+    """A whole number, of Python or NumPy, that is at least `least`, as an `int`.
 
     Raises:
-        InputError: anything else, True and False too.
+        InputError: anything else; True and False, too.
     """
     try:
         number = operator.index(value)
@@ -29,7 +32,7 @@ def whole(name: str, value: Any, least: int = 1) -> int:
 
 
 def height_width(name: str, value: Any) -> tuple[int, int]:
-    """Two numbers of pixels, 1 or more; one number stands for both.
+    """(height, width) in pixels, each 1 or more, from two numbers or from one for both.
 
     Raises:
         InputError: anything else.
@@ -43,10 +46,10 @@ def height_width(name: str, value: Any) -> tuple[int, int]:
     return height, width
 
 
-def image_like(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """A number, a colour `[c]` or an image, as a float32 image of `shape` `[h w c]`; a view, not to be written to.
+def image_like(name: str, value: PixelValues, shape: tuple[int, ...]) -> np.ndarray:
+    """A float32 image of `shape` `[h w c]` from a number, a colour `[c]` or an image. It may be a read-only view.
 
-    Any finite number is allowed: tf-explain hides with 127.5, whatever the range.
+    Any finite number is allowed, also outside [0, 1]: tf-explain hides with 127.5, whatever the range of the image.
 
     Raises:
         InputError: another shape, NaN or infinity.
@@ -64,6 +67,6 @@ def image_like(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def near(name: Any, known: Iterable[str]) -> str:
-    """The known names nearest to an unknown one, as the clause "did you mean a or b? "; empty if none is near."""
+    """The known names that are nearest to an unknown one, as the clause "did you mean a or b? "; "" if none is near."""
     found = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.5)
     return f"did you mean {' or '.join(found)}? " if found else ""

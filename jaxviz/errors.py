@@ -1,7 +1,7 @@
-"""What the engine raises when an argument cannot be used."""
+"""The error for an argument that cannot be used."""
 
 __all__ = ["InputError"]
 
 
 class InputError(ValueError):
-    """An argument that cannot be used: what was wrong, what was given, what would work, in one sentence."""
+    """An argument cannot be used. The message says what is wrong or required, what was given, and what would work."""

@@ -1,9 +1,9 @@
-"""What every layer makes of an image."""
+"""The activations and the output of a network for images."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxviz.compiling.batches import map_in_chunks
 from jaxviz.errors import InputError
@@ -13,13 +13,14 @@ __all__ = ["activations", "predict"]
 
 
 def activations(
-    model: Model, image: Any, layers: Iterable[str] | str | None = None, *, batch: int = 32
+    model: Model, image: ArrayLike, layers: Iterable[str] | str | None = None, *, batch: int = 32
 ) -> dict[str, np.ndarray]:
-    """A dictionary of layer name → activation, `[h w c]` or `[units]`, in the order asked for (None: all layers).
+    """A dictionary from layer name to activation, `[h w c]` or `[units]`, in the order of `layers`.
 
     Args:
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
-        layers: handles: layer names, `name/pre` for the value before a fused activation function, or `"image"`.
+        layers: one or several handles: layer names, `name/pre` for the value before a fused activation function, or
+            `"image"`. None: all layers.
         batch: images computed at a time.
 
     Raises:
@@ -28,7 +29,7 @@ def activations(
     layers = model.layers if layers is None else layers
     wanted = [layers] if isinstance(layers, str) or not np.iterable(layers) else list(layers)
     if not wanted:
-        raise InputError("no layers to show: give names, or None for all")
+        raise InputError("activations need at least one layer: give names, or None for all; given: []")
     names = tuple(name if name == IMAGE else model.check_layer(name) for name in wanted)
     images = model.check_images(image)
     if images.ndim == 3:
@@ -38,6 +39,14 @@ def activations(
     return {name: np.asarray(found[name]) for name in names}  # JAX sorts the keys of a dictionary
 
 
-def predict(model: Model, image: Any, *, batch: int = 32) -> np.ndarray:
-    """The network's output, `[units]` for an image, `[n units]` for a batch. Raises as `activations` does."""
+def predict(model: Model, image: ArrayLike, *, batch: int = 32) -> np.ndarray:
+    """The output of the network, `[units]` for an image, `[n units]` for a batch.
+
+    Args:
+        image: `[h w c]` in [0, 1], or a batch `[n h w c]`.
+        batch: images computed at a time.
+
+    Raises:
+        InputError: an image of another shape, or values outside [0, 1].
+    """
     return activations(model, image, model.output, batch=batch)[model.output]

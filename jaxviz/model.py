@@ -1,7 +1,7 @@
-"""A model: one image in, named activations out.
+"""A model: it takes an image and returns named activations.
 
 `model(image, names)` is a pure function of its parameters and the image. Images are float32 in [0, 1], `[h w c]` or
-`[n h w c]`; what the network itself was fed with (0–255, BGR minus means …) lives here as the value `inputs`.
+`[n h w c]`. The preprocessing that the network was trained with (0–255, BGR minus means …) is the value `inputs`.
 """
 
 import functools
@@ -27,7 +27,7 @@ from weights_convert import INPUTS, Inputs
 __all__ = ["Model"]
 
 IMAGE = "image"  # the reserved name of the input
-SPARE_SIZE = 224  # where a network takes any size and none was given: the size of ImageNet's networks
+SPARE_SIZE = 224  # for a network that takes any size, if none is given: the size of ImageNet's networks
 
 
 Edits = Mapping[str, Callable[[jax.Array], jax.Array]]
@@ -36,10 +36,10 @@ Activations = dict[str, jax.Array]
 
 @runtime_checkable
 class Forward(Protocol):
-    """Runs a network with given parameters and returns the named activations. Hashable: it is static under `jit`."""
+    """A function that runs a network and returns named activations. It must be hashable: it is static under `jit`."""
 
     def __call__(self, params: Any, images: jax.Array, names: tuple[str, ...] | None, edits: Edits) -> Activations:
-        """Activations of `names`; None records everything on the way to the output."""
+        """The activations of `names`; None: all activations on the way to the output."""
 
 
 # The errors that shape rules of JAX and Flax raise when an image is too small for a layer.
@@ -56,7 +56,21 @@ class Layer(NamedTuple):
 
 @struct.dataclass(eq=False)
 class Model:
-    """A network with named activations. A pytree: its parameters are leaves, everything else is static."""
+    """A network with named activations. A pytree: its parameters are leaves, everything else is static.
+
+    Attributes:
+        params: the parameters, as `forward` takes them.
+        forward: runs the network.
+        inputs: the preprocessing of images in [0, 1].
+        image_shape: `(h, w, c)` of the images that it takes; None where it takes any.
+        table: one row for each layer.
+        handles: the names of all activations, in execution order.
+        outputs: the names of its outputs.
+        labels: the names of the classes, if they are known.
+        source, sha256: where the parameters come from: a name, and the hash of the file.
+        execution: the options that change how the network is computed, not what it computes, up to rounding.
+        logits: the handle before the softmax or sigmoid that the network ends in; None if it ends in neither.
+    """
 
     params: Any
     forward: Forward = struct.field(pytree_node=False)
@@ -74,10 +88,10 @@ class Model:
     def __call__(
         self, images: jax.Array, names: Iterable[str] | None = None, edits: Edits | None = None
     ) -> Activations:
-        """The activations of `names` (None: the output alone) for `[h w c]`, or `[n h w c]` with the leading axis kept.
+        """The activations of `names` (None: of the output) for `[h w c]`, or `[n h w c]` with the leading axis kept.
 
-        `edits {name: f}` maps a named activation `[n …]` through f on its way downstream. Traceable by JAX; only the
-        ancestors of what was asked for are computed. `"image"` is the input itself.
+        An edit `{name: f}` replaces an activation `[n …]` by f of it, for the layers after it and in the result. JAX
+        can trace this function. Only the layers before `names` are computed. `"image"` is the input itself.
         """
         names = (self.output,) if names is None else tuple(names)
         batch = images if images.ndim == 4 else images[None]
@@ -87,7 +101,7 @@ class Model:
         return {name: found[name] if images.ndim == 4 else found[name][0] for name in names}
 
     def _run(self, images: jax.Array, names: tuple[str, ...], edits: Edits) -> Activations:
-        """The forward pass, by `execution`: images, what edits see, and results are float32 whatever it computes in."""
+        """The forward pass in the precision of `execution`. Images, the arguments of edits, and results are float32."""
         dtype = jnp.dtype(self.execution.dtype)
 
         def cast(leaf: Any) -> Any:
@@ -105,17 +119,17 @@ class Model:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names in execution order."""
+        """The names of the layers, in execution order."""
         return tuple(layer.name for layer in self.table)
 
     @property
     def output(self) -> str:
-        """The name of what the network returns; of several `outputs` the first, each of which is a handle like any."""
+        """The name of the output; the first one where there are several. Each of `outputs` is a handle, too."""
         return self.outputs[0]
 
     @property
     def scores(self) -> str:
-        """The handle that a class target explains: the output before its softmax or sigmoid, where it has one."""
+        """The handle that a class target explains: the output, before its softmax or sigmoid if it has one."""
         return self.logits or self.output
 
     @property
@@ -127,9 +141,11 @@ class Model:
         return self.logits is not None and self.shapes(names=[self.logits])[self.logits] == (1,)
 
     def shapes(self, size: int | tuple[int, int] | None = None, names: Iterable[str] | None = None) -> dict[str, tuple]:
-        """Shapes of the activations of `names` (None: all layers), without the batch axis; nothing is computed.
+        """The shapes of the activations of `names` (None: all layers), without the batch axis. Nothing is computed.
 
-        `size`: the image's, for a network that takes any (default 224).
+        Args:
+            size: of the image, for a network that takes any size; None: its own size, or 224.
+            names: handles, such as layer names.
 
         Raises:
             InputError: the image is too small for a layer, or the layer needs the network's own size.
@@ -158,7 +174,7 @@ class Model:
         return f"it comes after a Flatten and needs the network's own size, {height} × {width}"
 
     def _shapes(self, shape: tuple[int, int, int], names: tuple[str, ...]) -> dict[str, tuple] | None:
-        """Shapes for an image of `shape`; None where a layer has nothing left to look at."""
+        """The shapes for an image of `shape`; None if nothing is left of the image at one of the layers."""
         image = jax.ShapeDtypeStruct(shape, jnp.float32)
         try:
             found = compute.compiled().eval_shape(self, image, names=names)
@@ -173,7 +189,7 @@ class Model:
         """`name`, if it is a handle of this model.
 
         Raises:
-            InputError: with the nearest names and the whole list.
+            InputError: it is not; the message has the nearest names and the whole list.
         """
         if name in self.handles:
             return name
@@ -189,7 +205,7 @@ class Model:
         """
         try:
             array = np.asarray(images)
-        except ValueError:  # lists of unequal lengths
+        except ValueError:
             raise InputError("images of one batch have one size; given: lists of unequal lengths") from None
         height, width, channels = self.image_shape
         wanted = f"[{height or 'h'} {width or 'w'} {channels}]"
@@ -226,7 +242,7 @@ class Model:
 
 @jit(static=("names",))
 def compute(model: Model, images: jax.Array, names: tuple[str, ...]) -> Activations:
-    """`model(images, names)`, compiled once per network, names and image shape."""
+    """`model(images, names)`, compiled once for each network, set of names and image shape."""
     if images.ndim == 3:
         return model(images, names)
     size = at_once(*images.shape[1:3], execution=model.execution)
@@ -238,7 +254,12 @@ _bounded = ContextVar("bounded", default=True)
 
 @contextmanager
 def out_of_range() -> Iterator[None]:
-    """Within it, images may leave [0, 1]: noise that a method adds itself is no mistake of the caller's."""
+    """A context in which images may have values outside [0, 1].
+
+    `smooth` adds noise to an image and passes the copies to any function of the user's, which calls attributions of
+    ours: the noise is no mistake of the user's, so it must not be refused there. The permission cannot be an argument,
+    because it has to pass through a function that is not ours; a context variable does, and keeps threads apart.
+    """
     token = _bounded.set(False)
     try:
         yield
@@ -247,13 +268,13 @@ def out_of_range() -> Iterator[None]:
 
 
 def check_values(images: np.ndarray) -> np.ndarray:
-    """`images` as float32, if they are finite and within [0, 1].
+    """`images` as float32, if their values are finite and within [0, 1].
 
     Raises:
-        InputError: no pixels, whole-number pixels, or values outside [0, 1].
+        InputError: no pixels, pixels that are whole numbers, or values outside [0, 1].
     """
     if 0 in images.shape:
-        raise InputError(f"there is no image in an array of shape {list(images.shape)}")
+        raise InputError(f"an image has at least one pixel; given: no image in an array of shape {list(images.shape)}")
     if not jnp.issubdtype(images.dtype, jnp.floating):  # jax's: numpy does not know bfloat16
         raise InputError(f"images are floats in [0, 1]; given: {images.dtype} (for 0–255 pixels: image / 255)")
     low, high = float(images.min()), float(images.max())
@@ -264,13 +285,13 @@ def check_values(images: np.ndarray) -> np.ndarray:
 
 
 def find_inputs(inputs: str | Inputs, channels: int) -> Inputs:
-    """The `Inputs` of this name, for images of so many channels.
+    """The preprocessing `Inputs` of this name, for images of so many channels.
 
     Raises:
-        InputError: no such convention, or one for another number of channels.
+        InputError: there is none of this name, or it is for another number of channels.
     """
     if not isinstance(inputs, Inputs) and inputs not in INPUTS:
-        raise InputError(f"no input convention {inputs!r}: there are {', '.join(INPUTS)}")
+        raise InputError(f"no input convention {inputs!r}: {near(inputs, INPUTS)}there are {', '.join(INPUTS)}")
     found = inputs if isinstance(inputs, Inputs) else INPUTS[inputs]
     try:
         found(np.zeros((1, channels), np.float32))

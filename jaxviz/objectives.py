@@ -1,11 +1,22 @@
-"""Objectives: values that turn named activations into one number.
+"""Objectives: functions from named activations to one number, the score.
 
     Objective  {name: activation} -> score
 
-The same type says what a filter looks for (climb it over images), what a decision rests on (differentiate it at one
-image) and what to watch in training. Objectives add, subtract and scale: `(a + 2 * b)(acts) == a(acts) + 2 * b(acts)`.
-They are pytrees: numbers are leaves and names are static, so all channels of a layer share one compilation, and a
-stack of objectives is a batch.
+Gradient ascent looks for the image with the highest score, attributions explain the score of one image, and a monitor
+watches it in training. Objectives add, subtract and scale: `(a + 2 * b)(acts) == a(acts) + 2 * b(acts)`. They are
+pytrees: numbers are leaves and names are static. So all channels of a layer share one compilation, and a stack of
+objectives is a batch.
+
+A new objective takes two files:
+
+1. Write a class with `@struct.dataclass` below, a subclass of `Objective`. Numbers that may differ between two
+   objectives in one compilation (an index) are plain fields; names, and numbers that decide a shape, are
+   `struct.field(pytree_node=False)`. It has `layers`, `__call__` on one image's activations, and `check`. The
+   docstring's first line says what the score is.
+2. Add its name to `__all__`.
+3. Write one test of its value in `tests/jaxviz/test_objectives.py`, from the activations in NumPy.
+
+`jv`, `sweep`, `ascend` and all attributions then take it.
 """
 
 import operator
@@ -27,20 +38,22 @@ Array = np.ndarray | jax.Array
 
 
 class Objective:
-    """`layers`: the names it reads. Called with one image's activations (no batch axis), it returns a scalar."""
+    """A score of one image. Subclasses define `layers`, `__call__`, and `check` if their numbers can be wrong."""
 
     @property
     def layers(self) -> tuple[str, ...]:
+        """The names of the activations that it reads."""
         raise NotImplementedError
 
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
+        """The score, a scalar, from the activations of one image (without a batch axis)."""
         raise NotImplementedError
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Whether it fits activations of these shapes.
+        """Refuse activations of shapes that the objective does not fit.
 
         Raises:
-            InputError: an index out of range, or a layer of another rank. (JAX would clamp the index in silence.)
+            InputError: an index out of range, or a layer of another rank. (JAX would clamp the index silently.)
         """
 
     def __add__(self, other: "Objective") -> "Objective":
@@ -107,7 +120,7 @@ class Channel(Objective):
         return (self.layer,)
 
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
-        # One slice along the channels, which `narrow` carries up to the convolution.
+        # A slice along the channels: `narrow` moves it up to the convolution, which then computes one channel.
         channel = jax.lax.dynamic_index_in_dim(activations[self.layer], self.index, -1, keepdims=False)
         inner = slice(self.border, -self.border or None)
         return channel[inner, inner].mean()
@@ -125,7 +138,7 @@ class Channel(Objective):
 
 @struct.dataclass
 class Unit(Objective):
-    """One unit of a layer `[units]`: a class score, or a neuron of a dense layer."""
+    """One unit of a layer `[units]`: the score of a class, or a neuron of a dense layer."""
 
     layer: str = struct.field(pytree_node=False)
     index: Any
@@ -148,7 +161,8 @@ class Unit(Objective):
 class Highest(Objective):
     """The largest unit of a layer `[units]`: the class that the network decides for.
 
-    A single unit is a sigmoid's logit, and the decision is its sign: the score is its absolute value.
+    A layer of a single unit is taken for the logit of a sigmoid. Its sign is the decision, so the score is its absolute
+    value.
     """
 
     layer: str = struct.field(pytree_node=False)
@@ -163,7 +177,7 @@ class Highest(Objective):
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         shape = shapes[self.layer]
         if len(shape) != 1:
-            raise InputError(f"{self.layer} has shape {list(shape)}: Highest is of a layer [units], such as the scores")
+            raise InputError(f"Highest is of a layer [units], such as the scores; given: {self.layer}, {list(shape)}")
 
     def decided(self, activations: Mapping[str, Any]) -> Objective:
         """The score of the class that these activations decide for: for methods that look at more than one image."""
@@ -207,7 +221,12 @@ def _check_index(layer: str, word: str, index: Any, count: int) -> None:
 
 
 def channels(model: Model, layer: str, indices: Iterable[int] | None = None, *, border: int = 0) -> list[Channel]:
-    """A `Channel` for each of `indices` (None: all) of a layer.
+    """A list with a `Channel` for each of `indices` (None: all) of a layer.
+
+    Args:
+        layer: a layer with maps `[h w c]`.
+        indices: channel numbers.
+        border: pixels of the layer on each side that the mean leaves out.
 
     Raises:
         InputError: an unknown layer, one without channels, a border as wide as it, or an index out of range.
@@ -217,7 +236,7 @@ def channels(model: Model, layer: str, indices: Iterable[int] | None = None, *, 
         Channel(layer, 0).check(shapes)
         indices = range(shapes[layer][-1])
     if not np.iterable(indices):
-        raise InputError(f"indices are several, such as range(16) or [{indices!r}]; given: {indices!r}")
+        raise InputError(f"indices are a list, such as range(16) or [{indices!r}]; given: {indices!r}")
     objectives = [Channel(layer, index, border) for index in indices]
     for objective in objectives:
         objective.check(shapes)
@@ -225,5 +244,5 @@ def channels(model: Model, layer: str, indices: Iterable[int] | None = None, *, 
 
 
 def score(model: Model, image: jax.Array, objective: Objective) -> jax.Array:
-    """The number that is explained: the objective of one image's activations."""
+    """The number that is explained: the objective of the activations of one image."""
     return objective(model(image, objective.layers))

@@ -1,4 +1,4 @@
-"""How results print: what they are and how large, not a page of numbers."""
+"""How results print: their type, shapes and ranges, not a page of numbers."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ import numpy as np
 
 
 def brief(result: Any) -> str:
-    """A named tuple of arrays by their shapes and ranges, single numbers to six digits; its `__repr__`."""
+    """The `__repr__` of a named tuple: its arrays by shape and range, its single numbers to six digits."""
     fields = zip(result._fields, result, strict=True)
     return f"{type(result).__name__}({', '.join(f'{name}={_of(value)}' for name, value in fields)})"
 
 
 def _of(value: Any) -> str:
     if isinstance(value, jax.core.Tracer) or not isinstance(value, np.ndarray | np.generic | jax.Array | float):
-        return repr(value)  # in a traced function, or of a tree of something else
+        return repr(value)  # within a traced function, or where JAX has put something else into the fields
     array = np.asarray(value)
     if array.ndim == 0:
         return f"{array:.6g}"

@@ -1,4 +1,4 @@
-"""Targets: what an attribution explains, as an Objective.
+"""Targets: the user's short ways of saying which objective an attribution explains.
 
     int | str | Objective | None  ─►  Objective
 
@@ -40,7 +40,7 @@ def resolve(model: Model, target: Target, count: int) -> Objective:
 
 
 def is_several(target: Any) -> bool:
-    """Whether this is a target for each image rather than one for all."""
+    """Whether this is a list with a target for each image, not one target for all."""
     return isinstance(target, (list, tuple)) or np.ndim(target) > 0
 
 
@@ -79,8 +79,8 @@ def class_index(model: Model, target: Any) -> int:
 def _named(model: Model, name: str) -> int:
     if model.labels is None:
         raise InputError(
-            f"this model carries no class names to find {name!r} in: "
-            "give the class number, or model.replace(labels=(…)) first"
+            f"this model has no class names, so a target is a class number; given: {name!r}. "
+            "model.replace(labels=(…)) gives it names"
         )
     if name not in model.labels:
         raise InputError(

@@ -24,7 +24,7 @@ from jaxviz.attribution.explain import (
     reasons_by,
     score_images,
 )
-from jaxviz.checks import image_like, near, whole
+from jaxviz.checks import PixelValues, image_like, near, whole
 from jaxviz.compiling.batches import at_once, chunks, map_in_loop
 from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
@@ -81,7 +81,7 @@ AT_BASELINE = "the image is its baseline wherever the score moves. Another basel
 
 
 def input_x_gradient(
-    model: Model, image: ArrayLike, target: Target = None, *, baseline: ArrayLike = 0.0, batch: int = BATCH
+    model: Model, image: ArrayLike, target: Target = None, *, baseline: PixelValues = 0.0, batch: int = BATCH
 ) -> Attribution:
     """An `Attribution` with values `[h w c]`: the gradient times the pixel, its share in the score to first order.
 
@@ -162,7 +162,7 @@ def integrated_gradients(
     image: ArrayLike,
     target: Target = None,
     *,
-    baseline: ArrayLike = 0.0,
+    baseline: PixelValues = 0.0,
     steps: int = 64,
     rule: str = "gauss_legendre",
     batch: int = BATCH,

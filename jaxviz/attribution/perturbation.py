@@ -12,7 +12,7 @@ from jaxtyping import Key
 from numpy.typing import ArrayLike
 
 from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask, score_images
-from jaxviz.checks import height_width, image_like, whole
+from jaxviz.checks import PixelValues, height_width, image_like, whole
 from jaxviz.compiling.batches import at_once, chunks, map_in_chunks, map_in_loop
 from jaxviz.compiling.jit import jit
 from jaxviz.compiling.one_window import within
@@ -38,7 +38,7 @@ def occlusion(
     *,
     window: int | Sequence[int] | None = None,
     stride: int | Sequence[int] | None = None,
-    fill: ArrayLike = 0.5,
+    fill: PixelValues = 0.5,
     batch: int = BATCH,
 ) -> Attribution:
     """An `Attribution` with a map `[h w]`: how much the score falls when a window over the pixel is filled.

@@ -62,7 +62,7 @@ def smoothgrad(
     def one(image: Array, objective: Objective, position: int) -> tuple[Attribution, str]:
         def of_copies(copies: np.ndarray) -> Attribution:
             stack = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (len(copies), *np.shape(leaf))), objective)
-            return gradients(model, copies, stack)[0]
+            return jax.tree.map(np.asarray, gradients(model, copies, stack)[0])
 
         return _smooth(of_copies, image, jax.random.fold_in(key, position), samples, noise, "mean", batch), STILL
 

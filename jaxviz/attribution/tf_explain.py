@@ -1,29 +1,31 @@
-"""tf-explain's definitions on this engine: for those who come from it, and for maps to compare with its.
+"""tf-explain's definitions on this engine, for its users and for comparisons with its maps.
 
     tf_explain.core                    jaxviz.tf_explain                 in short
     VanillaGradients                   vanilla_gradients                 |gradient|, summed over colours
     GradientsInputs                    gradients_inputs                  |input_x_gradient|, summed
     SmoothGrad(num_samples, noise)     smooth_grad(samples=, noise=)     |smooth gradient of the cross-entropy|, summed
     IntegratedGradients(n_steps)       integrated_gradients(steps=)      |mean gradient|, summed: not times the way
-    OcclusionSensitivity(patch_size)   occlusion_sensitivity(window=)    1 - confidence, not what the score loses
+    OcclusionSensitivity(patch_size)   occlusion_sensitivity(window=)    1 - confidence, not the loss of the score
     GradCAM(layer_name)                grad_cam(layer=)                  guided, without ReLU
     ExtractActivations(layers_name)    extract_activations(layer)        grey, one range for all channels
 
-There `explain((images, None), model, class_index, …)` draws one grid of pictures. Here `(model, image, target, *, …)`
-returns an `Attribution` with the map `[h w]`, for a batch `[n h w]`: its numbers from before they are made a picture.
+In tf-explain, `explain((images, None), model, class_index, …)` draws one grid of pictures. Here, `(model, image,
+target, *, …)` returns an `Attribution` with the map `[h w]`, or `[n h w]` for a batch: the numbers that tf-explain
+makes its picture of.
 
-Units: ours are those of images in [0, 1], its those of what the network is fed with. For 0–255, a gradient here is 255
-times its gradient, and its noise of 1 is 1/255 here. Its zero input is black, unless inputs are centred: then it is
-their mean, to be given as `baseline`.
+Units: here those of images in [0, 1], in tf-explain those of the network's input. If the network takes 0–255, a
+gradient here is 255 times tf-explain's, and its noise of 1 is 1/255 here. Its zero input is black, unless the inputs
+are centred: then it is their mean, which has to be given as `baseline`.
 
-Targets: a class number or name. SmoothGrad explains the cross-entropy; integrated gradients, occlusion and Grad-CAM the
-output as it is, so that a saturated softmax blanks their maps. A head of one sigmoid unit has the classes 0 and 1 here;
-its `class_index=0` is 1.
+Targets: a class number or name. SmoothGrad explains the cross-entropy. Integrated gradients, occlusion and Grad-CAM
+explain the output as it is, so a saturated softmax makes their maps all zero. A head of one sigmoid unit has the
+classes 0 and 1 here; tf-explain's `class_index=0` is class 1.
 
-Accidents are not matched: maps standardised as one batch, then cast to uint8 with their negative values; overlays of
-float images in 0–255, which wrap around; rows and columns exchanged in the occlusion of an oblong image; 127.5 as fill
-whatever the range; gradients of probabilities where the softmax is no layer of its own (VanillaGradients warns; here
-they are of what is before it); the cross-entropy of a single unit, always zero; 0/0 where a picture is constant.
+tf-explain does some things by accident, and they are different here: it standardises the maps of one batch together and
+casts them to uint8 with their negative values; overlays of float images in 0–255 wrap around; occlusion of an oblong
+image exchanges rows and columns; the fill is 127.5 whatever the range; where the softmax is no layer of its own,
+VanillaGradients warns and takes the gradient of the probability (here: of the value before it); the cross-entropy of a
+single unit is always zero; a constant picture is 0/0.
 
 Source: tf-explain 0.3.1, https://github.com/sicara/tf-explain.
 """
@@ -42,7 +44,7 @@ from numpy.typing import ArrayLike
 from jaxviz.attribution import cams, gradients, perturbation, smoothing
 from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask, score_images
 from jaxviz.attribution.layer_maps import Layers
-from jaxviz.checks import height_width, image_like, whole
+from jaxviz.checks import PixelValues, height_width, image_like, whole
 from jaxviz.errors import InputError
 from jaxviz.forward_pass import activations
 from jaxviz.model import Model
@@ -51,14 +53,34 @@ from jaxviz.targets import Target, class_index, is_several
 
 
 def vanilla_gradients(model: Model, image: ArrayLike, target: Target, *, batch: int = BATCH) -> Attribution:
-    """An `Attribution` with a map `[h w]`: the magnitude of `jv.gradient`, summed over colours."""
+    """An `Attribution` with a map `[h w]`: the magnitude of `jv.gradient`, summed over colours.
+
+    Args:
+        image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
+        target: a class number or name; for a batch, one for all or a list with one for each.
+        batch: images computed at a time.
+
+    Raises:
+        InputError: an unknown class, a target that is no class, an image of another shape or outside [0, 1].
+    """
     return _summed(gradients.gradient(model, image, target, batch=batch))
 
 
 def gradients_inputs(
-    model: Model, image: ArrayLike, target: Target, *, baseline: ArrayLike = 0.0, batch: int = BATCH
+    model: Model, image: ArrayLike, target: Target, *, baseline: PixelValues = 0.0, batch: int = BATCH
 ) -> Attribution:
-    """As `vanilla_gradients`, of `jv.input_x_gradient`."""
+    """An `Attribution` with a map `[h w]`: the magnitude of `jv.input_x_gradient`, summed over colours.
+
+    Args:
+        image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
+        target: a class number or name; for a batch, one for all or a list with one for each.
+        baseline: the values that count as nothing, in the image's units: a number, a colour [c] or an image [h w c].
+        batch: images computed at a time.
+
+    Raises:
+        InputError: an unknown class, a target that is no class, an image of another shape or outside [0, 1], or a
+            baseline of another shape.
+    """
     return _summed(gradients.input_x_gradient(model, image, target, baseline=baseline, batch=batch))
 
 
@@ -72,12 +94,19 @@ def smooth_grad(
     key: Key[jax.Array, ""] | None = None,
     batch: int = BATCH,
 ) -> Attribution:
-    """A map `[h w]`: the class's cross-entropy, its gradient averaged over noisy copies, the magnitude summed.
+    """An `Attribution` with a map `[h w]`: the magnitude of the smoothed gradient of the cross-entropy, summed.
 
     Args:
-        target: one class for all images.
-        noise: its standard deviation, in the image's units; tf-explain's default is 1 in the network's.
-        key: of the noise, as for `jv.smooth`.
+        image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
+        target: a class number or name, one for all images.
+        noise: the standard deviation of the noise, in the image's units; tf-explain's default is 1 in the network's.
+        samples: noisy copies of each image, each one gradient.
+        key: of the noise, folded with each image's and each sample's position; default `jax.random.key(0)`.
+        batch: images computed at a time.
+
+    Raises:
+        InputError: an unknown class, a target that is no class, an image of another shape or outside [0, 1], or a
+            negative noise.
     """
     if is_several(target):
         raise InputError(f"smooth_grad explains one class for all images, by its number or name; given: {target!r}")
@@ -90,11 +119,23 @@ def smooth_grad(
 
 
 def integrated_gradients(
-    model: Model, image: ArrayLike, target: Target, *, steps: int = 10, baseline: ArrayLike = 0.0, batch: int = BATCH
+    model: Model, image: ArrayLike, target: Target, *, steps: int = 10, baseline: PixelValues = 0.0, batch: int = BATCH
 ) -> Attribution:
-    """A map `[h w]`: the mean gradient on the straight way from `baseline`, both ends included, its magnitude summed.
+    """An `Attribution` with a map `[h w]`: the magnitude of the mean gradient on the path from `baseline`, summed.
 
-    Without the factor `image - baseline` it is no share of the score; `jv.integrated_gradients` is.
+    Both ends of the straight path are included. Without the factor `image - baseline` the values are no shares of the
+    score; those of `jv.integrated_gradients` are.
+
+    Args:
+        image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
+        target: a class number or name; for a batch, one for all or a list with one for each.
+        steps: points on the path, two at least, each one gradient.
+        baseline: the start of the path, in the image's units: a number, a colour [c] or an image [h w c].
+        batch: points in one compiled call.
+
+    Raises:
+        InputError: an unknown class, a target that is no class, an image of another shape or outside [0, 1], too few
+            steps, or a baseline of another shape.
     """
     points, weights = np.linspace(0, 1, whole("steps", steps, 2)), np.full(steps, 1 / steps)
 
@@ -115,14 +156,24 @@ def occlusion_sensitivity(
     target: Target,
     *,
     window: int | Sequence[int],
-    fill: ArrayLike = 0.5,
+    fill: PixelValues = 0.5,
     batch: int = BATCH,
 ) -> Attribution:
-    """A map `[h w]`: 1 - confidence in the class with each window filled, one value a window, enlarged bilinearly.
+    """An `Attribution` with a map `[h w]`: 1 - confidence in the class when a window over the pixel is filled.
+
+    One value for each window, enlarged bilinearly.
 
     Args:
-        window: its `patch_size`, which is its stride, too. One that the edge cuts is enlarged as if it were whole.
-        fill: in the image's units; 0.5 is its 127.5 of 255.
+        image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
+        target: a class number or name; for a batch, one for all or a list with one for each.
+        window: height and width in pixels, or one number; tf-explain's `patch_size`, which is also its stride. A window
+            that the edge cuts is enlarged as if it were whole.
+        fill: the values that hide a window, in the image's units; 0.5 is tf-explain's 127.5 of 255.
+        batch: windows in one compiled call.
+
+    Raises:
+        InputError: an unknown class, a target that is no class, an image of another shape or outside [0, 1], a window
+            larger than the image, or a fill of another shape.
     """
     wanted = _each(confidence, model, target)
     found = perturbation.occlusion(model, image, wanted, window=window, fill=fill, batch=batch)
@@ -134,11 +185,19 @@ def occlusion_sensitivity(
 def grad_cam(
     model: Model, image: ArrayLike, target: Target, *, layer: Layers = None, guided: bool = True, batch: int = BATCH
 ) -> Attribution:
-    """A map `[h w]`: Grad-CAM without ReLU, weighing with the gradients that are positive where the layer is.
+    """An `Attribution` with a map `[h w]`: Grad-CAM without ReLU, with the positive gradients of positive activations.
 
     Args:
-        layer: None: the last convolution. tf-explain takes the last layer with maps, be it a pooling.
-        guided: its `use_guided_grads`; False weighs with all gradients, as Grad-CAM does.
+        image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
+        target: a class number or name; for a batch, one for all or a list with one for each.
+        layer: the layer whose maps are weighed; None: the last convolution. tf-explain takes the last layer with maps,
+            which may be a pooling.
+        guided: tf-explain's `use_guided_grads`; False weighs with all gradients, as Grad-CAM does.
+        batch: images computed at a time.
+
+    Raises:
+        InputError: an unknown class, a target that is no class, an image of another shape or outside [0, 1], an unknown
+            layer, or a layer without maps `[h w k]`.
     """
     weigh = _guided if guided else cams.weigh_grad_cam
     return cams.cam(model, image, _each(confidence, model, target), weigh=weigh, layer=layer, relu=False, batch=batch)
@@ -151,14 +210,22 @@ def _guided(activation: jax.Array, gradient: jax.Array) -> jax.Array:
 def extract_activations(
     model: Model, image: ArrayLike, layer: str, *, batch: int = 32
 ) -> UInt8[np.ndarray, "*n height width"]:
-    """The channels of a layer as a square of grey pictures, black the lowest value of all or the 0 of empty cells.
+    """A square of grey pictures, the channels of a layer. Black is the lowest value of all, or the 0 of an empty cell.
 
-    For a batch, a square for each image with a range of its own; tf-explain draws one of all.
+    For a batch it is a square for each image, with a range of its own; tf-explain draws one square of all images.
+
+    Args:
+        image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the result keeps.
+        layer: a layer with maps `[h w c]`.
+        batch: images computed at a time.
+
+    Raises:
+        InputError: an unknown layer or one without maps, or an image of another shape or outside [0, 1].
     """
     values = activations(model, image, layer, batch=batch)[layer]
     many = values.shape[: np.ndim(image) - 3]
     if values.ndim != len(many) + 3:
-        raise InputError(f"{layer} has shape {list(values.shape)}: a grid needs a layer with maps [h w c]")
+        raise InputError(f"a grid needs a layer with maps [h w c]; given: {layer}, {list(values.shape)}")
     height, width, count = values.shape[-3:]
     side = math.isqrt(count - 1) + 1
     cells = np.zeros((*many, side, height, side, width), np.float32)
@@ -191,7 +258,10 @@ class Confidence(Objective):
 
 @struct.dataclass
 class CrossEntropy(Scaled):
-    """Minus the logarithm of a class's probability, from `class_score`, which is before the softmax or sigmoid."""
+    """Minus the logarithm of the probability of a class, from its `class_score`.
+
+    The probability is the softmax of all units, or the sigmoid of the score where there is one unit.
+    """
 
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         score, units = super().__call__(activations), activations[self.layers[0]]

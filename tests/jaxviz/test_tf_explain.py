@@ -186,7 +186,7 @@ def test_errors_in_a_sentence():
         ours.integrated_gradients(model, image, 0, steps=1)
     with pytest.raises(jv.InputError, match=r"one class for all images, .*given: \[0, 1\]"):
         ours.smooth_grad(model, np.stack([image, image]), [0, 1], noise=0.1)
-    with pytest.raises(jv.InputError, match=r"head has shape \[5\]: a grid needs a layer with maps"):
+    with pytest.raises(jv.InputError, match=r"a grid needs a layer with maps \[h w c\]; given: head, \[5\]"):
         ours.extract_activations(model, image, "head")
     with pytest.raises(jv.InputError, match="head/pre has 5 units"):
         ours.occlusion_sensitivity(model, image, 5, window=4)
