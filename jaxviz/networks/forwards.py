@@ -106,7 +106,7 @@ class _Tapped:
 class KerasForward:
     """An nnx module that names its own activations: `activations(images, names, edits)`."""
 
-    graphdef: nnx.GraphDef
+    graphdef: nnx.GraphDef[Any]
 
     def __call__(self, params: Any, images: jax.Array, names: tuple[str, ...] | None, edits: Edits) -> Activations:
         net = nnx.merge(self.graphdef, params)
@@ -141,7 +141,7 @@ def evaluation(module: Any) -> dict[str, Any]:
 class NnxForward(_Tapped):
     """Any nnx module, in evaluation mode, tapped at each of its submodules."""
 
-    graphdef: nnx.GraphDef
+    graphdef: nnx.GraphDef[Any]
 
     def run(self, params: Any, images: jax.Array, tape: _Tape) -> None:
         module = nnx.merge(self.graphdef, params)  # a new copy, so its classes may be changed
@@ -192,7 +192,12 @@ class LinenForward(_Tapped):
     module: nn.Module
 
     def run(self, params: Any, images: jax.Array, tape: _Tape) -> None:
-        def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        def intercept(
+            call: Callable[..., Any],
+            args: tuple[Any, ...],
+            kwargs: dict[str, Any],
+            context: nn.module.InterceptorContext,
+        ) -> Any:
             value = call(*args, **kwargs)
             if context.method_name != "__call__":
                 return value

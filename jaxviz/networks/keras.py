@@ -47,8 +47,8 @@ def load(
     *,
     architecture: str | None = None,
     inputs: str | Inputs | None = None,
-    others: Mapping[str, Any] | None = None,
-    custom: Mapping[str, Callable] | None = None,
+    others: Mapping[str, jax.Array | np.ndarray | str] | None = None,
+    custom: Mapping[str, Callable[..., Any]] | None = None,
     isolated: bool = False,
 ) -> Model:
     """A Model of a Keras file or of a known network.
@@ -101,7 +101,7 @@ def from_net(
     net: KerasNet,
     *,
     inputs: str | Inputs | None = None,
-    others: Mapping[str, Any] | None = None,
+    others: Mapping[str, jax.Array | np.ndarray | str] | None = None,
     source: str = "",
     labels: tuple[str, ...] | None = None,
 ) -> Model:

@@ -94,7 +94,7 @@ def wrap(
     )
 
 
-def _count(owned: Mapping, name: str) -> int:
+def _count(owned: Mapping[Any, Any], name: str) -> int:
     """The number of parameters that the module at path `name` holds itself, without those of its submodules."""
     for part in name.split("#")[0].split("/"):
         key = int(part) if part.isdigit() and int(part) in owned else part

@@ -66,7 +66,7 @@ class Monitor:
             )
         self._writer, self._views, self._every = writer, dict(views), every
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="jaxviz-monitor")
-        self._pending: deque[Future] = deque()  # sets of pictures, the one at work first
+        self._pending: deque[Future[None]] = deque()  # sets of pictures, the one at work first
         self._finish = weakref.finalize(self, _finish, self._thread, self._pending, writer)
 
     def __call__(self, step: int, model: Model, params: Any = None) -> None:
@@ -115,7 +115,7 @@ class Monitor:
             error.add_note(f"the Monitor failed as well: {failure!r}")  # the error of the training comes first
 
 
-def _finish(thread: ThreadPoolExecutor, pending: deque[Future], writer: Writer) -> None:
+def _finish(thread: ThreadPoolExecutor, pending: deque[Future[None]], writer: Writer) -> None:
     thread.shutdown()
     try:
         for future in pending:
