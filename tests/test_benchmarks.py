@@ -1,4 +1,10 @@
-"""What the benchmarks share: their figures are only as good as this."""
+"""The functions that all benchmarks share (`benchmarks/common.py` and `report.py`).
+
+Law: no time is reported before the answers of all contenders agree.
+Law: contenders take turns, each in a process of its own, and a ratio is the median over the rounds, so a machine that
+slows down for a while changes the times and not the ratios.
+Law: results of several devices are kept and shown side by side.
+"""
 
 import json
 import operator
@@ -50,7 +56,7 @@ def test_everybody_takes_turns(common):
 
 
 def test_a_ratio_is_the_median_of_rounds(common):
-    """A machine that slows down for a round slows both down, and the ratio stays."""
+    """A machine that is slow during one round slows both contenders, and their ratio stays the same."""
     seconds = {"jaxviz": [0.1, 0.5, 0.1], "theirs": [0.2, 1.0, 0.3]}
     row = common.row("work", seconds, per=10, floor=0.05, wanted={"theirs": 3, "nobody": 2})
     assert row["time"] == {"jaxviz": 10, "theirs": 30}

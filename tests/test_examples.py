@@ -1,3 +1,10 @@
+"""The scripts in `examples/`.
+
+Law: each example runs offline, on a file and a photograph that come with the extra `test`, and writes the pictures
+that its text promises; none of them is blank.
+Law: each example explains itself: `--help` says how to run it.
+"""
+
 import runpy
 import subprocess
 import sys
@@ -12,7 +19,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 @pytest.fixture
 def example(tmp_path):
-    """Runs an example's `main` and returns the pictures it wrote; its folder is a temporary one."""
+    """A function that runs the `main` of an example in a temporary folder and returns the pictures that it wrote."""
 
     def run(name, *arguments) -> dict[str, np.ndarray]:
         script = runpy.run_path(str(EXAMPLES / f"{name}.py"))
