@@ -7,10 +7,12 @@ The dependencies come from the package registry, so this file needs the network,
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,14 +64,15 @@ def wheel(built) -> Path:
 
 
 @pytest.fixture(scope="module")
-def environment(wheel, tmp_path_factory) -> Path:
+def environment(wheel, tmp_path_factory) -> Iterator[Path]:
     """A new environment that has the wheel and the dependencies that it declares, and nothing else."""
     folder = tmp_path_factory.mktemp("environment")
     run(folder, sys.executable, "-m", "venv", "--without-pip", folder)
     pip = (sys.executable, "-m", "pip", "--python", folder / "bin" / "python")
     # Compiling every module to bytecode takes longer than this file saves by it.
     run(folder, *pip, "install", "--no-compile", f"{wheel}[demo]")
-    return folder
+    yield folder
+    shutil.rmtree(folder)  # a gigabyte; pytest keeps the folders of three runs
 
 
 def files(package: str) -> set[str]:
