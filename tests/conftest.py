@@ -1,4 +1,7 @@
-"""Real networks and photographs, each loaded once."""
+"""Real networks and photographs, each loaded once, and memory that each test file gives back.
+
+Law: what a test file compiles does not outlive it, so the memory of the whole suite is that of its largest file.
+"""
 
 import os
 
@@ -8,14 +11,22 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import importlib.util
 from pathlib import Path
 
+import memory
 import numpy as np
 import pytest
 
 import jaxviz as jv
 
 
+@pytest.fixture(scope="module", autouse=True)
+def give_back_memory():
+    """After each test file, memory is given back."""
+    yield
+    memory.give_back()
+
+
 def package(name: str) -> Path:
-    """The folder of an installed package, which is not imported."""
+    """The folder of an installed package; the package is not imported."""
     return Path(importlib.util.find_spec(name).origin).parent
 
 
@@ -26,7 +37,7 @@ def photograph() -> Path:
 
 @pytest.fixture(scope="session")
 def vgg() -> jv.Model:
-    """The real VGG16 convolution base, fed raw pixels as the book's ascent does."""
+    """The convolutional base of the real VGG16. It is fed raw pixels, 0–255, as in the book's gradient ascent."""
     return jv.load("vgg16_demo", inputs="raw255")
 
 
@@ -51,7 +62,7 @@ def tumor() -> jv.Model:
 
 @pytest.fixture(scope="session")
 def tumor_in_keras(tumor):
-    """The same classifier built in Keras, up to its logits."""
+    """The same classifier in Keras, up to its logits."""
     import keras
 
     layers = keras.layers
@@ -82,14 +93,14 @@ def cats_and_dogs(cats_and_dogs_file) -> jv.Model:
 
 @pytest.fixture(scope="session")
 def pets() -> np.ndarray:
-    """The photographs of a cat and a dog that come with it, [2 256 256 1]."""
+    """The photographs of a cat and a dog that come with the package of that CNN, [2 256 256 1]."""
     folder = package("catsordogs")
     return np.stack([jv.read_image(folder / f"test{i}.jpeg", 256, channels=1) for i in (1, 2)])
 
 
 @pytest.fixture(scope="session")
 def relative():
-    """The largest difference of two arrays, relative to the largest value of the second."""
+    """A function: the largest difference of two arrays, relative to the largest absolute value of the second."""
 
     def error(ours, theirs) -> float:
         ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)

@@ -1,4 +1,9 @@
-"""The structure of the code, as the import arrows of its modules: what may know of what."""
+"""The structure of the code: which module may import which.
+
+Law: imports point down the list `FLOORS`, and never in a circle, so a module can be understood from those below it.
+Law: a package such as h5py or matplotlib is imported in few files, `SOLE_USERS`, so it can be replaced there.
+Law: the public names are those that a module lists in its `__all__`; names of an earlier version still work.
+"""
 
 import ast
 import importlib
@@ -14,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("jaxviz", "weights_convert")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
-# What only one place may know: (what is imported, who may).
+# {what is imported: the only files that may import it}
 SOLE_USERS = {
     "h5py": {"weights_convert/files/hdf5.py", "weights_convert/files/write_keras.py"},
     "onnx": {"weights_convert/files/onnx.py"},
@@ -29,11 +34,11 @@ SOLE_USERS = {
     "flax.linen": {"jaxviz/networks/forwards.py", "jaxviz/networks/wrap.py"},
 }
 
-# Pictures are made of numbers: these know of no model and no JAX.
+# Pictures are made from arrays of numbers: these files import no model and no JAX.
 PURE = {"rendering/rgb.py", "rendering/figures.py", "rendering/images.py", "errors.py", "checks.py"}
 
-# Imports point down this list, or to another module on the same floor. A room is a folder; the nouns and the checks are
-# files of their own. `__init__.py`, `__main__.py` and `moved.py` only hand names on.
+# The floors of `jaxviz`, the highest first. A module imports modules of its own floor and of the floors below it. Each
+# name is a folder (a room) or a single file. `DOORS` only hand names on, so they may import from every floor.
 FLOORS = (
     ("cli", "page"),
     ("atlas", "trust"),
@@ -95,11 +100,11 @@ def test_pictures_know_of_no_model():
 
 
 def arrows() -> dict[str, set[str]]:
-    """{module: the modules that it imports}, doors left out."""
+    """{module: the modules of ours that it imports}, without the doors."""
     modules = {dotted(path): path for path in MODULES if path.name not in DOORS}
 
     def module(found: str) -> str:
-        """The module that a name is of."""
+        """The module that an imported name belongs to."""
         while found and found not in modules:
             found = found.rpartition(".")[0]
         return found
@@ -137,14 +142,14 @@ def public(path: Path) -> list[str]:
 
 
 def test_public_names_are_those_that_modules_list():
-    """Every `__all__` is handed on by `jaxviz`, and no name is listed twice."""
+    """`jaxviz` hands on every `__all__`, and no name is listed twice."""
     listed = [each for path in MODULES if name(path).startswith("jaxviz/") for each in public(path)]
     assert len(listed) == len(set(listed))
     assert set(listed) <= set(vars(jv))
 
 
 def test_no_public_function_hides_its_module():
-    """`jaxviz.x.y` is the module of that name, whatever the package `jaxviz.x` hands on."""
+    """`jaxviz.x.y` is the module of that name, also where the package `jaxviz.x` has other public names."""
     for path in MODULES:
         if path.name not in ("__init__.py", "__main__.py"):
             module = importlib.import_module(dotted(path))

@@ -4,18 +4,11 @@ Law: an expected number does not depend on the processor. For two kinds of layer
 on it, so `portable` replaces them by layers that are equal by definition, and that it computes alike everywhere.
 """
 
-import ctypes
-import gc
 import json
-import os
-import sys
-from pathlib import Path
 
 import h5py
-import jax
 import keras
 import numpy as np
-import tf_keras
 from keras import ops
 from keras.src.legacy.saving import legacy_h5_format
 
@@ -104,24 +97,6 @@ def portable(model):
     again = keras.models.clone_model(model, clone_function=lambda each: _stand_in(each).from_config(each.get_config()))
     again.set_weights(model.get_weights())
     return again
-
-
-def resident():
-    """The bytes of memory that this process holds."""
-    if sys.platform != "linux":
-        return float("inf")
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def free_memory():
-    """Drop the models, graphs and compiled functions that nobody holds any more."""
-    keras.backend.clear_session()
-    tf_keras.backend.clear_session()
-    jax.clear_caches()
-    gc.collect()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory for itself otherwise
 
 
 def every_layer(model, images):

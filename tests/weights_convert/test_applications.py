@@ -15,7 +15,7 @@ import pytest
 import tf_keras
 from flax import nnx
 from keras_applications import FORMATS, NAMES, TOLERANCE
-from keras_oracle import free_memory
+from memory import give_back
 
 import weights_convert
 
@@ -41,7 +41,7 @@ def check(name, formats):
     found = keras_applications.row(name, tuple(formats), float64=False)
     assert {*formats} == {*FORMATS} & {*found}
     assert all(error <= TOLERANCE for key in formats for error in found[key].values()), found
-    free_memory()
+    give_back()
 
 
 @pytest.mark.parametrize("name", SAMPLE)

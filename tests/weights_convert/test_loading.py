@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers as L  # noqa: N812
-from keras_oracle import assert_same, error, free_memory, images_for, randomize, save, save_weights, sequential
+from keras_oracle import assert_same, error, images_for, randomize, save, save_weights, sequential
+from memory import give_back
 from PIL import Image
 
 import weights_convert
@@ -230,7 +231,7 @@ def test_vgg16_with_its_head(tmp_path):
     assert_same(net, model, np.asarray(images))
     output = np.asarray(net(images))
     del net, model  # 553 MB each
-    free_memory()
+    give_back()
 
     with h5py.File(path, "r+") as file:
         del file.attrs["model_config"]
