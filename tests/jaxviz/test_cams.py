@@ -274,10 +274,10 @@ def test_several_layers_are_fused_at_one_scale():
 
 def test_guided_grad_cam_is_a_product():
     model = keras_model()
-    for layer in ("first", "second"):
-        regions = jv.grad_cam(model, images(2), [1, 3], layer=layer).values
-        details = jv.guided_gradient(model, images(2), [1, 3]).values
-        found = jv.guided_grad_cam(model, images(2), [1, 3], layer=layer)
+    for pixels, target, layer in ((images(2), [1, 3], "first"), (image(), 1, "second")):
+        regions = jv.grad_cam(model, pixels, target, layer=layer).values
+        details = jv.guided_gradient(model, pixels, target).values
+        found = jv.guided_grad_cam(model, pixels, target, layer=layer)
         assert found.values.any()
         np.testing.assert_array_equal(found.values, details * regions[..., None])
 
