@@ -1,7 +1,7 @@
 """Keras is the oracle of these tests. It is kept quiet, and gives back the memory of each file of tests.
 
-Law: a test leaves nothing behind. Keras, TensorFlow and JAX keep every graph and every compiled function of a process;
-after each file of tests with much in memory they are told to drop it, so that the whole suite fits in the memory of a laptop.
+Law: a test leaves nothing behind. Keras, TensorFlow and JAX keep every graph and every compiled function of a process.
+If a file of tests leaves much of that in memory, it is dropped, so that the whole suite fits in the memory of a laptop.
 """
 
 import os
