@@ -70,7 +70,7 @@ def explained(command: Callable) -> Callable:
 
 # `ignore_unknown_options`: an option before the command is taken as an unknown command, which is refused in one line.
 @click.group(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"], "ignore_unknown_options": True})
-@click.version_option(package_name="jaxviz-engine", prog_name="jaxviz")
+@click.version_option(jv.__version__, prog_name="jaxviz")
 def main() -> None:
     """See what a convolutional network sees.
 
