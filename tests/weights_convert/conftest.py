@@ -1,12 +1,4 @@
-<<<<<<< HEAD
 """Keras is the oracle of these tests. It logs only errors here, and one deprecated call of its own is allowed."""
-=======
-"""Keras is the oracle of these tests. It is kept quiet, and gives back the memory of each file of tests.
-
-Law: a test leaves nothing behind. Keras, TensorFlow and JAX keep every graph and every compiled function of a process.
-If a file of tests leaves much of that in memory, it is dropped, so that the whole suite fits in the memory of a laptop.
-"""
->>>>>>> weights
 
 import os
 from pathlib import Path
