@@ -89,7 +89,7 @@ def _convolutions(jaxpr: Any, outer: str) -> Iterator[tuple[str, bool]]:
         if equation.primitive.name == "conv_general_dilated":
             layout, kernel = parameters(equation)["dimension_numbers"], equation.invars[1].aval.shape
             yield where, all(kernel[axis] == 1 for axis in layout.rhs_spec[2:])
-        for value in equation.params.values():
+        for value in parameters(equation).values():
             for body in value if isinstance(value, tuple) else (value,):
                 if isinstance(body, ClosedJaxpr | Jaxpr):
                     yield from _convolutions(closed(body).jaxpr, where)
