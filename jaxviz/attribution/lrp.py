@@ -9,7 +9,6 @@ and their weights once batch normalisations are merged into them.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,10 +19,8 @@ from numpy.typing import ArrayLike
 
 from jaxviz.attribution.explain import BATCH, Array, Attribution, answer, ask
 from jaxviz.attribution.lrp_rules import (
-    ADDING,
     CONVOLUTIONS,
     LINEAR,
-    MOVING,
     Affine,
     Gradient,
     Rule,
@@ -38,7 +35,7 @@ from jaxviz.networks.forwards import KerasForward
 from jaxviz.objectives import Objective
 from jaxviz.targets import Target
 from weights_convert import KerasNet, Node
-from weights_convert.layers import MIXING, OVER, across_channels, activation, convolve
+from weights_convert.layers import EFFECTS, KINDS, OVER, Effect, activation
 
 __all__ = ["lrp"]
 
@@ -145,17 +142,16 @@ def _merges(node: Node, norm: Node, rank: int) -> bool:
 
 
 def _mixes(node: Node) -> bool:
-    return node.kind == "Softmax" or dict(node.config).get("activation") in MIXING
+    function = activation(node)
+    return function is not None and function.mixes
 
 
 def _never_negative(node: Node) -> bool:
-    config: dict[str, Any] = dict(node.config)
-    if node.kind == "ReLU":
-        return config["negative_slope"] == 0 and config["threshold"] >= 0
-    return config.get("activation") in ("relu", "relu6", "sigmoid")
+    function = activation(node)
+    return function is not None and function.never_negative
 
 
-SIGN_KEEPING = {*MOVING, *ADDING, *OVER} - {"UpSampling2D", "Resizing"}  # which may interpolate with negative weights
+SIGN_KEEPING = {*OVER, *EFFECTS[Effect.MOVES], *EFFECTS[Effect.ADDS]}
 
 
 @jit(static=("plan",))
@@ -243,7 +239,9 @@ def _layers(
         function = _before_activation(net, node)
         return [Affine(lambda _, x: function(*(x if isinstance(x, tuple) else (x,))))], x
 
-    layers = _linear(net.layers[node.layer], node)
+    factors = KINDS[node.kind].factors
+    assert factors is not None  # that is what makes a kind LINEAR
+    layers = [Affine(*factor) for factor in factors(dict(node.config), net.layers[node.layer])]
     layers[0] = layers[0]._replace(unsigned=step.unsigned)
     if node.inputs[0] in shifts:
         first = layers[0]
@@ -254,29 +252,6 @@ def _layers(
         shift, scale = jax.jvp(net.layers[step.norm.layer], (jnp.zeros(shape),), (jnp.ones(shape),))
         layers[-1] = last._replace(kernel=last.kernel * scale.ravel(), bias=last.bias * scale + shift)
     return layers, x
-
-
-def _linear(module: Any, node: Node) -> list[Affine]:
-    """The linear functions, first to last, that a layer of LINEAR computes."""
-    config: dict[str, Any] = dict(node.config)
-    bias = 0.0 if module.bias is None else module.bias[...]
-    if node.kind == "Dense":
-        return [Affine(lambda kernel, x: x @ kernel, module.kernel[...], bias)]
-    if node.kind == "Conv2D":
-        return [Affine(partial(convolve, config, groups=config["groups"]), module.kernel[...], bias)]
-    if node.kind == "DepthwiseConv2D":
-        return [_depthwise(config, module.kernel[...], bias)]
-    return [
-        _depthwise(config, module.depthwise_kernel[...], 0.0),
-        Affine(across_channels, module.pointwise_kernel[...], bias),
-    ]
-
-
-def _depthwise(config: Mapping[str, Any], kernel: jax.Array, bias: Any) -> Affine:
-    """A depthwise layer. Its kernel [h w i m] becomes [h w 1 i·m]: the last axis is the output's, as in all layers."""
-    *window, channels, multiplier = kernel.shape
-    flat = kernel.reshape(*window, 1, channels * multiplier)
-    return Affine(partial(convolve, config, groups=channels), flat, bias)
 
 
 def _before_activation(net: KerasNet, node: Node) -> Callable[..., jax.Array]:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from jaxviz.checks import near
 from jaxviz.errors import InputError
-from weights_convert.layers import OVER
+from weights_convert.layers import EFFECTS, KINDS, Effect
 
 
 class Affine(NamedTuple):
@@ -168,32 +168,26 @@ def _negative(x: Any) -> jax.Array:
     return jnp.minimum(x, 0.0)
 
 
-CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D")
-LINEAR = (*CONVOLUTIONS, "Dense")
+LINEAR = tuple(name for name, kind in KINDS.items() if kind.factors is not None)
 """The kinds of layers with weights. A rule for a SeparableConv2D applies to both of its convolutions, one by one."""
+
+CONVOLUTIONS = tuple(name for name in LINEAR if "kernel_size" in KINDS[name].options)
 
 FIRST = "first"
 """A composite's key for the first convolution."""
 
-# Layers that select or move numbers, and below them layers that add numbers up.
-MOVING = (
-    *(f"{kind}{rank}D" for kind in ("MaxPooling", "GlobalMaxPooling", "ZeroPadding", "Cropping") for rank in (1, 2, 3)),
-    *("Flatten", "Reshape", "Permute", "RepeatVector", "Concatenate", "CenterCrop"),
-    *("UpSampling1D", "UpSampling2D", "UpSampling3D", "Resizing"),
-)
-ADDING = (
-    *(f"{kind}{rank}D" for kind in ("AveragePooling", "GlobalAveragePooling") for rank in (1, 2, 3)),
-    *("Add", "Average"),
-)
-ELEMENTWISE = (
-    *("Activation", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "PReLU"),
-    *("Rescaling", "Normalization", "LayerScale"),
-)
-
+# Which rule a kind of layer gets follows from how it computes, which its row in `weights_convert.layers` says.
+_RULE_OF: Mapping[Effect, Rule] = {
+    Effect.IDENTITY: Pass(),
+    Effect.ELEMENTWISE: Pass(),
+    Effect.MOVES: Gradient(),
+    Effect.RESAMPLES: Gradient(),
+    Effect.ADDS: Epsilon(),
+    Effect.COMBINES: Epsilon(),
+}
 _COMMON: Mapping[str, Rule] = {
-    **dict.fromkeys((*ELEMENTWISE, "BatchNormalization", "Softmax", *OVER), Pass()),
-    **dict.fromkeys((*ADDING, "Subtract", "CustomScaleLayer", "ops.Add", "ops.Subtract"), Epsilon()),
-    **dict.fromkeys(MOVING, Gradient()),
+    **{kind: rule for effect, rule in _RULE_OF.items() for kind in EFFECTS[effect]},
+    "Softmax": Pass(),  # its row is OTHER; a target after it is refused
     "Dense": Epsilon(),
 }
 COMPOSITES: Mapping[str, Mapping[str, Rule]] = {
