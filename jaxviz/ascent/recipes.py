@@ -29,6 +29,7 @@ from jax.tree_util import Partial
 from jaxtyping import Float, UInt8
 from numpy.typing import ArrayLike
 
+from jaxviz.ascent.canvases.canvas import Canvas
 from jaxviz.ascent.canvases.pixels import Pixels
 from jaxviz.checks import height_width, near
 from jaxviz.errors import InputError
@@ -151,7 +152,7 @@ def keras_io(
     return _recipe(canvas, Partial(_normalized, _length(step) / 2, 1e-12, _norm), steps, start)
 
 
-def _recipe(canvas: Pixels, optimizer: Partial, steps: int, start: ArrayLike | None) -> Recipe:
+def _recipe(canvas: Canvas, optimizer: Partial, steps: int, start: ArrayLike | None) -> Recipe:
     return {"canvas": canvas, "optimizer": optimizer, "steps": steps, "start": start}
 
 

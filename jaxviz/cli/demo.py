@@ -20,7 +20,7 @@ import numpy as np
 import jaxviz as jv
 from jaxviz.cli import methods
 from jaxviz.page import html
-from jaxviz.page.html import Picture
+from jaxviz.page.html import Illustration
 from jaxviz.rendering import rgb
 from jaxviz.rendering.images import resize
 from weights_convert import RAW255
@@ -193,21 +193,21 @@ def caption(name: str, method: Callable[..., Any], options: Mapping[str, Any]) -
     return f"{name}: {shown}" + (f" Here: {', '.join(words)}." if words else "")
 
 
-def _photograph(words: str) -> Picture:
-    return Picture("photograph.png", words)
+def _photograph(words: str) -> Illustration:
+    return Illustration("photograph.png", words)
 
 
-def _activations(model: jv.Model, image: np.ndarray, extent: Extent, out: Path, say: Say) -> list[Picture]:
+def _activations(model: jv.Model, image: np.ndarray, extent: Extent, out: Path, say: Say) -> list[Illustration]:
     say(f"activations of {', '.join(extent.activations)}")
     pictures = []
     for layer, activation in jv.activations(model, image, extent.activations).items():
         file = f"activations_{layer}.png"
         jv.show_activations({layer: activation}).savefig(out / file)
-        pictures.append(Picture(file, f"{layer}: {ACTIVATIONS[layer]}"))
+        pictures.append(Illustration(file, f"{layer}: {ACTIVATIONS[layer]}"))
     return pictures
 
 
-def _filters(model: jv.Model, extent: Extent, out: Path, say: Say) -> list[Picture]:
+def _filters(model: jv.Model, extent: Extent, out: Path, say: Say) -> list[Illustration]:
     pictures = []
     for layer in extent.filters:
         say(f"filters of {layer}: {extent.filters_each} images, 40 steps")
@@ -215,14 +215,14 @@ def _filters(model: jv.Model, extent: Extent, out: Path, say: Say) -> list[Pictu
         grid = rgb.tile(np.stack([rgb.stretch(each) for each in found.image]), columns=8, by="column")
         file = f"filters_{layer}.png"
         jv.write_image(out / file, grid)
-        pictures.append(Picture(file, f"{layer}: {FILTERS[layer]}"))
+        pictures.append(Illustration(file, f"{layer}: {FILTERS[layer]}"))
     jv.show_scores(found.scores[:8], labels=[f"filter {i}" for i in range(8)]).savefig(out / "scores.png")
-    return [*pictures, Picture("scores.png", f"The score of the first eight filters of {layer} before each step")]
+    return [*pictures, Illustration("scores.png", f"The score of the first eight filters of {layer} before each step")]
 
 
 def _overlays(
     model: jv.Model, image: np.ndarray, photograph: np.ndarray, channels: Mapping[int, float], out: Path, say: Say
-) -> list[Picture]:
+) -> list[Illustration]:
     """Grad-CAM of each of the channels `{index: mean}` of EXPLAINED."""
     pictures = []
     for index, mean in channels.items():
@@ -230,13 +230,13 @@ def _overlays(
         cam = jv.grad_cam(model, image, jv.Channel(EXPLAINED, index), layer=FEW["layer"])
         file = f"gradcam_{EXPLAINED}_{index}.png"
         jv.write_image(out / file, rgb.overlay(photograph, resize(cam.values, photograph.shape[:2])))
-        pictures.append(Picture(file, f"Channel {index}, mean {mean:.1f}"))
+        pictures.append(Illustration(file, f"Channel {index}, mean {mean:.1f}"))
     return pictures
 
 
 def _methods(
     model: jv.Model, photograph_file: Path, target: jv.Channel, extent: Extent, out: Path, say: Say
-) -> list[Picture]:
+) -> list[Illustration]:
     photograph = jv.read_image(photograph_file)
     pictures = [_photograph("The photograph")]
     for name in extent.methods or methods.METHODS:
@@ -247,5 +247,5 @@ def _methods(
         found = method(model, image, target, **options)
         file = f"{name}.png"
         methods.show(name, photograph, found).savefig(out / file)
-        pictures.append(Picture(file, caption(name, method, options)))
+        pictures.append(Illustration(file, caption(name, method, options)))
     return pictures

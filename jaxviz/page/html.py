@@ -15,7 +15,7 @@ from urllib.parse import quote
 Html = NewType("Html", str)
 
 
-class Picture(NamedTuple):
+class Illustration(NamedTuple):
     """A picture of a page: the path of its file, relative to the page, and its caption, which is text."""
 
     file: str
@@ -60,7 +60,7 @@ def preformatted(text: str) -> Html:
     return Html(f"<pre>{escape(text)}</pre>")
 
 
-def figure(picture: Picture) -> Html:
+def figure(picture: Illustration) -> Html:
     """A picture above its caption; a click opens the picture at its full size."""
     file, caption = quote(picture.file), escape(picture.caption)
     return Html(
@@ -69,7 +69,7 @@ def figure(picture: Picture) -> Html:
 
 
 def section(
-    title: str, text: str, pictures: Iterable[Picture], *, layout: str = "tiles", more: Iterable[Html] = ()
+    title: str, text: str, pictures: Iterable[Illustration], *, layout: str = "tiles", more: Iterable[Html] = ()
 ) -> Html:
     """A section of a page: a heading, a paragraph, pictures, and whatever else it should end with.
 

@@ -41,7 +41,7 @@ def page(path, text: str) -> Parsed:
     section = html.section(
         text,
         text,
-        [html.Picture("maps.png", text)],
+        [html.Illustration("maps.png", text)],
         layout=text,
         more=[html.preformatted(text), html.link("other.html", text)],
     )
@@ -60,7 +60,7 @@ def test_text_is_never_html(tmp_path, text):
 @pytest.mark.parametrize("name", ["block 1/conv:0.png", "<script>.png", "javascript:alert(1)", '".png', "50%.png#a?b"])
 def test_a_name_of_a_file_is_one_address_beside_the_page(name):
     """Whatever a layer is called, the picture that is named after it is found, and its address runs nothing."""
-    (_, _), (_, a), (_, image), _ = Parsed(html.figure(html.Picture(name, ""))).elements
+    (_, _), (_, a), (_, image), _ = Parsed(html.figure(html.Illustration(name, ""))).elements
     assert a["href"] == image["src"]
     address = urlsplit(a["href"])
     assert (unquote(address.path), address._replace(path="")) == (name, urlsplit(""))

@@ -2,7 +2,8 @@
 
     Canvas  latent ─► image [h w c]
 
-Law: a canvas draws the image that it was given, `canvas(canvas.of(image)) == image`, up to rounding.
+Law: a canvas draws the image that it was given, `canvas(canvas.of(image)) == image`, up to rounding, for each image
+that it can draw (a canvas that ends in a sigmoid draws images inside (0, 1)).
 
 Checklist for a new canvas (one source file here, one test file; `pixels.py` is the shortest example):
 
