@@ -150,7 +150,8 @@ def test_attribute_draws_by_every_method(jaxviz, tmp_path, cats_and_dogs_file):
     pictures = written(result, tmp_path)
     assert list(pictures) == [f"pictures/{name}_test2.png" for name in METHODS]
     assert all(picture.std() > 5 for picture in pictures.values())
-    assert result.stdout.startswith("0.8723  class 1\n0.1277  class 0\ngradient: target 1, score 1.9218\n")
+    assert result.stdout.startswith("0.8723  class 1\n0.1277  class 0\n")
+    assert "\ngradient: target 1, score 1.9218\n" in result.stdout
     assert re.search(
         r"integrated_gradients: target 1, score 1.9218; the map sums to the gain over the baseline within \d+\.\d\d%\n",
         result.stdout,
@@ -264,7 +265,7 @@ BAD = {
     "nothing left of the picture": (["filters", "{file}", "--recipe", "keras_io", "--size", "50"], "25 pixels"),
     "no steps": (["filters", "{file}", "--steps", "0"], "--steps"),
     "no such photograph": (["activations", "{file}", "missing.jpg"], "missing.jpg"),
-    "not a photograph": (["activations", "{file}", "{text}"], "no image"),
+    "not a photograph": (["activations", "{file}", "{text}"], "is not an image"),
     "photograph forgotten": (["activations", "{file}"], "jaxviz activations --help"),
     "unknown layer of activations": (["activations", "{file}", "{photo}", "--layer", "conv"], "its layers are"),
     "channel of activations": (["activations", "{file}", "{photo}", "--channel", "20"], "0 to 15"),
@@ -278,7 +279,7 @@ BAD = {
     "colour map": (["gradcam", "{file}", "{photo}", "--cmap", "virdis"], "viridis"),
     "unknown method": (["attribute", "{file}", "{photo}", "--method", "gradcam"], "did you mean grad_cam"),
     "option of another method": (["attribute", "{file}", "{photo}", "--window", "9"], "option of occlusion"),
-    "window": (["attribute", "{file}", "{photo}", "--method", "occlusion", "--window", "300"], "larger than the image"),
+    "window": (["attribute", "{file}", "{photo}", "--method", "occlusion", "--window", "300"], "fits into the image"),
     "composite": (["attribute", "{file}", "{photo}", "--method", "lrp", "--composite", "zplus"], "epsilon_plus"),
     "unknown layer of a CAM": (["attribute", "{file}", "{photo}", "--layer", "conv2d_15"], "did you mean conv2d_1"),
     "unknown class to attribute": (["attribute", "{file}", "{photo}", "--target", "2"], "classes 0 and 1"),
