@@ -177,17 +177,19 @@ FIRST = "first"
 """A composite's key for the first convolution."""
 
 # Which rule a kind of layer gets follows from how it computes, which its row in `weights_convert.layers` says.
-_RULE_OF: Mapping[Effect, Rule] = {
-    Effect.IDENTITY: Pass(),
-    Effect.ELEMENTWISE: Pass(),
-    Effect.MOVES: Gradient(),
-    Effect.RESAMPLES: Gradient(),
-    Effect.ADDS: Epsilon(),
-    Effect.COMBINES: Epsilon(),
-}
+MOVING = EFFECTS[Effect.MOVES] + EFFECTS[Effect.RESAMPLES]
+"""The kinds that select or move numbers, or resample them."""
+
+ADDING = EFFECTS[Effect.ADDS]
+"""The kinds that add numbers up, with weights of 0 or above."""
+
+ELEMENTWISE = EFFECTS[Effect.IDENTITY] + EFFECTS[Effect.ELEMENTWISE]
+"""The kinds that treat each number by itself."""
+
 _COMMON: Mapping[str, Rule] = {
-    **{kind: rule for effect, rule in _RULE_OF.items() for kind in EFFECTS[effect]},
-    "Softmax": Pass(),  # its row is OTHER; a target after it is refused
+    **dict.fromkeys((*ELEMENTWISE, "Softmax"), Pass()),  # a target after a softmax is refused
+    **dict.fromkeys((*ADDING, *EFFECTS[Effect.COMBINES]), Epsilon()),
+    **dict.fromkeys(MOVING, Gradient()),
     "Dense": Epsilon(),
 }
 COMPOSITES: Mapping[str, Mapping[str, Rule]] = {

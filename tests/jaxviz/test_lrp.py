@@ -447,11 +447,14 @@ def test_a_network_from_elsewhere_is_refused():
 @pytest.mark.parametrize(
     ("composite", "says"),
     [
-        ("epsilon", "no composite 'epsilon': there are epsilon_plus, epsilon_alpha2_beta1, epsilon_gamma_box"),
+        (
+            "epsilon",
+            "no composite 'epsilon': did you mean epsilon_plus.* there are epsilon_plus, .*, epsilon_gamma_box",
+        ),
         ({"Dense": Epsilon(), "Flatten": Gradient()}, "no rule for the layer second, a Conv2D.* Dense, Flatten"),
         ({**COMPOSITES["epsilon_plus"], "Conv2D": "gamma"}, "maps layers to rules.* 'Conv2D': 'gamma'"),
         ({**COMPOSITES["epsilon_plus"], "Conv2D": ZBox()}, "ZBox is for the first convolution.* second is not"),
-        ({**COMPOSITES["epsilon_plus"], "pool": ZPlus()}, "for layers with weights, Conv2D, .* Dense; pool is a Max"),
+        ({**COMPOSITES["epsilon_plus"], "pool": ZPlus()}, "for layers with weights, .*Conv2D, .* Dense; pool is a Max"),
     ],
 )
 def test_a_composite_that_does_not_fit_is_refused(composite, says):
