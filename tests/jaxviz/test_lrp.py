@@ -494,3 +494,16 @@ def test_a_layer_with_other_weights_than_a_kernel_takes_a_rule_of_the_caller():
 def test_pass_is_what_arrives():
     relevance = jnp.arange(3.0)
     assert Pass()(Affine(lambda kernel, x: x), relevance, relevance) is relevance
+
+
+@pytest.mark.parametrize("kind", ["Conv1D", "SeparableConv1D"])
+def test_a_convolution_along_one_axis_conserves_relevance(kind, tmp_path):
+    """Rows of the image as a sequence. Without biases, the relevance of the pixels sums to the score."""
+    layers = keras.layers
+    convolution = getattr(layers, kind)(5, 3, activation="relu", use_bias=False)
+    network = [keras.Input((12, 12, 3)), layers.Reshape((12, 36)), convolution, layers.GlobalAveragePooling1D()]
+    keras.Sequential([*network, layers.Dense(3, use_bias=False)]).save(tmp_path / "m.keras")
+    rules = {**COMPOSITES["epsilon_plus"], **dict.fromkeys((*LINEAR, *ADDING), Epsilon(1e-12))}
+    found = lrp(jv.load(tmp_path / "m.keras"), image(), 1, composite=rules)
+    assert found.values.any()
+    assert abs(found.values.sum() - found.score) < 1e-4 * abs(found.score)
