@@ -145,9 +145,11 @@ def length(shape: Shape, axis: int = -1) -> int:
     """The length of an axis, which a weight must have too.
 
     Raises:
-        ValueError: the length depends on the size of the image, which is not fixed.
+        ValueError: the length is 0, or it depends on the size of the image, which is not fixed.
     """
     found = shape[axis]
+    if found == 0:
+        raise ValueError("the layers before it leave no features of an image of this size")
     if found is None:
         raise ValueError("the number of features depends on the size of the image, which is not fixed")
     return found
