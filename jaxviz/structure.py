@@ -5,6 +5,7 @@ called `Stem` may be one. The network is traced once to a jaxpr; nothing is comp
 to the innermost layer whose path is on JAX's name stack.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxviz.compiling.execution import AS_USUAL
+from jaxviz.compiling.jaxprs import CALLS, ELEMENTWISE, body_of
 from jaxviz.compiling.jit import jit
 from jaxviz.compiling.workarounds import ClosedJaxpr, Jaxpr, Var, closed, parameters
+from jaxviz.errors import InputError
 from jaxviz.model import SIZE_ERRORS, Activations, Model
 
 
@@ -43,13 +46,13 @@ class Structure:
         return _dependent(self._equations, [self._variables[name]], self._variables).intersection(later)
 
 
-def structure(model: Model, names: Sequence[str], size: tuple[int, int]) -> Structure:
-    """The `Structure` of the layers `names`, handles in execution order, for images of `size`.
+def structure(model: Model, names: Sequence[str], size: tuple[int, ...]) -> Structure:
+    """The `Structure` of the layers `names`, handles in execution order, for images of `size`, without their channels.
 
     Raises:
         InputError: the images are too small for a layer, or the layer needs the network's own size.
     """
-    images = jax.ShapeDtypeStruct((1, *size, model.image_shape[2]), jnp.float32)
+    images = jax.ShapeDtypeStruct((1, *size, model.image_shape[-1]), jnp.float32)
     try:
         traced = _whole.trace(replace(model, execution=AS_USUAL), images, names=tuple(names)).jaxpr.jaxpr
     except SIZE_ERRORS:
@@ -67,6 +70,68 @@ def structure(model: Model, names: Sequence[str], size: tuple[int, int]) -> Stru
         _equations=traced.eqns,
         _variables=variables,
     )
+
+
+def picture_shape(model: Model, size: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape `[h w c]` of an image as a picture with places and channels; the image can be reshaped to it.
+
+    It is the shape in which the network's first layer that mixes pixels (a convolution, say) sees the image. So it has
+    an axis of channels also where the image has none: `[28 28]` and `[784]` that become `[28 28 1]` in the network are
+    a picture `[28 28 1]`. A network that flattens `[28 28]` at once does not tell the axes apart, and each number is a
+    place: `[28 28 1]`. A signal is `[t c]`, a volume `[d h w c]`.
+
+    Args:
+        size: of the image without its last axis.
+    """
+    shape = (*size, model.image_shape[-1])
+    try:
+        traced = _whole.trace(
+            replace(model, execution=AS_USUAL), jax.ShapeDtypeStruct((1, *shape), jnp.float32), names=(model.output,)
+        ).jaxpr.jaxpr
+    except (InputError, *SIZE_ERRORS):  # a head that does not take this size
+        return shape
+    readers: list[tuple[str, tuple[int, ...]]] = []
+    _follow(traced, [traced.invars[-1]], readers)
+    _, seen = next((reader for reader in readers if reader[0] in MIXING), (readers or [("", shape)])[0])
+    if len(seen) > 1 and tuple(length for length in seen[:-1] if length != 1) + seen[-1:] != shape:
+        return seen
+    return (*shape, 1) if len(shape) == 1 or (len(shape) == 2 and len(seen) == 1) else shape
+
+
+MIXING = ("conv_general_dilated", "reduce_window_max", "reduce_window_sum", "dot_general")
+
+
+def _follow(jaxpr: Any, images: Sequence[Any], readers: list[tuple[str, tuple[int, ...]]]) -> list[Any]:
+    """Whichever outputs of a jaxpr are still the `images`, pixel by pixel, possibly in another shape.
+
+    Args:
+        readers: gets the primitive of each equation that reads them otherwise, and the shape `[h w c]` that it reads.
+    """
+    same = set(images)
+    for equation in jaxpr.eqns:
+        read = [atom for atom in equation.invars if isinstance(atom, Var) and atom in same]
+        if not read:
+            continue
+        name, (image, *_) = equation.primitive.name, read
+        if name in CALLS:
+            body = body_of(equation).jaxpr
+            inner = [mine for mine, atom in zip(body.invars, equation.invars, strict=True) if atom in read]
+            kept = _follow(body, inner, readers)
+            same.update(mine for mine, its in zip(equation.outvars, body.outvars, strict=True) if its in kept)
+        elif name in RESHAPING | ELEMENTWISE and (shape := equation.outvars[0].aval.shape)[:1] == (1,):
+            if math.prod(shape) == image.aval.size:
+                same.update(equation.outvars)
+        else:
+            shape = image.aval.shape
+            if name == "conv_general_dilated":
+                _, channels, *places = parameters(equation)["dimension_numbers"].lhs_spec
+                if shape[channels] == 1:  # wherever the axis is
+                    shape = (1, *(shape[axis] for axis in sorted(places)), 1)
+            readers.append((name, tuple(shape[1:])))
+    return [atom for atom in jaxpr.outvars if isinstance(atom, Var) and atom in same]
+
+
+RESHAPING = frozenset(("broadcast_in_dim", "reshape", "rev", "squeeze"))
 
 
 @jit(static=("names",))

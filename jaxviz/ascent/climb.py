@@ -43,7 +43,7 @@ STRETCH = 50  # steps in one compiled call: long enough to hide the call, short 
 class Ascent(NamedTuple):
     """The images that an ascent found, and the scores on the way; from `sweep` both have a leading axis n."""
 
-    image: Float[np.ndarray, "*n h w c"]  # in the units of [0, 1] images but unbounded: `show_filters` stretches it
+    image: Float[np.ndarray, "..."]  # [h w c], or [n h w c] from `sweep`; in the units of [0, 1] images but unbounded: `show_filters` stretches it
     scores: Float[np.ndarray, "*n steps"]  # the objective before each step
 
     def __repr__(self) -> str:
@@ -77,7 +77,9 @@ def sweep(
         key: of the noise and the transforms. Either one key, which is folded with each objective's position (default
             `jax.random.key(0)`), or one key for each objective, such as `jax.random.fold_in(key, position)`, to go on
             after an interruption.
-        canvas: what is changed, and the image that it stands for, such as `Pixels((64, 64))`.
+        canvas: what is changed, and the image that it stands for, such as `Pixels((64, 64))`; for a signal `[t c]`
+            `Pixels((180,))`, for a volume three numbers, for an image without channels its whole shape. None: 150 × 150
+            for an image `[h w c]`, and for any other the network's own size.
         transform: `(key, image) -> image`, applied before the network sees the image and drawn anew at each step; a
             function, or a pytree that can be called.
         optimizer: it descends on minus the score. `Partial(optax.adam, learning_rate=0.05)`, with which another
@@ -95,11 +97,13 @@ def sweep(
         raise InputError(f"a sweep climbs several objectives, [{objectives!r}]; ascend climbs one")
     objectives = list(objectives)
     given = {"canvas": canvas, "optimizer": optimizer, "steps": steps}
-    settings = recipes.chollet() | {name: value for name, value in given.items() if value is not None}
+    size = {} if len(model.image_shape) == 3 else {"size": model.image_size()}
+    settings = recipes.chollet(**size) | {name: value for name, value in given.items() if value is not None}
     canvas, steps = settings["canvas"], whole("steps", settings["steps"])
-    _check(model, objectives, canvas)
+    shape = _image_shape(model, canvas)
+    _check(model, objectives, shape)
     keys = _keys(jax.random.key(0) if key is None else key, len(objectives))
-    starts = None if start is None else _check_start(start, len(objectives), canvas, model.image_shape[2])
+    starts = None if start is None else _check_start(start, len(objectives), shape)
     run = partial(
         _run,
         model=_with_fast_products(model),
@@ -109,8 +113,8 @@ def sweep(
         steps=steps,
     )
 
-    batch = at_once(*canvas.size, execution=model.execution) if batch is None else batch
-    image = np.empty((len(objectives), *canvas.size, model.image_shape[2]), np.float32)
+    batch = at_once(*shape[:-1], execution=model.execution) if batch is None else batch
+    image = np.empty((len(objectives), *shape), np.float32)
     scores = np.empty((len(objectives), steps), np.float32)
     finished: list[int] = []
     try:
@@ -121,7 +125,7 @@ def sweep(
     except KeyboardInterrupt:
         kept = Ascent(image[finished], scores[finished]) if finished else None
         raise Interrupted(kept, finished) from None
-    if lost := np.flatnonzero(~np.isfinite(image).all((1, 2, 3))).tolist():
+    if lost := np.flatnonzero(~np.isfinite(image).all(tuple(range(1, image.ndim)))).tolist():
         warnings.warn(f"the ascents in positions {lost} ended in NaN or infinity: try smaller steps", stacklevel=2)
     return Ascent(image, scores)
 
@@ -183,7 +187,8 @@ def _run(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The images `[real h w c]` and scores `[real steps]` of a chunk after all its steps."""
     some, keys, starts = chunk
-    state = _begin(canvas, optimizer, keys, starts, channels=model.image_shape[2])
+    channels = None if len(canvas.size) == len(model.image_shape) else model.image_shape[-1]
+    state = _begin(canvas, optimizer, keys, starts, channels=channels)
     scores = np.empty((real, steps), np.float32)
     for first in range(0, steps, STRETCH):
         count = min(STRETCH, steps - first)
@@ -194,7 +199,7 @@ def _run(
 
 
 @jit(static=("channels",))
-def _begin(canvas: Canvas, optimizer: Partial, keys: jax.Array, start: jax.Array | None, *, channels: int) -> State:
+def _begin(canvas: Canvas, optimizer: Partial, keys: jax.Array, start: jax.Array | None, *, channels: int | None) -> State:
     return begin(canvas, optimizer(), keys, start, channels=channels)
 
 
@@ -256,8 +261,27 @@ class _Constant(NamedTuple):
         return self.value
 
 
-def _check(model: Model, objectives: list[Any], canvas: Canvas) -> None:
-    """Whether each objective fits the activations of an image of the canvas' size.
+def _image_shape(model: Model, canvas: Canvas) -> tuple[int, ...]:
+    """The shape of the image of a canvas, as the network takes it.
+
+    Raises:
+        InputError: the canvas has another number of axes.
+    """
+    *sides, channels = model.image_shape
+    if len(canvas.size) not in (len(sides), len(sides) + 1) or (
+        len(canvas.size) == len(sides) + 1 and canvas.size[-1] != channels
+    ):
+        own = model.image_size()
+        size = own[:-1] or own
+        raise InputError(
+            f"this network takes images {list(own)}, so the canvas has a size such as {size}: Pixels({size}), or "
+            f"size={size} of a recipe; given: {canvas.size}"
+        )
+    return model.image_size(tuple(canvas.size))
+
+
+def _check(model: Model, objectives: list[Any], shape: tuple[int, ...]) -> None:
+    """Whether each objective fits the activations of an image of `shape`.
 
     Raises:
         InputError: no objectives, something else than objectives, an unknown layer, a canvas too small for one, or an
@@ -269,8 +293,8 @@ def _check(model: Model, objectives: list[Any], canvas: Canvas) -> None:
         if not isinstance(objective, Objective):
             raise InputError(f"a sweep climbs objectives, such as jv.Channel(layer, index); given: {objective!r}")
     names = dict.fromkeys(name for objective in objectives for name in objective.layers if name != IMAGE)
-    shapes = model.shapes(canvas.size, [model.check_layer(name) for name in names])
-    shapes[IMAGE] = (*canvas.size, model.image_shape[2])
+    shapes = model.shapes(shape, [model.check_layer(name) for name in names])
+    shapes[IMAGE] = shape
     for objective in objectives:
         objective.check(shapes)
 
@@ -290,14 +314,13 @@ def _keys(key: jax.Array, count: int) -> jax.Array:
     return key
 
 
-def _check_start(start: ArrayLike, count: int, canvas: Canvas, channels: int) -> np.ndarray:
+def _check_start(start: ArrayLike, count: int, shape: tuple[int, ...]) -> np.ndarray:
     """An image for each objective to start from, `[n h w c]`.
 
     Raises:
         InputError: another shape, or values outside [0, 1].
     """
     values = check_values(np.asarray(start))
-    shape = (*canvas.size, channels)
     if values.shape not in (shape, (count, *shape)):
         raise InputError(
             f"a start is one image {list(shape)} or one for each of {count} objectives; given: {list(values.shape)}"

@@ -2,6 +2,9 @@
 
     map = ReLU(weigh(activation [h w k], gradient of the score with respect to it [h w k]))
 
+Of a signal, the layer is `[t k]` and the map `[t]`; of a volume, `[d h w k]` and `[d h w]`. So a formula names its axes
+by `places(activation)`, all but the last.
+
 All CAMs here are `cam` with a formula `weigh` of their own. `cam` finds the layer, computes the activation and the
 gradient, and enlarges the map to the image's size. The gradient is that of the score with respect to an *edit* at the
 layer: a number added to each number of its activation.
@@ -40,6 +43,7 @@ from jaxviz.compiling.batches import at_once, map_in_loop
 from jaxviz.compiling.jit import jit
 from jaxviz.model import Model
 from jaxviz.objectives import Objective
+from jaxviz.structure import picture_shape
 from jaxviz.targets import Target
 
 __all__ = [
@@ -94,23 +98,25 @@ def cam(
             to the target, an image of another shape or outside [0, 1].
     """
     question = ask(model, image, target)
-    size = question.images.shape[1:3]
-    layers = seen_layers(model, question.objectives, layer, size)
+    size = question.images.shape[1:-1]
+    grid = picture_shape(model, size)[:-1]
+    layers = seen_layers(model, question.objectives, layer, size, grid)
 
     def method(images: Array, objectives: Objective) -> tuple[Attribution, np.ndarray]:
-        found, moves, weighed = _cams(model, images, objectives, layers=layers, weigh=weigh, relu=relu)
+        found, moves, weighed = _cams(model, images, objectives, layers=layers, grid=grid, weigh=weigh, relu=relu)
         return found, np.select([~np.asarray(moves), np.asarray(weighed)], [STILL, AGAINST], NO_WEIGHT)
 
     return answer(question, method, batch)
 
 
-@jit(static=("layers", "weigh", "relu"))
+@jit(static=("layers", "grid", "weigh", "relu"))
 def _cams(
     model: Model,
     images: jax.Array,
     objectives: Objective,
     *,
     layers: tuple[tuple[str, Shape], ...],
+    grid: Shape,
     weigh: Weigh,
     relu: bool,
 ) -> tuple[Attribution, jax.Array, jax.Array]:
@@ -122,15 +128,20 @@ def _cams(
         (score, activation), gradient = jax.value_and_grad(edited, has_aux=True)(jnp.zeros(shape))
         values = weigh(activation, gradient)
         moves, weighed = (activation * gradient != 0).any(), (values != 0).any()
-        return enlarged(values, image.shape[:2], relu), score, moves, weighed
+        return enlarged(values, grid, relu), score, moves, weighed
 
     def one(image: jax.Array, objective: Objective) -> tuple[Attribution, jax.Array, jax.Array]:
         each = [at(layer, shape, image, objective) for layer, shape in layers]
         maps, scores, moves, weighed = zip(*each, strict=True)
         return Attribution(fuse(maps), scores[0]), jnp.stack(moves).any(), jnp.stack(weighed).any()
 
-    size = at_once(*images.shape[1:3], execution=model.execution)
+    size = at_once(*images.shape[1:-1], execution=model.execution)
     return map_in_loop(one, images, objectives, size=size, execution=model.execution)
+
+
+def places(activation: jax.Array) -> tuple[int, ...]:
+    """The axes of the places of an activation `[h w k]`, all but the last."""
+    return tuple(range(activation.ndim - 1))
 
 
 def grad_cam(
@@ -166,7 +177,7 @@ def grad_cam(
 
 
 def weigh_grad_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
-    weights = gradient.mean((0, 1))  # eq. 1
+    weights = gradient.mean(places(gradient))  # eq. 1
     return (activation * weights).sum(-1)  # eq. 2
 
 
@@ -203,9 +214,9 @@ def grad_cam_plus_plus(
 
 
 def weigh_grad_cam_plus_plus(activation: jax.Array, gradient: jax.Array) -> jax.Array:
-    below = 2 * gradient**2 + activation.sum((0, 1)) * gradient**3
+    below = 2 * gradient**2 + activation.sum(places(activation)) * gradient**3
     share = jnp.where(below != 0, gradient**2 / jnp.where(below != 0, below, 1), 0)  # α, eq. 19
-    weights = (share * jax.nn.relu(gradient)).sum((0, 1))  # eq. 10
+    weights = (share * jax.nn.relu(gradient)).sum(places(gradient))  # eq. 10
     return (activation * weights).sum(-1)
 
 
@@ -312,7 +323,8 @@ def x_grad_cam(
 
 
 def weigh_x_grad_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
-    weights = (gradient * activation).sum((0, 1)) / (activation.sum((0, 1)) + EPSILON)
+    axes = places(activation)
+    weights = (gradient * activation).sum(axes) / (activation.sum(axes) + EPSILON)
     return (activation * weights).sum(-1)
 
 
@@ -358,4 +370,4 @@ def weigh_eigen_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
     else:
         values = pixels @ jnp.linalg.eigh(pixels.T @ pixels)[1][:, -1]
     sign = jnp.where(values @ activation.sum(-1).ravel() < 0, -1, 1)
-    return (sign * values).reshape(activation.shape[:2])
+    return (sign * values).reshape(activation.shape[:-1])

@@ -9,10 +9,11 @@ import numpy as np
 from jaxviz.errors import InputError
 from jaxviz.model import IMAGE, Activations, Model
 from jaxviz.objectives import Objective
-from jaxviz.structure import Structure, structure
+from jaxviz.structure import Structure, picture_shape, structure
 
 Layers = str | Sequence[str] | None  # one layer, several, or None for the last convolution
 Shape = tuple[int, ...]
+AXES = {1: "t", 2: "h w", 3: "d h w"}  # the places of a signal, an image and a volume
 
 AGAINST = (
     "everything that the layer sees speaks against the target, so the positive part is empty. "
@@ -33,8 +34,19 @@ def _edited(model: Model, image: jax.Array, names: Sequence[str], layer: str, ed
 
 
 def enlarged(values: jax.Array, size: Shape, relu: bool) -> jax.Array:
-    """A map `[h w]` of a layer at the image's size."""
+    """A map `[h w]` of a layer at the image's size; axes of length 1 that the image does not have are dropped."""
+    if values.ndim > len(size):
+        values = values.reshape(without_extra(values.shape, len(size)))
     return jax.image.resize(jax.nn.relu(values) if relu else values, size, "bilinear")
+
+
+def without_extra(shape: Shape, axes: int) -> Shape:
+    """`shape` with as many of its lengths of 1 left out as it has more than `axes`."""
+    for _ in range(len(shape) - axes):
+        if 1 in shape:
+            at = shape.index(1)
+            shape = shape[:at] + shape[at + 1 :]
+    return shape
 
 
 def fuse(maps: Sequence[jax.Array]) -> jax.Array:
@@ -46,9 +58,9 @@ def fuse(maps: Sequence[jax.Array]) -> jax.Array:
 
 
 def seen_layers(
-    model: Model, objective: Objective, layer: Layers, size: tuple[int, int]
+    model: Model, objective: Objective, layer: Layers, size: Shape, grid: Shape
 ) -> tuple[tuple[str, Shape], ...]:
-    """(name, shape `[h w k]`) of the layers to look at, for images of `size`.
+    """(name, shape `[h w k]`) of the layers to look at, for images of `size`, whose places are a `grid` `[h w]`.
 
     Raises:
         InputError: no or an unknown layer, one without maps, one that does not depend on the image or that the target
@@ -56,15 +68,19 @@ def seen_layers(
     """
     if layer is None:
         network = _before(model, objective, (), size)
-        names = [_last_convolution(network, objective)]
+        names = [_last_convolution(network, objective, grid)]
     else:
         names = [layer] if isinstance(layer, str) or not np.iterable(layer) else list(layer)
         if not names:
             raise InputError("a CAM needs at least one layer: give names, or None for the last convolution; given: []")
         network = _before(model, objective, [model.check_layer(name) for name in names], size)
     for name in names:
-        if len(network.shapes[name]) != 3:
-            raise InputError(f"a CAM needs a layer with maps [h w c]; given: {name}, {list(network.shapes[name])}")
+        if not _is_map(network.shapes[name], grid):
+            raise InputError(
+                f"a CAM needs a layer with maps [{AXES[len(grid)]} c], one axis for each along which the image "
+                f"{list(grid)} extends; given: {name}, {list(network.shapes[name])}. jv.gradient and jv.occlusion "
+                "need no layer"
+            )
         if name not in network.seen:
             raise InputError(
                 f"a CAM needs a layer that sees the explained image, and {name} depends on other inputs only; "
@@ -88,11 +104,11 @@ def last_convolution(model: Model, objective: Objective) -> str:
     Raises:
         InputError: there is none.
     """
-    height, width, _ = model.image_size()
-    return _last_convolution(_before(model, objective, (), (height, width)), objective)
+    size = model.image_size()[:-1]
+    return _last_convolution(_before(model, objective, (), size), objective, picture_shape(model, size)[:-1])
 
 
-def _before(model: Model, objective: Objective, names: Sequence[str], size: tuple[int, int]) -> Structure:
+def _before(model: Model, objective: Objective, names: Sequence[str], size: Shape) -> Structure:
     """The structure of the network up to `objective` and the layers `names`."""
     last = max((model.handles.index(name) for name in (*objective.layers, *names) if name != IMAGE), default=-1)
     return structure(model, model.handles[: last + 1], size)
@@ -102,15 +118,20 @@ def _leads_to(network: Structure, name: str, objective: Objective) -> bool:
     return bool({name, *network.after(name)}.intersection(objective.layers))
 
 
-def _last_convolution(network: Structure, objective: Objective) -> str:
+def _is_map(shape: Shape, grid: Shape) -> bool:
+    """Whether a layer of this shape has maps of the places of the image."""
+    return len(shape) > 1 and len(without_extra(shape[:-1], len(grid))) == len(grid)
+
+
+def _last_convolution(network: Structure, objective: Objective, grid: Shape) -> str:
     found = [
         name
         for name in network.convolutions
-        if name in network.seen and len(network.shapes[name]) == 3 and _leads_to(network, name, objective)
+        if name in network.seen and _is_map(network.shapes[name], grid) and _leads_to(network, name, objective)
     ]
     if not found:
         raise InputError("there is no convolution between the image and the target: name the layer, layer=…")
-    large = [name for name in found if network.shapes[name][:-1] != (1, 1)]
+    large = [name for name in found if set(network.shapes[name][:-1]) != {1}]
     last = (large or found)[-1]
     return _block_end(network, last, found) if last in network.pointwise else last
 

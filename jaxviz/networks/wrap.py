@@ -29,7 +29,7 @@ __all__ = ["wrap"]
 def wrap(
     module: Any,
     variables: Any = None,
-    image_shape: tuple[int, int, int] | None = None,
+    image_shape: tuple[int, ...] | None = None,
     inputs: str | Inputs = "unit",
 ) -> Model:
     """A Model of any nnx or linen module, or of a function, that takes one batch of images. The module is not changed.
@@ -42,7 +42,8 @@ def wrap(
             `(variables, images [n h w c]) -> array or {name: array}`.
         variables: what linen's `init` returned, or the first argument of the function; None for an nnx module, which
             holds its own.
-        image_shape: `(h, w, c)` of one image.
+        image_shape: of one image as the module takes it: `(h, w, c)`; `(t, c)` of a signal; `(d, h, w, c)` of a volume;
+            `(h, w)` or `(pixels,)` of an image without channels.
         inputs: the preprocessing that the network was trained with: "unit" (images in [0, 1]), "raw255" (0–255 pixels),
             or Keras' "caffe", "torch" or "tf".
 
@@ -50,10 +51,12 @@ def wrap(
         InputError: a linen module without variables, an nnx module with variables, no image shape, an unknown `inputs`,
             or a module that does not turn a batch of n images into an array `[n …]`.
     """
-    if not np.iterable(image_shape) or len(tuple(image_shape)) != 3:
-        raise InputError(f"wrap needs the shape of one image, such as image_shape=(32, 32, 3); given: {image_shape}")
-    height, width, channels = (whole("each number of image_shape", number) for number in image_shape)
-    image_shape = height, width, channels
+    if not np.iterable(image_shape) or not 1 <= len(tuple(image_shape)) <= 4:
+        raise InputError(
+            "wrap needs the shape of one image without the batch axis, such as image_shape=(32, 32, 3), or (180, 2) for "
+            f"a signal; given: {image_shape}"
+        )
+    image_shape = tuple(whole("each number of image_shape", number) for number in image_shape)
     forward: NnxForward | LinenForward | FunctionForward
     params: Any
     if isinstance(module, nnx.Module):
@@ -86,7 +89,7 @@ def wrap(
     return Model(
         params=params,
         forward=forward,
-        inputs=find_inputs(inputs, image_shape[2]),
+        inputs=find_inputs(inputs, image_shape[-1]),
         image_shape=image_shape,
         table=table,
         handles=tuple(kinds),

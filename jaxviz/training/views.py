@@ -82,8 +82,10 @@ class Filters:
     recipe: recipes.Recipe | None = None
 
     def __call__(self, model: Model) -> Picture:
-        height, width = (side or 64 for side in model.image_shape[:2])
-        recipe = recipes.chollet(size=(height, width), steps=STEPS) if self.recipe is None else self.recipe
+        recipe = self.recipe
+        if recipe is None:
+            sides = model.image_shape[:-1] if len(model.image_shape) == 3 else model.image_shape
+            recipe = recipes.chollet(size=tuple(side or 64 for side in sides), steps=STEPS)
         images = sweep(model, self.objectives, **recipe).image
         return _tiled([rgb.stretch(image) for image in images])
 
