@@ -1,8 +1,9 @@
 """A model: it takes an image and returns named activations.
 
 `model(image, names)` is a pure function of its parameters and the image. Images are float32 in [0, 1], `[h w c]` or
-`[n h w c]`. An "image" may also be a signal `[t c]`, a volume `[d h w c]`, or an image without a channel axis, `[h w]`
-or `[units]`: it has the shape that the network takes. The preprocessing that the network was trained with (0–255, BGR minus means …) is the value `inputs`.
+`[n h w c]`. An image may also be a signal `[t c]`, a volume `[d h w c]`, or have no axis of channels, `[h w]` or
+`[pixels]`: it has the shape that the network takes. The preprocessing that the network was trained with (0–255, BGR
+minus means …) is the value `inputs`.
 """
 
 import functools
@@ -137,6 +138,11 @@ class Model:
         return self.logits or self.output
 
     @property
+    def channels(self) -> int:
+        """The length of an image's last axis, which every network fixes."""
+        return self.image_shape[-1] or 0
+
+    @property
     def is_binary(self) -> bool:
         """Whether the network ends in one sigmoid unit, and so decides between the classes 0 and 1.
 
@@ -144,9 +150,7 @@ class Model:
         """
         return self.logits is not None and self.shapes(names=[self.logits])[self.logits] == (1,)
 
-    def shapes(
-        self, size: int | tuple[int, ...] | None = None, names: Iterable[str] | None = None
-    ) -> dict[str, tuple]:
+    def shapes(self, size: int | tuple[int, ...] | None = None, names: Iterable[str] | None = None) -> dict[str, tuple]:
         """The shapes of the activations of `names` (None: all layers), without the batch axis. Nothing is computed.
 
         Args:
@@ -168,14 +172,14 @@ class Model:
 
         `size` is one number, one for each axis but the last, or the whole shape, as for images without channels.
         """
-        *sides, channels = self.image_shape
+        sides = self.image_shape[:-1]
         if size is None:
-            return (*(side or SPARE_SIZES.get(len(sides), SPARE_SIZE) for side in sides), channels or 0)
+            return (*(side or SPARE_SIZES.get(len(sides), SPARE_SIZE) for side in sides), self.channels)
         if np.iterable(size) and len(size) == len(self.image_shape):
             shape = lengths("size", size, len(size))
-            if shape[-1] == channels:
+            if shape[-1] == self.channels:
                 return shape
-        return (*lengths("size", size, len(sides)), channels or 0)
+        return (*lengths("size", size, len(sides)), self.channels)
 
     def _what_fits(self, name: str) -> str:
         axes = len(self.image_shape) - 1
@@ -219,19 +223,17 @@ class Model:
             array = np.asarray(images)
         except ValueError:
             raise InputError("images of one batch have one size; given: lists of unequal lengths") from None
-        *sides, channels = self.image_shape
-        axes = {1: "t", 2: "hw"}.get(len(sides), "dhw")
-        wanted = f"[{' '.join(str(side or axis) for side, axis in zip([*sides, channels], [*axes, 'c'], strict=False))}]"
+        rank, sides = len(self.image_shape), self.image_shape[:-1]
+        axes = {2: "tc", 3: "hwc"}.get(rank, "dhwc")
+        wanted = f"[{' '.join(str(side or axis) for side, axis in zip(self.image_shape, axes, strict=False))}]"
         if isinstance(images, str | PathLike):
             raise InputError(f"an image is an array, as jv.read_image(path) returns it; given: {images!r}")
-        rank = len(self.image_shape)
         if array.ndim not in (rank, rank + 1):
             raise InputError(f"an image is {wanted}, a batch has one more axis in front; given: {list(array.shape)}")
-        if any(
-            want not in (None, have) for want, have in zip(self.image_shape, array.shape[array.ndim - rank :], strict=True)
-        ):
+        one = array.shape[array.ndim - rank :]
+        if any(want not in (None, have) for want, have in zip(self.image_shape, one, strict=True)):
             size = f", size=({', '.join(map(str, sides))})" if all(sides) else ""
-            hint = f": jv.read_image(path{size}, channels={channels}) reads it so" if rank == 3 else ""
+            hint = f": jv.read_image(path{size}, channels={self.channels}) reads it so" if rank == 3 else ""
             raise InputError(f"this network takes images {wanted}; given: {list(array.shape)}{hint}")
         return check_values(array)
 

@@ -5,7 +5,6 @@ called `Stem` may be one. The network is traced once to a jaxpr; nothing is comp
 to the innermost layer whose path is on JAX's name stack.
 """
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -52,7 +51,7 @@ def structure(model: Model, names: Sequence[str], size: tuple[int, ...]) -> Stru
     Raises:
         InputError: the images are too small for a layer, or the layer needs the network's own size.
     """
-    images = jax.ShapeDtypeStruct((1, *size, model.image_shape[-1]), jnp.float32)
+    images = jax.ShapeDtypeStruct((1, *size, model.channels), jnp.float32)
     try:
         traced = _whole.trace(replace(model, execution=AS_USUAL), images, names=tuple(names)).jaxpr.jaxpr
     except SIZE_ERRORS:
@@ -83,7 +82,7 @@ def picture_shape(model: Model, size: tuple[int, ...]) -> tuple[int, ...]:
     Args:
         size: of the image without its last axis.
     """
-    shape = (*size, model.image_shape[-1])
+    shape = (*size, model.channels)
     try:
         traced = _whole.trace(
             replace(model, execution=AS_USUAL), jax.ShapeDtypeStruct((1, *shape), jnp.float32), names=(model.output,)
@@ -101,28 +100,28 @@ def picture_shape(model: Model, size: tuple[int, ...]) -> tuple[int, ...]:
 MIXING = ("conv_general_dilated", "reduce_window_max", "reduce_window_sum", "dot_general")
 
 
-def _follow(jaxpr: Any, images: Sequence[Any], readers: list[tuple[str, tuple[int, ...]]]) -> list[Any]:
+def _follow(jaxpr: Any, images: Iterable[Any], readers: list[tuple[str, tuple[int, ...]]]) -> list[Any]:
     """Whichever outputs of a jaxpr are still the `images`, pixel by pixel, possibly in another shape.
 
     Args:
         readers: gets the primitive of each equation that reads them otherwise, and the shape `[h w c]` that it reads.
     """
-    same = set(images)
+    same: set[Any] = set(images)
     for equation in jaxpr.eqns:
-        read = [atom for atom in equation.invars if isinstance(atom, Var) and atom in same]
+        read: list[Any] = [atom for atom in equation.invars if isinstance(atom, Var) and atom in same]
         if not read:
             continue
-        name, (image, *_) = equation.primitive.name, read
+        outputs: list[Any] = equation.outvars
+        name, image, output = equation.primitive.name, read[0].aval, outputs[0].aval
         if name in CALLS:
             body = body_of(equation).jaxpr
             inner = [mine for mine, atom in zip(body.invars, equation.invars, strict=True) if atom in read]
             kept = _follow(body, inner, readers)
             same.update(mine for mine, its in zip(equation.outvars, body.outvars, strict=True) if its in kept)
-        elif name in RESHAPING | ELEMENTWISE and (shape := equation.outvars[0].aval.shape)[:1] == (1,):
-            if math.prod(shape) == image.aval.size:
-                same.update(equation.outvars)
+        elif name in RESHAPING | ELEMENTWISE and output.shape[:1] == (1,) and output.size == image.size:
+            same.update(equation.outvars)
         else:
-            shape = image.aval.shape
+            shape = image.shape
             if name == "conv_general_dilated":
                 _, channels, *places = parameters(equation)["dimension_numbers"].lhs_spec
                 if shape[channels] == 1:  # wherever the axis is

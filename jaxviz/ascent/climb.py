@@ -33,6 +33,7 @@ from jaxviz.compiling.rewrite import rewrite
 from jaxviz.errors import InputError
 from jaxviz.model import IMAGE, Model, check_values
 from jaxviz.objectives import Objective
+from jaxviz.own_objectives import as_objective, check
 from jaxviz.results import brief
 
 __all__ = ["Ascent", "Interrupted", "ascend", "sweep"]
@@ -43,7 +44,7 @@ STRETCH = 50  # steps in one compiled call: long enough to hide the call, short 
 class Ascent(NamedTuple):
     """The images that an ascent found, and the scores on the way; from `sweep` both have a leading axis n."""
 
-    image: Float[np.ndarray, "..."]  # [h w c], or [n h w c] from `sweep`; in the units of [0, 1] images but unbounded: `show_filters` stretches it
+    image: Float[np.ndarray, "..."]  # [h w c]; in the units of [0, 1] images but unbounded: `show_filters` stretches it
     scores: Float[np.ndarray, "*n steps"]  # the objective before each step
 
     def __repr__(self) -> str:
@@ -73,7 +74,8 @@ def sweep(
     """An `Ascent` with a leading axis for `objectives`: the image that each likes best, and its score before each step.
 
     Args:
-        objectives: any mixture of objectives; those that differ in numbers only share a compilation.
+        objectives: any mixture of objectives, and functions `{name: activation} -> score`. Objectives that differ in
+            numbers only share a compilation.
         key: of the noise and the transforms. Either one key, which is folded with each objective's position (default
             `jax.random.key(0)`), or one key for each objective, such as `jax.random.fold_in(key, position)`, to go on
             after an interruption.
@@ -97,11 +99,11 @@ def sweep(
         raise InputError(f"a sweep climbs several objectives, [{objectives!r}]; ascend climbs one")
     objectives = list(objectives)
     given = {"canvas": canvas, "optimizer": optimizer, "steps": steps}
-    size = {} if len(model.image_shape) == 3 else {"size": model.image_size()}
-    settings = recipes.chollet(**size) | {name: value for name, value in given.items() if value is not None}
+    usual = recipes.chollet() if len(model.image_shape) == 3 else recipes.chollet(size=model.image_size())
+    settings = usual | {name: value for name, value in given.items() if value is not None}
     canvas, steps = settings["canvas"], whole("steps", settings["steps"])
     shape = _image_shape(model, canvas)
-    _check(model, objectives, shape)
+    objectives = _checked(model, objectives, shape)
     keys = _keys(jax.random.key(0) if key is None else key, len(objectives))
     starts = None if start is None else _check_start(start, len(objectives), shape)
     run = partial(
@@ -187,7 +189,7 @@ def _run(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The images `[real h w c]` and scores `[real steps]` of a chunk after all its steps."""
     some, keys, starts = chunk
-    channels = None if len(canvas.size) == len(model.image_shape) else model.image_shape[-1]
+    channels = None if len(canvas.size) == len(model.image_shape) else model.channels
     state = _begin(canvas, optimizer, keys, starts, channels=channels)
     scores = np.empty((real, steps), np.float32)
     for first in range(0, steps, STRETCH):
@@ -199,7 +201,9 @@ def _run(
 
 
 @jit(static=("channels",))
-def _begin(canvas: Canvas, optimizer: Partial, keys: jax.Array, start: jax.Array | None, *, channels: int | None) -> State:
+def _begin(
+    canvas: Canvas, optimizer: Partial, keys: jax.Array, start: jax.Array | None, *, channels: int | None
+) -> State:
     return begin(canvas, optimizer(), keys, start, channels=channels)
 
 
@@ -267,10 +271,9 @@ def _image_shape(model: Model, canvas: Canvas) -> tuple[int, ...]:
     Raises:
         InputError: the canvas has another number of axes.
     """
-    *sides, channels = model.image_shape
-    if len(canvas.size) not in (len(sides), len(sides) + 1) or (
-        len(canvas.size) == len(sides) + 1 and canvas.size[-1] != channels
-    ):
+    rank = len(model.image_shape)
+    whole = len(canvas.size) == rank and canvas.size[-1] == model.channels
+    if not whole and len(canvas.size) != rank - 1:
         own = model.image_size()
         size = own[:-1] or own
         raise InputError(
@@ -280,8 +283,8 @@ def _image_shape(model: Model, canvas: Canvas) -> tuple[int, ...]:
     return model.image_size(tuple(canvas.size))
 
 
-def _check(model: Model, objectives: list[Any], shape: tuple[int, ...]) -> None:
-    """Whether each objective fits the activations of an image of `shape`.
+def _checked(model: Model, objectives: list[Any], shape: tuple[int, ...]) -> list[Objective]:
+    """The objectives as pytrees, each of which fits the activations of an image of `shape`.
 
     Raises:
         InputError: no objectives, something else than objectives, an unknown layer, a canvas too small for one, or an
@@ -290,13 +293,15 @@ def _check(model: Model, objectives: list[Any], shape: tuple[int, ...]) -> None:
     if not objectives:
         raise InputError("a sweep needs at least one objective, such as jv.channels(model, layer)")
     for objective in objectives:
-        if not isinstance(objective, Objective):
+        if not isinstance(objective, Objective) and (isinstance(objective, type) or not callable(objective)):
             raise InputError(f"a sweep climbs objectives, such as jv.Channel(layer, index); given: {objective!r}")
+    objectives = [as_objective(model, objective, shape) for objective in objectives]
     names = dict.fromkeys(name for objective in objectives for name in objective.layers if name != IMAGE)
     shapes = model.shapes(shape, [model.check_layer(name) for name in names])
     shapes[IMAGE] = shape
     for objective in objectives:
-        objective.check(shapes)
+        check(objective, shapes)
+    return objectives
 
 
 def _keys(key: jax.Array, count: int) -> jax.Array:

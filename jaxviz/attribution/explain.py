@@ -94,7 +94,7 @@ def ask(model: Model, image: ArrayLike, target: Target) -> Question:
     images = model.check_images(image)
     single = images.ndim == len(model.image_shape)
     stack = images[None] if single else images
-    return Question(model, stack, resolve(model, target, len(stack)), single)
+    return Question(model, stack, resolve(model, target, len(stack), stack.shape[1:]), single)
 
 
 def answer(question: Question, method: Callable[[Any, Any], tuple[Result, np.ndarray]], batch: int) -> Result:

@@ -281,7 +281,10 @@ def _each(objective: Callable[[Model, Target], Objective], model: Model, target:
     """The objective of a class; for several targets, a list with one for each."""
     if is_several(target):
         return [_each(objective, model, one) for one in target]
-    if target is None or isinstance(target, Objective):
+    own = isinstance(target, Objective) or callable(target)
+    if own and objective is confidence and len(model.shapes(names=[model.scores])[model.scores]) != 1:
+        return target  # of a network without classes, such as a U-Net
+    if target is None or own:
         raise InputError(f"tf-explain explains a class, by its number or name; given: {target!r}")
     return objective(model, target)
 

@@ -53,8 +53,8 @@ def wrap(
     """
     if not np.iterable(image_shape) or not 1 <= len(tuple(image_shape)) <= 4:
         raise InputError(
-            "wrap needs the shape of one image without the batch axis, such as image_shape=(32, 32, 3), or (180, 2) for "
-            f"a signal; given: {image_shape}"
+            "wrap needs the shape of one image, such as image_shape=(32, 32, 3), or (180, 2) of a signal; "
+            f"given: {image_shape}"
         )
     image_shape = tuple(whole("each number of image_shape", number) for number in image_shape)
     forward: NnxForward | LinenForward | FunctionForward

@@ -6,7 +6,6 @@ The oracle of each is the network of images, whose methods are tested elsewhere.
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
