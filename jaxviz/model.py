@@ -164,7 +164,9 @@ class Model:
         shape = self.image_size(size)
         found = self._shapes(shape, names)
         if found is None:
-            raise InputError(f"an image of {_by(shape)} does not fit {names[-1]}: {self._what_fits(names[-1])}")
+            raise InputError(
+                f"an image of {_by(shape[:-1] or shape)} does not fit {names[-1]}: {self._what_fits(names[-1])}"
+            )
         return found
 
     def image_size(self, size: int | tuple[int, ...] | None = None) -> tuple[int, ...]:
@@ -187,7 +189,8 @@ class Model:
         least = next(sizes, None)
         if least is not None and self._shapes(self.image_size((2 * least,) * axes), (name,)) is not None:
             return f"it needs at least {' × '.join([str(least)] * axes)}"
-        return f"it comes after a Flatten and needs the network's own size, {_by(self.image_shape)}"
+        own = _by(self.image_shape[:-1] or self.image_shape)
+        return f"it comes after a Flatten and needs the network's own size, {own}"
 
     def _shapes(self, shape: tuple[int, ...], names: tuple[str, ...]) -> dict[str, tuple] | None:
         """The shapes for an image of `shape`; None if nothing is left of the image at one of the layers."""
@@ -301,6 +304,11 @@ def check_values(images: np.ndarray) -> np.ndarray:
     low, high = float(images.min()), float(images.max())
     if _bounded.get() and not (low >= 0 and high <= 1):  # also false for NaN
         hint = " (for 0–255 pixels: image / 255)" if 1 < high <= 255 and low >= 0 else ""
+        if not hint and np.isfinite(high - low):
+            hint = (
+                ". A network that takes x from low to high, say: jv.load(…, inputs=weights_convert.Inputs('own', "
+                "scale=high - low, mean=(-low,))), and image = (x - low) / (high - low)"
+            )
         raise InputError(f"images have values in [0, 1]; given: {low:.4g} to {high:.4g}{hint}")
     return images.astype(np.float32)
 

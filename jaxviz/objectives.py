@@ -156,7 +156,9 @@ class Unit(Objective):
         shape = shapes[self.layer]
         if len(shape) != 1:
             index = self.index if isinstance(self.index, int) else "i"
-            raise InputError(f"{self.layer} has shape {list(shape)}, so a unit is {fitting(self.layer, shape, index)}")
+            raise InputError(
+                f"{self.layer} has shape {list(shape)}: for its channels use {fitting(self.layer, shape, index)}"
+            )
         check_index(self.layer, "unit", self.index, shape[0])
 
 
@@ -195,13 +197,13 @@ class Highest(Objective):
 def fitting(layer: str, shape: tuple[int, ...], index: Any = "channel") -> str:
     """The objectives that fit a layer of this shape, as a user writes them, for messages."""
     if len(shape) == 0:
-        return f"jv.Neuron({layer!r}, ())"
+        return f"Neuron({layer!r}, ())"
     if len(shape) == 1:
-        return f"jv.Unit({layer!r}, {index})"
+        return f"Unit({layer!r}, {index})"
     row = {3: "row, column", 4: "i, j, k"}.get(len(shape), "i" + ", …" * (len(shape) > 2))
-    one = f"jv.Token({layer!r}, i, {index})" if len(shape) == 2 else f"jv.Neuron({layer!r}, ({row}), {index})"
+    one = f"Token({layer!r}, i, {index})" if len(shape) == 2 else f"Neuron({layer!r}, ({row}), {index})"
     return (
-        f"jv.Channel({layer!r}, {index}), the mean of one channel over all places; jv.Region({layer!r}, mask or box, "
+        f"Channel({layer!r}, {index}), the mean of one channel over all places; Region({layer!r}, mask or box, "
         f"{index}), over a part of them; or {one}, at one place"
     )
 

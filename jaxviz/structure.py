@@ -30,12 +30,14 @@ class Structure:
         convolutions: handles of the layers that convolve.
         pointwise: those of them whose kernels are all 1 × 1.
         seen: handles of the layers that depend on the image.
+        picture: the shape `[h w c]` of an image as a picture, see `picture_shape`.
     """
 
     shapes: dict[str, tuple[int, ...]]
     convolutions: tuple[str, ...]
     pointwise: frozenset[str]
     seen: frozenset[str]
+    picture: tuple[int, ...]
     _equations: Sequence[Any]
     _variables: dict[str, Any]
 
@@ -66,6 +68,7 @@ def structure(model: Model, names: Sequence[str], size: tuple[int, ...]) -> Stru
         convolutions=tuple(name for name in names if name in kernels),
         pointwise=frozenset(name for name, each in kernels.items() if all(each)),
         seen=_dependent(traced.eqns, traced.invars[-1:], variables),
+        picture=_picture(traced, images.shape[1:]),
         _equations=traced.eqns,
         _variables=variables,
     )
@@ -89,6 +92,10 @@ def picture_shape(model: Model, size: tuple[int, ...]) -> tuple[int, ...]:
         ).jaxpr.jaxpr
     except (InputError, *SIZE_ERRORS):  # a head that does not take this size
         return shape
+    return _picture(traced, shape)
+
+
+def _picture(traced: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     readers: list[tuple[str, tuple[int, ...]]] = []
     _follow(traced, [traced.invars[-1]], readers)
     _, seen = next((reader for reader in readers if reader[0] in MIXING), (readers or [("", shape)])[0])

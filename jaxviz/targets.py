@@ -57,6 +57,8 @@ def _objective(model: Model, target: Target, shape: tuple[int, ...]) -> Objectiv
         names = [model.check_layer(name) for name in objective.layers if name != IMAGE]
         check(objective, {IMAGE: shape, **(model.shapes(shape, names) if names else {})})
         return objective
+    if isinstance(target, type):
+        raise InputError(f"a target is an Objective itself, such as {target.__name__}(…); given: the class")
     units = model.shapes(names=[model.scores])[model.scores]
     if len(units) != 1:
         index = target if isinstance(target, int) and not isinstance(target, bool) else "channel"

@@ -43,7 +43,6 @@ from jaxviz.compiling.batches import at_once, map_in_loop
 from jaxviz.compiling.jit import jit
 from jaxviz.model import Model
 from jaxviz.objectives import Objective
-from jaxviz.structure import picture_shape
 from jaxviz.targets import Target
 
 __all__ = [
@@ -99,8 +98,8 @@ def cam(
     """
     question = ask(model, image, target)
     size = question.images.shape[1:-1]
-    grid = picture_shape(model, size)[:-1]
-    layers = seen_layers(model, question.objectives, layer, size, grid)
+    layers, picture = seen_layers(model, question.objectives, layer, size)
+    grid = picture[:-1]
 
     def method(images: Array, objectives: Objective) -> tuple[Attribution, np.ndarray]:
         found, moves, weighed = _cams(model, images, objectives, layers=layers, grid=grid, weigh=weigh, relu=relu)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxviz.errors import InputError
 from jaxviz.model import IMAGE, Activations, Model
 from jaxviz.objectives import Objective
-from jaxviz.structure import Structure, picture_shape, structure
+from jaxviz.structure import Structure, structure
 
 Layers = str | Sequence[str] | None  # one layer, several, or None for the last convolution
 Shape = tuple[int, ...]
@@ -58,9 +58,9 @@ def fuse(maps: Sequence[jax.Array]) -> jax.Array:
 
 
 def seen_layers(
-    model: Model, objective: Objective, layer: Layers, size: Shape, grid: Shape
-) -> tuple[tuple[str, Shape], ...]:
-    """(name, shape `[h w k]`) of the layers to look at, for images of `size`, whose places are a `grid` `[h w]`.
+    model: Model, objective: Objective, layer: Layers, size: Shape
+) -> tuple[tuple[tuple[str, Shape], ...], Shape]:
+    """(name, shape `[h w k]`) of the layers to look at, for images of `size`; and the shape `[h w c]` of their picture.
 
     Raises:
         InputError: no or an unknown layer, one without maps, one that does not depend on the image or that the target
@@ -68,14 +68,15 @@ def seen_layers(
     """
     if layer is None:
         network = _before(model, objective, (), size)
-        names = [_last_convolution(network, objective, grid)]
+        names = [_last_convolution(network, objective)]
     else:
         names = [layer] if isinstance(layer, str) or not np.iterable(layer) else list(layer)
         if not names:
             raise InputError("a CAM needs at least one layer: give names, or None for the last convolution; given: []")
         network = _before(model, objective, [model.check_layer(name) for name in names], size)
+    grid = network.picture[:-1]
     for name in names:
-        if not _is_map(network.shapes[name], grid):
+        if not _is_map(network, name):
             raise InputError(
                 f"a CAM needs a layer with maps [{AXES[len(grid)]} c], one axis for each along which the image "
                 f"{list(grid)} extends; given: {name}, {list(network.shapes[name])}. jv.gradient and jv.occlusion "
@@ -88,7 +89,7 @@ def seen_layers(
             )
         if not _leads_to(network, name, objective):
             raise InputError(f"the target, {', '.join(objective.layers)}, does not depend on {name}")
-    return tuple((name, network.shapes[name]) for name in names)
+    return tuple((name, network.shapes[name]) for name in names), network.picture
 
 
 def last_convolution(model: Model, objective: Objective) -> str:
@@ -104,8 +105,7 @@ def last_convolution(model: Model, objective: Objective) -> str:
     Raises:
         InputError: there is none.
     """
-    size = model.image_size()[:-1]
-    return _last_convolution(_before(model, objective, (), size), objective, picture_shape(model, size)[:-1])
+    return _last_convolution(_before(model, objective, (), model.image_size()[:-1]), objective)
 
 
 def _before(model: Model, objective: Objective, names: Sequence[str], size: Shape) -> Structure:
@@ -118,16 +118,17 @@ def _leads_to(network: Structure, name: str, objective: Objective) -> bool:
     return bool({name, *network.after(name)}.intersection(objective.layers))
 
 
-def _is_map(shape: Shape, grid: Shape) -> bool:
-    """Whether a layer of this shape has maps of the places of the image."""
-    return len(shape) > 1 and len(without_extra(shape[:-1], len(grid))) == len(grid)
+def _is_map(network: Structure, name: str) -> bool:
+    """Whether a layer has maps of the places of the image."""
+    shape, axes = network.shapes[name], len(network.picture) - 1
+    return len(shape) > 1 and len(without_extra(shape[:-1], axes)) == axes
 
 
-def _last_convolution(network: Structure, objective: Objective, grid: Shape) -> str:
+def _last_convolution(network: Structure, objective: Objective) -> str:
     found = [
         name
         for name in network.convolutions
-        if name in network.seen and _is_map(network.shapes[name], grid) and _leads_to(network, name, objective)
+        if name in network.seen and _is_map(network, name) and _leads_to(network, name, objective)
     ]
     if not found:
         raise InputError("there is no convolution between the image and the target: name the layer, layer=…")

@@ -13,7 +13,6 @@ from jaxviz.compiling.batches import at_once, map_in_chunks, map_in_loop
 from jaxviz.compiling.jit import jit
 from jaxviz.model import Model
 from jaxviz.objectives import Objective, score
-from jaxviz.structure import picture_shape
 from jaxviz.targets import Target
 
 __all__ = ["score_cam"]
@@ -51,8 +50,7 @@ def score_cam(
     """
     question = ask(model, image, target)
     size = question.images.shape[1:-1]
-    picture = picture_shape(model, size)
-    layers = seen_layers(model, question.objectives, layer, size, picture[:-1])
+    layers, picture = seen_layers(model, question.objectives, layer, size)
 
     def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, str]:
         found = []

@@ -16,8 +16,18 @@ from jaxviz.structure import picture_shape
 from weights_convert import Graph, KerasNet
 from weights_convert.layers import node
 
-CAMS = (jv.grad_cam, jv.grad_cam_plus_plus, jv.hires_cam, jv.layer_cam, jv.x_grad_cam, jv.eigen_cam, jv.score_cam)
-PIXELS = (jv.gradient, jv.input_x_gradient, jv.guided_gradient, jv.deconvnet, jv.guided_grad_cam, jv.lrp)
+REGIONS = {  # methods with a map of regions, by the kind of image: all on a signal, one of each family on the others
+    "signal": (jv.grad_cam, jv.grad_cam_plus_plus, jv.x_grad_cam, jv.eigen_cam, jv.score_cam),
+    "volume": (jv.x_grad_cam, jv.score_cam),
+    "plain": (jv.grad_cam, jv.score_cam),
+    "flat": (jv.hires_cam,),
+}
+PIXELS = {
+    "signal": (jv.input_x_gradient, jv.guided_grad_cam, jv.lrp),
+    "volume": (jv.lrp,),
+    "plain": (jv.guided_grad_cam,),
+    "flat": (),
+}
 # {name: (shape, axes, shape of the image that it is, kernel, kernel there)}
 KINDS = {
     "signal": ((12, 2), 1, (12, 1, 2), (3,), (3, 1)),
@@ -59,30 +69,114 @@ def pair(request):
 
 def test_a_network_and_its_image_in_another_shape(pair):
     kind, model, images, there, photographs = pair
-    places = tuple(np.squeeze(np.empty(photographs.shape[1:3])).shape) if kind == "signal" else photographs.shape[1:3]
     settings = {"samples": 6, "key": jax.random.key(3)}
 
     def same(ours, theirs):
         assert ours.score == pytest.approx(theirs.score, rel=1e-5)
-        np.testing.assert_allclose(
-            ours.values, np.reshape(theirs.values, ours.values.shape), atol=1e-5 * np.abs(theirs.values).max()
-        )
+        numbers = np.reshape(theirs.values, ours.values.shape)
+        np.testing.assert_allclose(ours.values, numbers, atol=1e-5 * np.abs(numbers).max())
 
+    places = {"signal": (12,), "volume": (1, 8, 6)}.get(kind, (8, 6))
     np.testing.assert_allclose(jv.predict(model, images), jv.predict(there, photographs), rtol=1e-5)
-    few = (jv.grad_cam, jv.score_cam, jv.guided_grad_cam)
-    for method in few if kind in ("plain", "flat") else CAMS + PIXELS:
+    for method in REGIONS[kind] + PIXELS[kind]:
         found = method(model, images, 1)
         same(found, method(there, photographs, 1))
-        whole = images.shape[1:] if method in PIXELS else (*((1,) if kind == "volume" else ()), *places)
-        assert found.values.shape == (2, *whole)
-    window = {"signal": (3,), "volume": (1, 3, 3)}.get(kind, 3)
-    there_window = {"signal": (3, 1)}.get(kind, 3)
-    same(jv.occlusion(model, images, 1, window=window), jv.occlusion(there, photographs, 1, window=there_window))
-    if kind in ("plain", "flat"):
-        same(jv.rise(model, images[0], **settings), jv.rise(there, photographs[0], **settings))
-    else:
-        assert jv.rise(model, images[0], **settings).values.shape == picture_shape(model, images.shape[1:-1])[:-1]
+        assert found.values.shape == (2, *(places if method in REGIONS[kind] else images.shape[1:]))
+    window = {"signal": ((3,), (3, 1)), "volume": ((1, 3, 3), 3)}.get(kind, (3, 3))
+    same(jv.occlusion(model, images[0], 1, window=window[0]), jv.occlusion(there, photographs[0], 1, window=window[1]))
+    found = jv.rise(model, images[0], 1, **settings)
+    assert found.values.shape == places
+    if kind == "plain":
+        same(found, jv.rise(there, photographs[0], 1, **settings))
+    if kind == "signal":
         same(jv.smoothgrad(model, images[0], 1, **settings), jv.smoothgrad(there, photographs[0], 1, **settings))
         path, other = jv.integrated_gradients(model, images, 1), jv.integrated_gradients(there, photographs, 1)
         same(path, other)
         np.testing.assert_allclose(path.gap, other.gap, atol=1e-4)
+
+
+def test_windows_of_a_volume_lose_what_is_in_them():
+    """On f(x) = w · x, a window of a volume `[d h w c]` loses the sum of w · (x - fill) in it."""
+    weight, image = np.random.default_rng(0).normal(size=(2, 4, 6, 6, 1)).astype(np.float32)
+    image = np.abs(image) % 1
+    model = jv.wrap(lambda w, x: (x * w).sum((1, 2, 3, 4))[:, None], weight, image.shape)
+    found = jv.occlusion(model, image, window=(2, 3, 2), fill=0.25, target=0)
+    lost = (weight * (image - 0.25)).reshape(2, 2, 2, 3, 3, 2).sum((1, 3, 5))
+    np.testing.assert_allclose(found.values[::2, ::3, ::2], lost, rtol=1e-4, atol=1e-5)
+
+
+def test_a_sweep_of_a_signal_is_that_of_an_image(pair):
+    kind, model, _, there, _ = pair
+    if kind not in ("signal", "flat"):
+        return
+    shape, size = KINDS[kind][0], KINDS[kind][2][:2]
+    objectives = jv.channels(model, "second", [1, 2])
+    found = jv.sweep(model, objectives, steps=3)  # by default at the network's own size
+    theirs = jv.sweep(there, objectives, canvas=jv.Pixels(size), steps=3)
+    assert found.image.shape == (2, *shape)
+    np.testing.assert_allclose(found.scores, theirs.scores, rtol=1e-5)
+    np.testing.assert_allclose(found.image, theirs.image.reshape(found.image.shape), atol=1e-5)
+    with pytest.raises(jv.InputError, match=r"this network takes images \[.*so the canvas has a size such as"):
+        jv.sweep(model, objectives, **jv.recipes.chollet(size=(5, 5, 5), steps=1))
+
+
+KERNEL = jnp.ones((3, 3, 1, 1))
+
+
+def convolve(images, kernel=KERNEL, layout=("NHWC", "HWIO", "NHWC")):
+    out = jax.lax.conv_general_dilated(images, kernel, (1,) * (kernel.ndim - 2), "SAME", dimension_numbers=layout)
+    return out.mean(tuple(range(1, out.ndim)))[:, None]
+
+
+def standardized(x):
+    return (x - x.mean((1, 2), keepdims=True)) / (x.std((1, 2), keepdims=True) + 1e-3)
+
+
+# {what the network does with its image: (its shape, the network, the picture)}
+PICTURES = {
+    "a channel is added": ((8, 6), lambda _, x: convolve(x[..., None]), (8, 6, 1)),
+    "after it was standardised": ((8, 6), lambda _, x: convolve(standardized(x)[..., None]), (8, 6, 1)),
+    "a channel in front": ((8, 6), lambda _, x: convolve(x[:, None], layout=("NCHW", "HWIO", "NCHW")), (8, 6, 1)),
+    "made colour": ((8, 6), lambda _, x: convolve(x[..., None].repeat(3, -1), jnp.ones((3, 3, 3, 1))), (8, 6, 1)),
+    "flat": ((48,), lambda _, x: convolve(x.reshape(-1, 8, 6, 1)), (8, 6, 1)),
+    "flat colours": ((144,), lambda _, x: convolve(x.reshape(-1, 8, 6, 3), jnp.ones((3, 3, 3, 1))), (8, 6, 3)),
+    "flat without convolution": ((48,), lambda _, x: x @ jnp.ones((48, 2)), (48, 1)),
+    "flattened": ((8, 6), lambda _, x: x.reshape(len(x), -1) @ jnp.ones((48, 2)), (8, 6, 1)),
+    "flattened colours": ((4, 4, 3), lambda _, x: x.reshape(len(x), -1) @ jnp.ones((48, 2)), (4, 4, 3)),
+    "a signal": ((8, 6), lambda _, x: convolve(x, jnp.ones((3, 6, 1)), ("NHC", "HIO", "NHC")), (8, 6)),
+    "a signal as a row": ((8, 6), lambda _, x: convolve(x[:, None], jnp.ones((1, 3, 6, 1))), (8, 6)),
+    "a volume": (
+        (4, 4, 4, 1),
+        lambda _, x: convolve(x, jnp.ones((3, 3, 3, 1, 1)), ("NDHWC", "DHWIO", "NDHWC")),
+        (4, 4, 4, 1),
+    ),
+    "a volume without channels": (
+        (4, 4, 4),
+        lambda _, x: convolve(x[..., None], jnp.ones((3, 3, 3, 1, 1)), ("NDHWC", "DHWIO", "NDHWC")),
+        (4, 4, 4, 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_picture_that_an_image_is(name):
+    shape, function, picture = PICTURES[name]
+    assert picture_shape(jv.wrap(function, image_shape=shape), shape[:-1]) == picture
+
+
+def test_shapes_that_do_not_fit_are_told_what_would(pair):
+    kind, model, images, _, _ = pair
+    image = images[0]
+    with pytest.raises(jv.InputError, match=r"a batch has one more axis in front; given: \[3, 3, 3, 3, 3, 3\]"):
+        jv.predict(model, np.zeros((3,) * 6, np.float32))
+    with pytest.raises(jv.InputError, match=r"takes images \[.*\]; given: \[3"):
+        jv.predict(model, np.zeros((3,) * image.ndim, np.float32))
+    with pytest.raises(jv.InputError, match=r"values in \[0, 1\]; given: -3 to -3.*inputs=weights_convert.Inputs"):
+        jv.predict(model, np.full_like(image, -3))
+    with pytest.raises(jv.InputError, match=r"a CAM needs a layer with maps \[.*; given: mean, \[4\]"):
+        jv.grad_cam(model, image, 1, layer="mean")
+    with pytest.raises(jv.InputError, match="a window fits into the image" if kind != "signal" else "one for each of"):
+        jv.occlusion(model, image, 1, window={"volume": (2, 3, 3), "signal": (2, 2)}.get(kind, 9))
+    if image.ndim != 3:
+        with pytest.raises(jv.InputError, match=f"smooth knows no network.*axes={image.ndim}"):
+            jv.smooth(lambda copies: jv.gradient(model, copies, 1), image)
