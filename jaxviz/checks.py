@@ -59,10 +59,8 @@ def lengths(name: str, value: Any, axes: int) -> tuple[int, ...]:
     except TypeError:
         numbers = ()
     if len(numbers) != axes or min(numbers, default=0) < 1:
-        raise InputError(
-            f"{name} is a whole number, 1 or more, or one for each of {axes} axes, along which this image extends; "
-            f"given: {value!r}"
-        )
+        several = f", or one for each of {axes} axes, along which this image extends" if axes > 1 else ""
+        raise InputError(f"{name} is a whole number, 1 or more{several}; given: {value!r}")
     return numbers
 
 

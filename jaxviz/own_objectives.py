@@ -62,6 +62,10 @@ class Own(Objective):
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         return jnp.asarray(self.score.function(activations))
 
+    def check(self, shapes: Mapping[str, Shape]) -> None:
+        if isinstance(self.score.function, Objective):
+            self.score.function.check(shapes)
+
 
 def as_objective(model: Model, target: Any, shape: Shape) -> Objective:
     """An Objective or a function as an Objective that `jit` takes; a tree of objectives is changed at its leaves.

@@ -104,7 +104,7 @@ class Region(Objective):
         where: a box or a mask. A box is a tuple `(top, left, bottom, right)` in pixels of the layer, without the last
             row and column: the first index along each axis, and then the end along each axis. A mask is an array of the
             shape of the map; its numbers are weights, and True is 1. For a layer `[pixels c]` it may be `[h w]`.
-        channel: the index along the last axis; None: the layer has no channels.
+        channel: the index along the last axis; None: the layer has only one channel, or none, `[h w]`.
         total: the sum, not the mean. The mean is weighted by the mask.
 
     Source: Vinogradova et al. 2020, Towards interpretable semantic segmentation via gradient-weighted class activation
@@ -124,7 +124,9 @@ class Region(Objective):
         values = jnp.asarray(activations[self.layer])
         if self.channel is not None:
             values = jax.lax.dynamic_index_in_dim(values, self.channel, -1, keepdims=False)
-        if isinstance(self.where, tuple):
+        elif _one_channel(values.shape):
+            values = values[..., 0]
+        if isinstance(self.where, (tuple, list)):
             starts, stops = self.where[: values.ndim], self.where[values.ndim :]
             axes = jnp.indices(values.shape, sparse=True)
             weight = jnp.ones(values.shape, bool)
@@ -138,11 +140,9 @@ class Region(Objective):
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         shape = shapes[self.layer]
-        if self.channel is None:
-            places = shape
-        else:
+        if self.channel is not None:
             check_index(self.layer, "channel", self.channel, shape[-1])
-            places = shape[:-1]
+        places = shape if self.channel is None and not _one_channel(shape) else shape[:-1]
         if isinstance(self.where, (tuple, list)):
             return self._check_box(shape, places)
         mask = np.asarray(self.where)
@@ -151,6 +151,8 @@ class Region(Objective):
         flat = len(places) == 1 and mask.ndim > 1 and mask.size == places[0]
         if mask.shape != places and not flat:
             missing = ""
+            if mask.ndim == 1 and len(mask) == 2 * len(places):
+                missing = ". A box is a tuple"
             if self.channel is None and mask.shape == shape[:-1]:
                 missing = f". Name the channel too, 0 to {shape[-1] - 1}: Region({self.layer!r}, mask, channel)"
             raise InputError(
@@ -162,10 +164,11 @@ class Region(Objective):
         return None
 
     def _check_box(self, shape: tuple[int, ...], places: tuple[int, ...]) -> None:
-        given = f"given: {self.where!r}"
+        numbers = [each for each in self.where if isinstance(each, (int, np.integer)) and not isinstance(each, bool)]
+        given = f"given: {self.where!r}" if len(str(self.where)) < 100 else "given: nested lists"
         ends = "(start, stop)" if len(places) == 1 else "(top, left, bottom, right)" if len(places) == 2 else "…"
         count = len(places)
-        if len(self.where) != 2 * count or not isinstance(self.where, tuple):
+        if len(self.where) != 2 * count or len(numbers) != len(self.where):
             hint = " A flat map has no box: give a mask [h w]." if count == 1 else ""
             missing = f" Name the channel too: Region({self.layer!r}, box, channel)." if self.channel is None else ""
             raise InputError(
@@ -174,10 +177,14 @@ class Region(Objective):
             )
         for axis, (start, stop) in enumerate(zip(self.where[:count], self.where[count:], strict=True)):
             check_index(f"axis {axis} of {self.layer}", "place", start, places[axis])
-            if not isinstance(stop, (int, np.integer)) or not start < stop <= places[axis]:
+            if not start < stop <= places[axis]:
                 raise InputError(
                     f"a box {ends} lies within {self.layer}, {list(places)}, and ends after it begins; {given}"
                 )
+
+
+def _one_channel(shape: tuple[int, ...]) -> bool:
+    return len(shape) > 1 and shape[-1] == 1
 
 
 @struct.dataclass

@@ -80,7 +80,7 @@ def picture_shape(model: Model, size: tuple[int, ...]) -> tuple[int, ...]:
     It is the shape in which the network's first layer that mixes pixels (a convolution, say) sees the image. So it has
     an axis of channels also where the image has none: `[28 28]` and `[784]` that become `[28 28 1]` in the network are
     a picture `[28 28 1]`. A network that flattens `[28 28]` at once does not tell the axes apart, and each number is a
-    place: `[28 28 1]`. A signal is `[t c]`, a volume `[d h w c]`.
+    place: `[28 28 1]`. So it is for a `[c t]` that the network transposes. A signal is `[t c]`, a volume `[d h w c]`.
 
     Args:
         size: of the image without its last axis.
@@ -98,13 +98,18 @@ def picture_shape(model: Model, size: tuple[int, ...]) -> tuple[int, ...]:
 def _picture(traced: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     readers: list[tuple[str, tuple[int, ...]]] = []
     _follow(traced, [traced.invars[-1]], readers)
-    _, seen = next((reader for reader in readers if reader[0] in MIXING), (readers or [("", shape)])[0])
-    if len(seen) > 1 and tuple(length for length in seen[:-1] if length != 1) + seen[-1:] != shape:
+    how, seen = next((reader for reader in readers if reader[0] in MIXING), (readers or [("", shape)])[0])
+    if seen == (*shape, 1):
         return seen
-    return (*shape, 1) if len(shape) == 1 or (len(shape) == 2 and len(seen) == 1) else shape
+    row = tuple(length for length in seen[:-1] if length != 1) + seen[-1:] == shape  # a signal [1 t c]
+    if len(shape) < 3 and len(seen) > 1 and how in SLIDING and not row:
+        return seen
+    mixed = len(shape) == 2 and (len(seen) == 1 or how == "transpose")
+    return (*shape, 1) if len(shape) == 1 or mixed else shape
 
 
-MIXING = ("conv_general_dilated", "reduce_window_max", "reduce_window_sum", "dot_general")
+SLIDING = ("conv_general_dilated", "reduce_window_max", "reduce_window_sum")
+MIXING = (*SLIDING, "dot_general")
 
 
 def _follow(jaxpr: Any, images: Iterable[Any], readers: list[tuple[str, tuple[int, ...]]]) -> list[Any]:
@@ -129,6 +134,8 @@ def _follow(jaxpr: Any, images: Iterable[Any], readers: list[tuple[str, tuple[in
             same.update(equation.outvars)
         else:
             shape = image.shape
+            if name == "transpose" and parameters(equation)["permutation"][0] != 0:
+                name = ""  # time in front of the batch, as recurrent layers have it
             if name == "conv_general_dilated":
                 _, channels, *places = parameters(equation)["dimension_numbers"].lhs_spec
                 if shape[channels] == 1:  # wherever the axis is

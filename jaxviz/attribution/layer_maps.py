@@ -131,7 +131,10 @@ def _last_convolution(network: Structure, objective: Objective) -> str:
         if name in network.seen and _is_map(network, name) and _leads_to(network, name, objective)
     ]
     if not found:
-        raise InputError("there is no convolution between the image and the target: name the layer, layer=…")
+        raise InputError(
+            "there is no convolution between the image and the target: name a layer with maps, layer=…, or "
+            "use a method that needs none, such as jv.gradient or jv.occlusion"
+        )
     large = [name for name in found if set(network.shapes[name][:-1]) != {1}]
     last = (large or found)[-1]
     return _block_end(network, last, found) if last in network.pointwise else last

@@ -398,7 +398,7 @@ def test_the_slices_of_a_volume_have_one_scale(values):
     np.testing.assert_array_equal(picture, sliced(rgb.heat(stacked, "RdBu_r", low=-high, high=high)))
     with pytest.raises(InputError, match=r"one image: pick one, .* or say places=3 for a volume; given: 5 images"):
         show_overlay(VOLUME, values)  # an array may as well be five images
-    with pytest.raises(InputError, match="places is 1 .* given: 4"):
+    with pytest.raises(InputError, match=r"places is 1 .* given: 4"):
         show_overlay(VOLUME, values, places=4)
 
 

@@ -136,6 +136,16 @@ PICTURES = {
     "flattened colours": ((4, 4, 3), lambda _, x: x.reshape(len(x), -1) @ jnp.ones((48, 2)), (4, 4, 3)),
     "a signal": ((8, 6), lambda _, x: convolve(x, jnp.ones((3, 6, 1)), ("NHC", "HIO", "NHC")), (8, 6)),
     "a signal as a row": ((8, 6), lambda _, x: convolve(x[:, None], jnp.ones((1, 3, 6, 1))), (8, 6)),
+    "a transposed signal": (
+        (6, 8),
+        lambda _, x: convolve(x.transpose(0, 2, 1), jnp.ones((3, 6, 1)), ("NHC", "HIO", "NHC")),
+        (6, 8, 1),
+    ),
+    "patches": (
+        (8, 6, 3),
+        lambda _, x: x.reshape(-1, 4, 2, 3, 2, 3).swapaxes(2, 3).reshape(-1, 12, 12) @ jnp.ones((12, 1)),
+        (8, 6, 3),
+    ),
     "a volume": (
         (4, 4, 4, 1),
         lambda _, x: convolve(x, jnp.ones((3, 3, 3, 1, 1)), ("NDHWC", "DHWIO", "NDHWC")),
@@ -166,7 +176,10 @@ def test_shapes_that_do_not_fit_are_told_what_would(pair):
         jv.predict(model, np.full_like(image, -3))
     with pytest.raises(jv.InputError, match=r"a CAM needs a layer with maps \[.*; given: mean, \[4\]"):
         jv.grad_cam(model, image, 1, layer="mean")
-    with pytest.raises(jv.InputError, match="a window fits into the image" if kind != "signal" else "one for each of"):
+    with pytest.raises(
+        jv.InputError,
+        match="a window fits into the image" if kind != "signal" else "window is a whole number, 1 or more;",
+    ):
         jv.occlusion(model, image, 1, window={"volume": (2, 3, 3), "signal": (2, 2)}.get(kind, 9))
     if image.ndim < 3:
         with pytest.raises(jv.InputError, match=f"smooth knows no network.*axes={image.ndim}"):

@@ -176,6 +176,13 @@ class NoLayers(jv.Objective):
         return acts["map"].mean()
 
 
+class Checked(NoLayers):
+    layers = ("map",)
+
+    def check(self, shapes):
+        raise jv.InputError(f"not of {shapes['map']}")
+
+
 class OneName(NoLayers):
     layers = "map"
 
@@ -215,6 +222,8 @@ class Named(jv.Objective):
         (jv.Region("map", MASK & False, 0), "finite weights, which are not all 0"),
         (jv.Region("map", (0, 0, 9, 3), 0), r"lies within map, \[8, 6\], and ends after it begins; given"),
         (jv.Region("map", (3, 3, 3, 5), 0), "ends after it begins"),
+        (jv.Region("map", np.array([2, 1, 5, 3]), 0), r"given: \[4\]. A box is a tuple"),
+        (jv.Region("map", MASK.tolist(), 0), "and a mask is an array .* given: nested lists"),
         (jv.Region("map", (0, 3), 0), r"a tuple \(top, left, bottom, right\) of 4 whole numbers"),
         (jv.Region("flat", (0, 0, 2, 2), 0), r"A flat map has no box: give a mask \[h w\]"),
         (jv.Region("map", MASK, 6), "map has 6 channels, 0 to 5; given: 6"),
@@ -224,6 +233,7 @@ class Named(jv.Objective):
         (jv.Token("flat", 48, 0), "flat has 48 tokens, 0 to 47; given: 48"),
         (jv.Similarity("map", np.ones(5)), r"an embedding in map, .* is \[6\].*given: \[5\]"),
         (NoLayers(), "an Objective says in `layers` what it reads.*given: none of NoLayers"),
+        (Checked(), r"not of \(8, 6, 6\)"),
         (OneName(), r"such as \('block5_conv3',\); given: 'map' of OneName"),
         (OtherLayer(), r"OtherLayer reads the activation 'map', which is not among its layers.*given: \('flat',\)"),
         (Named("x"), r"Named fails.*struct.field\(pytree_node=False\)"),
