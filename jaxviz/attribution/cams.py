@@ -3,7 +3,7 @@
     map = ReLU(weigh(activation [h w k], gradient of the score with respect to it [h w k]))
 
 Of a signal, the layer is `[t k]` and the map `[t]`; of a volume, `[d h w k]` and `[d h w]`. So a formula names its axes
-by `places(activation)`, all but the last.
+by `map_axes(activation)`, all but the last.
 
 All CAMs here are `cam` with a formula `weigh` of their own. `cam` finds the layer, computes the activation and the
 gradient, and enlarges the map to the image's size. The gradient is that of the score with respect to an *edit* at the
@@ -138,7 +138,7 @@ def _cams(
     return map_in_loop(one, images, objectives, size=size, execution=model.execution)
 
 
-def places(activation: jax.Array) -> tuple[int, ...]:
+def map_axes(activation: jax.Array) -> tuple[int, ...]:
     """The axes of the places of an activation `[h w k]`, all but the last."""
     return tuple(range(activation.ndim - 1))
 
@@ -176,7 +176,7 @@ def grad_cam(
 
 
 def weigh_grad_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
-    weights = gradient.mean(places(gradient))  # eq. 1
+    weights = gradient.mean(map_axes(gradient))  # eq. 1
     return (activation * weights).sum(-1)  # eq. 2
 
 
@@ -213,9 +213,9 @@ def grad_cam_plus_plus(
 
 
 def weigh_grad_cam_plus_plus(activation: jax.Array, gradient: jax.Array) -> jax.Array:
-    below = 2 * gradient**2 + activation.sum(places(activation)) * gradient**3
+    below = 2 * gradient**2 + activation.sum(map_axes(activation)) * gradient**3
     share = jnp.where(below != 0, gradient**2 / jnp.where(below != 0, below, 1), 0)  # α, eq. 19
-    weights = (share * jax.nn.relu(gradient)).sum(places(gradient))  # eq. 10
+    weights = (share * jax.nn.relu(gradient)).sum(map_axes(gradient))  # eq. 10
     return (activation * weights).sum(-1)
 
 
@@ -322,7 +322,7 @@ def x_grad_cam(
 
 
 def weigh_x_grad_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
-    axes = places(activation)
+    axes = map_axes(activation)
     weights = (gradient * activation).sum(axes) / (activation.sum(axes) + EPSILON)
     return (activation * weights).sum(-1)
 

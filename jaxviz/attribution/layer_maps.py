@@ -78,7 +78,7 @@ def seen_layers(
     for name in names:
         if not _is_map(network, name):
             raise InputError(
-                f"a CAM needs a layer with maps [{AXES[len(grid)]} c], one axis for each along which the image "
+                f"a CAM needs a layer with maps [{AXES.get(len(grid), '…')} c], one axis for each along which the image "
                 f"{list(grid)} extends; given: {name}, {list(network.shapes[name])}. jv.gradient and jv.occlusion "
                 "need no layer"
             )

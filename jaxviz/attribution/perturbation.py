@@ -52,7 +52,8 @@ def occlusion(
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each. Classes are explained before their softmax or sigmoid.
         window: height and width of the window in pixels, or one number for a square; None: a fifth of the image's
-            shorter side, which makes 25 windows on a square image. Of a signal: its length; of a volume: three numbers.
+            shorter side, which makes 25 windows on a square image. Of a signal `[t c]` it is one number, of a volume
+            `[d h w c]` three; None: a fifth of each.
         stride: pixels from one window to the next, (down, right) or one number for both; None: the window's size.
         fill: the values that hide a window, in the image's units: a number (0.5 is mid-grey), a colour [c] or an image
             [h w c].
@@ -68,7 +69,8 @@ def occlusion(
     shape = question.images.shape[1:]
     picture = picture_shape(model, shape[:-1])
     grid = picture[:-1]
-    window = max(1, min(grid) // 5) if window is None else window
+    if window is None:
+        window = [max(1, (min(grid) if len(grid) == 2 else length) // 5) for length in grid]
     size = lengths("window", window, len(grid))
     step = lengths("stride", window if stride is None else stride, len(grid))
     if any(side > length for side, length in zip(size, grid, strict=True)):
