@@ -78,9 +78,8 @@ def seen_layers(
     for name in names:
         if not _is_map(network, name):
             raise InputError(
-                f"a CAM needs a layer with maps [{AXES.get(len(grid), '…')} c], one axis for each along which the image "
-                f"{list(grid)} extends; given: {name}, {list(network.shapes[name])}. jv.gradient and jv.occlusion "
-                "need no layer"
+                f"a CAM needs a layer with maps [{AXES.get(len(grid), '…')} c], one axis for each of the image, "
+                f"{list(grid)}; given: {name}, {list(network.shapes[name])}. jv.gradient and jv.occlusion need no layer"
             )
         if name not in network.seen:
             raise InputError(
@@ -131,9 +130,12 @@ def _last_convolution(network: Structure, objective: Objective) -> str:
         if name in network.seen and _is_map(network, name) and _leads_to(network, name, objective)
     ]
     if not found:
+        other = [f"{name} {list(network.shapes[name])}" for name in network.convolutions if name in network.seen]
+        maps = f" that has a place for each of the image's, {list(network.picture[:-1])}" if other else ""
+        given = f"; given: {', '.join(other)}" if other else ""
         raise InputError(
-            "there is no convolution between the image and the target: name a layer with maps, layer=…, or "
-            "use a method that needs none, such as jv.gradient or jv.occlusion"
+            f"there is no convolution between the image and the target{maps}: name a layer with maps, layer=…, or use "
+            f"a method that needs none, such as jv.gradient or jv.occlusion{given}"
         )
     large = [name for name in found if set(network.shapes[name][:-1]) != {1}]
     last = (large or found)[-1]
