@@ -79,10 +79,7 @@ def class_index(model: Model, target: Any) -> int:
     """
     index = _named(model, target) if isinstance(target, str) else target
     if isinstance(index, bool) or not hasattr(index, "__index__"):
-        raise InputError(
-            "a target is a class number, a class name, an Objective, a function {name: activation} -> score, or None; "
-            f"given: {target!r}"
-        )
+        raise InputError(f"a target is a class number, a class name, an Objective or None; given: {target!r}")
     if not model.is_binary:
         Unit(model.scores, index).check(model.shapes(names=[model.scores]))
     elif index not in (0, 1):

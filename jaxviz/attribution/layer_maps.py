@@ -78,8 +78,8 @@ def seen_layers(
     for name in names:
         if not _is_map(network, name):
             raise InputError(
-                f"a CAM needs a layer with maps [{AXES.get(len(grid), '…')} c], one axis for each of the image, "
-                f"{list(grid)}; given: {name}, {list(network.shapes[name])}. jv.gradient and jv.occlusion need no layer"
+                f"a CAM needs a layer with maps [{AXES.get(len(grid), '…')} c]; given: {name}, "
+                f"{list(network.shapes[name])}, for an image of {list(grid)}. jv.gradient and jv.occlusion need no layer"
             )
         if name not in network.seen:
             raise InputError(
