@@ -79,7 +79,7 @@ def seen_layers(
         if not _is_map(network, name):
             raise InputError(
                 f"a CAM needs a layer with maps [{AXES.get(len(grid), '…')} c]; given: {name}, "
-                f"{list(network.shapes[name])}, for an image of {list(grid)}. jv.gradient and jv.occlusion need no layer"
+                f"{list(network.shapes[name])}, for an image of {list(grid)}. jv.gradient and jv.occlusion take none"
             )
         if name not in network.seen:
             raise InputError(
