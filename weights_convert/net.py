@@ -5,7 +5,7 @@ before it, and `name`. The handles of `activations` are the names of the steps. 
 on are not run.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -53,7 +53,9 @@ class KerasNet(nnx.Module):
             kind, sources = KINDS[node.kind], [shapes[name] for name in node.inputs]
             try:
                 if kind.module is not None and node.layer not in modules:
-                    modules[node.layer] = kind.module(dict(node.config), sources[0], rngs)
+                    modules[node.layer] = kind.module(
+                        dict(node.config), sources[0] if len(sources) == 1 else sources, rngs
+                    )
                 shapes[node.name] = _output_shape(_whole(node, modules), sources)
             except (TypeError, ValueError, IndexError, ArithmeticError) as error:
                 raise UnsupportedLayer([f"{node.name}: does not fit its input {sources}: {error}"]) from error
@@ -182,7 +184,13 @@ class KerasNet(nnx.Module):
 def _function(node: Node, modules: Mapping[str, nnx.Module]) -> Callable[..., Array]:
     """The function of a node before its activation function."""
     kind = KINDS[node.kind]
-    return modules[node.layer] if kind.module is not None else partial(kind.function, dict(node.config))
+    function = modules[node.layer] if kind.module is not None else partial(kind.function, dict(node.config))
+    return partial(_output, function, dict(node.config)["output"]) if kind.several else function
+
+
+def _output(function: Callable[..., Sequence[Array]], output: int, *inputs: Array) -> Array:
+    """One of the tensors that a layer returns."""
+    return function(*inputs)[output]
 
 
 def _whole(node: Node, modules: Mapping[str, nnx.Module]) -> Callable[..., Array]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import KerasFileError, NotReadable, UnsupportedLayer
 from .calls import Call, Tensor, leaves, read_call, read_tensors
+from .operations import kind_of
 from .versions import modern
 
 MODELS = ("Sequential", "Functional", "Model")  # Keras 2 called a Functional model "Model" until version 2.3
@@ -112,7 +113,7 @@ def _sequential(config: Any) -> Listing:
 
 def _entry(layer: Any, calls: Iterable[Call]) -> Entry:
     config = layer["config"]
-    kind, config = modern(layer["class_name"], {"layers": config} if isinstance(config, list) else config)
+    kind, config = modern(kind_of(layer), {"layers": config} if isinstance(config, list) else config)
     name = layer["name"] if "name" in layer else config["name"]
     return Entry(name=name, kind=kind, config=config, calls=tuple(calls))
 

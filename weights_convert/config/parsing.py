@@ -17,7 +17,7 @@ from ..graph import IMAGE, Graph, Node, call_name, split_call
 from ..layers import CUSTOM, KINDS, node
 from .calls import Call, Tensor, leaves
 from .listing import DEEPEST, MODELS, Entry, Listing, listed, walking
-from .operations import operation
+from .operations import read
 from .versions import of_version
 
 Custom = Mapping[str, Callable[..., Array]]
@@ -92,6 +92,7 @@ class _Flattened:
         for entry in listing.entries:
             if entry.kind != "InputLayer" and not entry.calls:
                 self._complain(f"{path}{entry.name}", "reads nothing")
+        outputs_read = _outputs_read(listing)
         for entry, number in self._in_order(listing, path):
             self.calls += 1
             if self.calls > MOST_CALLS:
@@ -102,10 +103,11 @@ class _Flattened:
                 tensors |= dict.fromkeys(call.tensors, NOTHING) | tensors
             count = turn * len(entry.calls) + number
             if entry.kind in MODELS and name not in self.custom:
-                found = self._add_model(entry, name, count, call, tensors)
+                found = dict(enumerate(self._add_model(entry, name, count, call, tensors)))
             else:
-                found = [self._add_layer(entry, name, count, call, [tensors[tensor] for tensor in call.tensors])]
-            tensors |= {Tensor(entry.name, entry.first + number, i): each for i, each in enumerate(found)}
+                read = outputs_read.get((entry.name, entry.first + number), [0])
+                found = {i: self._add_layer(entry, name, count, call, tensors, i) for i in read}
+            tensors |= {Tensor(entry.name, entry.first + number, i): each for i, each in found.items()}
         if missing := [end for end in listing.outputs if end not in tensors]:
             self._complain(path.rstrip("/") or "the model", f"ends in {_say(missing, tensors)}, which no layer gives")
         return [tensors.get(end, NOTHING) for end in listing.outputs]
@@ -145,25 +147,35 @@ class _Flattened:
             return [NOTHING] * len(listing.outputs)
         return self.add(listing, [tensors[tensor] for tensor in given], f"{name}/", count)
 
-    def _add_layer(self, entry: Entry, name: str, count: int, call: Call, inputs: Sequence[str]) -> str:
-        handle = call_name(name, count)
-        # "x/pre" is the handle of layer x before its activation function, and "x#2" its second call. nnx reserves
-        # names with a leading underscore.
-        if handle in self.known or name.endswith("/pre") or split_call(name)[1] or name.startswith("_"):
+    def _add_layer(
+        self, entry: Entry, name: str, count: int, call: Call, tensors: Mapping[Tensor, str], output: int
+    ) -> str:
+        handle = call_name(name, count, output)
+        # "x/pre" is the handle of layer x before its activation function, "x#2" its second call, and "x:1" its second
+        # output. nnx reserves names with a leading underscore.
+        if handle in self.known or name.endswith("/pre") or split_call(name)[0] != name or name.startswith("_"):
             self._complain(handle, "this name is taken; rename the layer in Keras")
-        if not inputs:
+        if not call.tensors:
             self._complain(name, "reads nothing")
         self.known.add(handle)
         try:
-            self.nodes[handle] = replace(self._node(entry, name, call, tuple(inputs)), name=handle)
+            self.nodes[handle] = replace(self._node(entry, name, call, tensors, output), name=handle)
         except UnsupportedLayer as error:
             self.complaints += error.complaints
         return handle
 
-    def _node(self, entry: Entry, name: str, call: Call, inputs: tuple[str, ...]) -> Node:
+    def _node(self, entry: Entry, name: str, call: Call, tensors: Mapping[Tensor, str], output: int) -> Node:
         if name in self.custom:
+            if output:
+                raise UnsupportedLayer([f"{name}: its output {output} is read, but a custom function gives one array"])
+            inputs = tuple(tensors[tensor] for tensor in call.tensors)
             return node(name, CUSTOM, {"function": self.custom[name]}, inputs)
-        kind, config, call = operation(name, entry.kind, entry.config, call)
+        kind, config, call = read(name, entry.kind, entry.config, call)
+        if kind in KINDS and KINDS[kind].several:
+            config = {**config, "output": output}
+        elif output and kind in KINDS:
+            raise UnsupportedLayer([f"{name}: its output {output} is read, but {kind} has one output"])
+        inputs = tuple(tensors[tensor] for tensor in call.tensors)
         found = node(name, kind, of_version(self.keras, config), inputs)
         for constant in leaves(list(call.arguments)):
             if not isinstance(constant, Tensor):
@@ -181,6 +193,15 @@ class _Flattened:
 
     def _complain(self, name: str, sentence: str) -> None:
         self.complaints.append(f"{name}: {sentence}")
+
+
+def _outputs_read(listing: Listing) -> dict[tuple[str, int], list[int]]:
+    """{(layer, call): its outputs that another layer or the model returns, in order}."""
+    tensors = [tensor for entry in listing.entries for call in entry.calls for tensor in call.tensors]
+    found: dict[tuple[str, int], list[int]] = {}
+    for layer, call, output in sorted({*tensors, *listing.outputs}):
+        found.setdefault((layer, call), []).append(output)
+    return found
 
 
 def _say(tensors: Iterable[Tensor], known: Container[Tensor]) -> str:

@@ -18,8 +18,9 @@ import numpy as np
 
 from ..config.describe import describe
 from ..config.keras_order import keras_order
+from ..config.operations import kind_of
 from ..errors import UnsupportedLayer
-from ..graph import Graph, call_name, split_call
+from ..graph import Graph
 from ..layers import ACTIVATIONS, KINDS, Kind
 from ..net import KerasNet
 from . import notes
@@ -91,15 +92,13 @@ def _model(graph: Graph) -> tuple[dict[str, Any], dict[str, str]]:
     for layer in layers:
         if "/" in layer:
             new[layer] = notes.without_slashes(layer, {*layers, *new.values()})
-    calls = [(node.name, *split_call(node.name)) for node in graph.nodes]
-    renamed = new | {name: call_name(new[layer], number) for name, layer, number in calls if layer in new}
-    graph = graph.renamed(renamed)
+    graph = graph.renamed(new | notes.of_calls(graph, new))
     model = describe(graph)
     used, unused = keras_order(graph)
     place = {layer: number for number, layer in enumerate((*dict(graph.inputs), *used, *unused))}
     model["config"]["layers"].sort(key=lambda layer: place[layer["name"]])
     for layer in model["config"]["layers"]:
-        kind = KINDS.get(layer["class_name"], INPUT)
+        kind = KINDS.get(kind_of(layer), INPUT)
         layer.setdefault("module", kind.package)
         layer.setdefault("registered_name", None)
         # The graph of a known architecture does not say how the network was trained.

@@ -4,6 +4,7 @@ from .functions import ACTIVATIONS as ACTIVATIONS
 from .functions import MIXING as MIXING
 from .functions import PROBABILITIES as PROBABILITIES
 from .functions import Activation as Activation
+from .kind import LIST as LIST
 from .kind import Config as Config
 from .kind import Effect as Effect
 from .kind import Factor as Factor
@@ -17,5 +18,6 @@ from .options import Option as Option
 from .table import EFFECTS as EFFECTS
 from .table import KINDS as KINDS
 from .table import OVER as OVER
+from .table import TENSORFLOW as TENSORFLOW
 from .table import activation as activation
 from .table import node as node

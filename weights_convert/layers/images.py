@@ -29,13 +29,18 @@ def _nearest(n: int, m: int) -> np.ndarray:
     return np.minimum(np.floor(centres).astype(int), n - 1)
 
 
-def _resizing(config: Config, x: Array) -> Array:
-    height, width = config["height"], config["width"]
+def resize_as(config: Config, x: Array) -> Array:
+    """`resize` with the options of Keras' operation Resize."""
+    height, width = config["size"]
     if config["crop_to_aspect_ratio"]:
         x = _to_aspect_ratio(x, height, width)
     if config["pad_to_aspect_ratio"]:
         x = _padded(x, height, width, config["fill_value"])
     return resize(x, height, width, config["interpolation"], config["antialias"])
+
+
+def _resizing(config: Config, x: Array) -> Array:
+    return resize_as({**config, "size": (config["height"], config["width"])}, x)
 
 
 def _to_aspect_ratio(x: Array, height: int, width: int) -> Array:

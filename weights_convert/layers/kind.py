@@ -52,6 +52,10 @@ class Factor(NamedTuple):
     bias: Array | float
 
 
+LIST = ("*",)
+"""The operands of a row whose calls take one list of tensors."""
+
+
 def identity(config: Config, x: Array) -> Array:
     """`x`: what a layer computes at inference that has an effect during training only."""
     return x
@@ -60,6 +64,21 @@ def identity(config: Config, x: Array) -> Array:
 def no_activation(config: Config) -> Activation | None:
     """None: the layer has no activation function."""
     return None
+
+
+class Spelling(NamedTuple):
+    """How a function of TensorFlow writes an operation.
+
+    Attributes:
+        names: TensorFlow's names of the row's operands and options, in the order of the row.
+        assumed: {name: value} of arguments that a call leaves out. Of a name that is not in `names`, this is the only
+            value that is supported.
+        translate: {operand or option: value} as TensorFlow means it → as Keras 3 does.
+    """
+
+    names: tuple[str, ...]
+    assumed: Mapping[str, Any]
+    translate: Callable[[dict[str, Any]], dict[str, Any]] = dict
 
 
 @dataclass(frozen=True)
@@ -81,6 +100,12 @@ class Kind:
         prepares: "values" if networks use the layer to change the range of an image before they look at it, "size" if
             they use it to change the size of an image; "" if neither.
         package: the Python module where Keras 3 finds the class; None if Keras 3 has no such layer.
+        operands: the names of the tensors, if a call takes several of them one by one; `LIST` if a call takes a list.
+            If there are none of these names, a call takes one tensor, or a list.
+        called: the options that Keras writes with the call, not in the config.
+        several: the layer returns several tensors; the option `output` says which of them a node is.
+        parts: {an inner layer's name in the names of the weights: the attribute under which Keras 3 stores it}.
+        tensorflow: {function of TensorFlow: its spelling} of the functions that Keras 2 saves for the operation.
     """
 
     options: Mapping[str, Option]
@@ -94,6 +119,11 @@ class Kind:
     factors: Callable[[Config, Any], list[Factor]] | None = None
     prepares: Literal["", "values", "size"] = ""
     package: str | None = "keras.layers"
+    operands: tuple[str, ...] = ()
+    called: tuple[str, ...] = ()
+    several: bool = False
+    parts: Mapping[str, str] = field(default_factory=dict)
+    tensorflow: Mapping[str, Spelling] = field(default_factory=dict)
 
     @property
     def leaves_its_input(self) -> bool:
@@ -119,11 +149,11 @@ class Weighted(nnx.Module):
         for name, variable in weights.items():
             setattr(self, name, variable)
 
-    def __call__(self, x: Array) -> Array:
-        """The output for x [n ...]."""
+    def __call__(self, *xs: Array) -> Array:
+        """The output for the inputs [n ...]."""
         variables = {name: getattr(self, name) for name in self.names}
         weights = {name: None if variable is None else variable[...] for name, variable in variables.items()}
-        return self.function(dict(self.config), weights, x)
+        return self.function(dict(self.config), weights, *xs)
 
 
 def kernel(rngs: nnx.Rngs, *shape: int) -> nnx.Param:

@@ -17,6 +17,11 @@ HARMLESS = {"name", "trainable", "dtype", "input_dtype", "batch_input_shape", "b
 FAMILIES = (linear, normalization, nonlinear, pooling, merging, shaping, images, identity, operations)
 KINDS: dict[str, Kind] = {name: kind for family in FAMILIES for name, kind in family.KINDS.items()}
 
+TENSORFLOW = {
+    function: (name, spelling) for name, kind in KINDS.items() for function, spelling in kind.tensorflow.items()
+}
+"""{function of TensorFlow, as Keras 2 saves its name: (the kind of its operation, how it is spelled)}"""
+
 OVER = tuple(name for name, kind in KINDS.items() if kind.does_nothing)
 """The kinds that return their input at inference, such as Dropout and the augmentations."""
 
