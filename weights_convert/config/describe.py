@@ -8,7 +8,7 @@ from typing import Any
 
 from ..graph import Graph, Node, split_call
 from ..layers import CUSTOM, KINDS
-from .operations import PREFIX, as_written, written
+from .operations import PREFIX, written
 
 
 def describe(graph: Graph) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def _written(name: str, kind: str, config: Mapping[str, Any], calls: list[Any]) 
     config = {key: value for key, value in config.items() if key not in {"arguments", "output", *row.called}}
     if not kind.startswith(PREFIX):
         return _layer(name, kind, config, calls)
-    kind, config = kind.removeprefix(PREFIX), {key: as_written(value) for key, value in config.items()}
+    kind = kind.removeprefix(PREFIX)
     package = row.package or "keras.src.ops.numpy"  # the parser must see that it is an operation
     return {**_layer(name, kind, config, calls), "module": package, "registered_name": kind}
 

@@ -78,7 +78,7 @@ def _of_tensorflow(name: str, config: Mapping[str, Any], call: Call) -> Read:
         raise UnsupportedLayer([f"{name}: calls tf.{function}, which is not supported"])
     kind, spelling = TENSORFLOW[function]
     row = KINDS[kind]
-    first, *others = call.arguments
+    first = call.arguments[0]
     keywords = {key: value for key, value in call.keywords.items() if key != "name" and value is not None}
     keywords = dict(spelling.assumed) | {spelling.names[0]: first} | keywords
     for key, value in spelling.assumed.items():
@@ -115,7 +115,7 @@ def _constant(value: Any) -> Any:
 def written(kind: str, config: Mapping[str, Any], tensors: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
     """(the arguments, the keywords) of a call, as Keras 3 writes them. This is the inverse of `read`."""
     row = KINDS[kind]
-    keywords = {key: as_written(config[key]) for key in row.called if config[key] != row.options[key].default}
+    keywords = {key: config[key] for key in row.called if config[key] != row.options[key].default}
     if row.operands == LIST:
         return [list(tensors)], keywords
     if row.operands:
@@ -129,13 +129,6 @@ def written(kind: str, config: Mapping[str, Any], tensors: Sequence[Any]) -> tup
 def _written(value: Any) -> Any:
     if isinstance(value, tuple):
         return {"class_name": "__tensor__", "config": {"value": value, "dtype": "float32"}}
-    return value
-
-
-def as_written(value: Any) -> Any:
-    """An option of an operation, as Keras 3 writes it: a tuple does not become a list."""
-    if isinstance(value, tuple):
-        return {"class_name": "__tuple__", "config": {"value": [as_written(item) for item in value]}}
     return value
 
 

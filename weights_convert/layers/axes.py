@@ -16,6 +16,7 @@ from .operands import TWO, all_within, filled, operation, spelled, within
 from .options import Option
 
 AXES = Option(o.optional(o.axes), None)
+ONE_AXIS = {"axis": Option(o.optional(o.axis), None)}
 REDUCTION = {"axis": AXES, "keepdims": Option(o.flag, False)}
 
 
@@ -324,7 +325,7 @@ BLOCK = {
 KINDS: dict[str, Kind] = {
     # reductions
     "ops.Mean": _reduction(jnp.mean, "math.reduce_mean", Effect.ADDS),
-    "ops.Average": operation("numpy", _average, {"axis": Option(o.optional(o.axis), None)}, effect=Effect.ADDS),
+    "ops.Average": operation("numpy", _average, ONE_AXIS, effect=Effect.ADDS),
     "ops.Sum": _reduction(jnp.sum, "math.reduce_sum", Effect.ADDS),
     "ops.Max": _reduction(jnp.max, "math.reduce_max", Effect.MOVES),
     "ops.Amax": _reduction(jnp.max, "", Effect.MOVES),

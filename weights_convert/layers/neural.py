@@ -15,7 +15,7 @@ from .images import METHODS, resize_as
 from .kind import Config, Effect, Kind, Spelling
 from .operands import all_within, operation, spelled, within
 from .options import Option
-from .pooling import adaptive, average, largest
+from .pooling import average, largest
 
 
 def _named(name: str, *tensorflow: str, module: str = "nn", **assumed: Any) -> Kind:
@@ -141,10 +141,6 @@ def _windowed(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _adaptive(reduce: Callable[..., Array], config: Config, x: Array) -> Array:
-    return adaptive(reduce)({"output_size": _spread(config["output_size"], x.ndim - 2)}, x)
-
-
 def _windows(function: Callable[..., Array], effect: Effect, *tensorflow: str) -> Kind:
     return operation(
         "nn",
@@ -158,11 +154,6 @@ def _windows(function: Callable[..., Array], effect: Effect, *tensorflow: str) -
         effect=effect,
         tensorflow=dict.fromkeys(tensorflow, spelled("x ksize strides padding data_format", _windowed)),
     )
-
-
-def _sized(reduce: Callable[..., Array], effect: Effect) -> Kind:
-    options = {"output_size": Option(o.nested), "data_format": LAST}
-    return operation("nn", partial(_adaptive, reduce), options, effect=effect)
 
 
 LAST = Option(o.optional(o.lower("channels_last", "nhwc", "nwc", "ndhwc")), None)
@@ -229,8 +220,6 @@ KINDS: dict[str, Kind] = {
     # poolings
     "ops.MaxPool": _windows(largest, Effect.MOVES, *(f"nn.max_pool{end}" for end in ("", "1d", "2d", "3d"))),
     "ops.AveragePool": _windows(average, Effect.ADDS, *(f"nn.avg_pool{end}" for end in ("", "1d", "2d", "3d"))),
-    "ops.AdaptiveMaxPool": _sized(jnp.max, Effect.MOVES),
-    "ops.AdaptiveAveragePool": _sized(jnp.mean, Effect.ADDS),
     # images
     "ops.Resize": operation(
         "image",

@@ -29,7 +29,7 @@ def _global_max(config: Config, x: Array) -> Array:
     return x.max(axis=tuple(range(1, x.ndim - 1)), keepdims=config["keepdims"])
 
 
-def adaptive(reduce: Callable[..., Array]) -> Callable[[Config, Array], Array]:
+def _adaptive(reduce: Callable[..., Array]) -> Callable[[Config, Array], Array]:
     """A pooling to a given size: output i of m pools the inputs from floor(i n / m) up to ceil((i + 1) n / m)."""
 
     def pool(config: Config, x: Array) -> Array:
@@ -57,7 +57,7 @@ def _whole(function: Callable[..., Array], effect: Effect) -> Kind:
 
 
 def _sized(rank: int, reduce: Callable[..., Array], effect: Effect) -> Kind:
-    return Kind({"output_size": Option(o.each(rank)), "data_format": CHANNELS_LAST}, adaptive(reduce), effect=effect)
+    return Kind({"output_size": Option(o.each(rank)), "data_format": CHANNELS_LAST}, _adaptive(reduce), effect=effect)
 
 
 KINDS = {
