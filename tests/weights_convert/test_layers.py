@@ -30,7 +30,7 @@ import weights_convert
 from weights_convert import Graph, KerasNet
 from weights_convert.config.parsing import parse
 from weights_convert.graph import IMAGE
-from weights_convert.layers import EFFECTS, KINDS, OVER, Effect, node, operations
+from weights_convert.layers import EFFECTS, KINDS, OVER, Effect, neural, node, operations
 
 
 def signal():
@@ -463,9 +463,11 @@ def test_every_kind_has_one_effect():
     """A layer without a function and a module returns its input; what the others do, their rows say."""
     listed = [name for names in EFFECTS.values() for name in names]
     assert sorted(listed) == sorted(KINDS)
-    assert {*OVER, "Activation", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "Softmax"} == {
+    functions = {"Activation", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "Softmax"}
+    functions |= {name for name, kind in neural.KINDS.items() if kind.package and "nn" in kind.package[-2:]} & {
         *EFFECTS[Effect.IDENTITY]
     }
+    assert {*OVER, *functions, "ops.ReLU", "ops.Mish", "ops.Tanh"} == {*EFFECTS[Effect.IDENTITY]}
 
 
 @pytest.mark.parametrize(

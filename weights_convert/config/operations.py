@@ -49,8 +49,7 @@ def read(name: str, kind: str, config: Mapping[str, Any], call: Call) -> Read:
     """
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         return _of_tensorflow(name, config, call)
-    # A list of layers need not say the module. The layers of these names take one argument.
-    if f"{PREFIX}{kind}" in KINDS and (kind not in KINDS or len(call.arguments) > 1):
+    if _is_operation(kind, config, call):
         kind = f"{PREFIX}{kind}"
     row = KINDS.get(kind)
     if row is None or not (kind.startswith(PREFIX) or row.operands or row.called or row.several):
@@ -63,6 +62,17 @@ def read(name: str, kind: str, config: Mapping[str, Any], call: Call) -> Read:
     if len(call.arguments) > len(places):
         raise UnsupportedLayer([f"{name}: {kind} with {len(call.arguments)} arguments; supported are {len(places)}"])
     return _bound(kind, given, dict(zip(places, call.arguments, strict=False)), call.keywords)
+
+
+def _is_operation(kind: str, config: Mapping[str, Any], call: Call) -> bool:
+    """Whether a class of this name is meant as an operation, where the description does not say its module (in an .h5).
+
+    Layers of these names take one argument, and other options: Reshape has `target_shape`, the operation `newshape`.
+    """
+    layer, row = KINDS.get(kind), KINDS.get(f"{PREFIX}{kind}")
+    if row is None or layer is None:
+        return row is not None
+    return len(call.arguments) > 1 or any(key in row.options and key not in layer.options for key in config)
 
 
 def _operands(row: Kind) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ guessed, imported or executed is refused; one error lists all of it.
 """
 
 import heapq
+import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
@@ -17,12 +18,13 @@ from ..graph import IMAGE, Graph, Node, call_name, split_call
 from ..layers import CUSTOM, KINDS, node
 from .calls import Call, Tensor, leaves
 from .listing import DEEPEST, MODELS, Entry, Listing, listed, walking
-from .operations import read
+from .operations import PREFIX, read
 from .versions import of_version
 
 Custom = Mapping[str, Callable[..., Array]]
 
 NOTHING = ""  # stands for a tensor that a complaint was made about
+UNKNOWN = re.compile("layers of kind|calls tf|Keras 2 does not save")  # complaints that a custom function answers
 MOST_CALLS = 5_000  # a short file with nested models, each called twice, could have a billion layers
 
 
@@ -229,8 +231,9 @@ def _is_length(length: object) -> bool:
 
 
 def _hint(complaints: Iterable[str]) -> str:
-    supported = f"Supported kinds of layer: {', '.join(kind for kind in KINDS if kind != CUSTOM)}"
-    unknown = next((text.partition(":")[0] for text in complaints if "layers of kind" in text), None)
+    layers = ", ".join(kind for kind in KINDS if kind != CUSTOM and not kind.startswith(PREFIX))
+    supported = f"Supported kinds of layer: {layers}; the operations outside of layers are listed in docs/layers.md"
+    unknown = next((text.partition(":")[0] for text in complaints if UNKNOWN.search(text)), None)
     if unknown is None:
         return supported
     return f'{supported}\nA layer without weights may be given as a Python function: custom={{"{unknown}": function}}'

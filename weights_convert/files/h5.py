@@ -33,7 +33,7 @@ TODAY = {
     "running_std": "moving_variance",
     "alphas": "alpha",
 }
-KNOWN = sorted({*TODAY, *(name for kind in KINDS.values() for name in kind.weights)})
+KNOWN = sorted({*TODAY, *(name for kind in KINDS.values() for name in kind.weights if "/" not in name)})
 # The end of a weight's name says what it is: Keras 1 wrote "conv_W_1:0", Keras 2 "conv/kernel:0", 3 "conv/kernel".
 WEIGHT = re.compile(rf"(?:^|[/_])({'|'.join(KNOWN)})(?:_\d+)?(?::\d+)?$")
 

@@ -8,7 +8,7 @@ which Keras makes the weights.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..errors import NotReadable, UnsafeFile
@@ -139,6 +139,18 @@ def _names(model: Mapping[str, Any], path: str, outer: str) -> Iterator[tuple[st
         if isinstance(name, str):
             yield place, outer + name
             yield from _names(layer, place, f"{outer}{name}/")
+
+
+def numbers(names: Iterable[str], parts: Mapping[str, str]) -> list[str]:
+    """Where Keras 3 stores the weights of a layer: `query_dense/1` for `query/bias`, if `parts` names that attribute."""
+    counts: Counter[str] = Counter()
+    found = []
+    for name in names:
+        part = name.rpartition("/")[0]
+        attribute = parts.get(part, part)
+        found.append(f"{attribute}/{counts[attribute]}" if attribute else str(counts[attribute]))
+        counts[attribute] += 1
+    return found
 
 
 def snake_case(kind: str) -> str:

@@ -25,7 +25,7 @@ from ..layers import ACTIVATIONS, KINDS, Kind
 from ..net import KerasNet
 from . import notes
 from .h5 import UNUSED
-from .keras_3 import LAYERS, nth, snake_case
+from .keras_3 import LAYERS, nth, numbers, snake_case
 
 VERSION = "3.0.0"  # the first version with this layout
 HEADER = 64_512  # bytes, the most that HDF5 can store in one attribute; Keras splits a longer list into parts
@@ -72,10 +72,12 @@ def write_archive(net: KerasNet, path: Path) -> None:
     used, unused = _arrays(net, names)
     with h5py.File(buffer, "w") as file:
         for layer, weights in (used | unused).items():
-            group = file.create_group(f"{LAYERS}/{nth(snake_case(kinds[layer]), counts)}/vars")
-            group.attrs["name"] = layer
-            for number, array in enumerate(weights.values()):
-                group[str(number)] = array
+            group = file.create_group(f"{LAYERS}/{nth(snake_case(kinds[layer]), counts)}")
+            group.create_group("vars").attrs["name"] = layer
+            parts = KINDS[kinds[layer]].parts if kinds[layer] in KINDS else {}
+            for place, array in zip(numbers(weights, parts), weights.values(), strict=True):
+                inner, _, number = place.rpartition("/")
+                group.require_group(f"{inner}/vars" if inner else "vars")[number] = array
     metadata = {"keras_version": VERSION, notes.KEY: notes.encode(net.inputs, names)}
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("metadata.json", json.dumps(metadata))

@@ -2,7 +2,6 @@
 
 from .functions import ACTIVATIONS as ACTIVATIONS
 from .functions import MIXING as MIXING
-from .functions import PROBABILITIES as PROBABILITIES
 from .functions import Activation as Activation
 from .kind import LIST as LIST
 from .kind import Config as Config

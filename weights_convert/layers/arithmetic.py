@@ -78,7 +78,7 @@ KINDS = {
     "ops.Minimum": binary(jnp.minimum, "math.minimum", prepares="values"),
     "ops.SquaredDifference": binary(lambda x, y: jnp.square(x - y), "math.squared_difference", keras_3=False),
     "ops.Logaddexp": binary(jnp.logaddexp),
-    "ops.Arctan2": binary(jnp.arctan2, "math.atan2"),
+    "ops.Arctan2": binary(jnp.arctan2, others={"math.atan2": spelled("y x")}),
     "ops.Greater": binary(jnp.greater, "math.greater"),
     "ops.GreaterEqual": binary(jnp.greater_equal, "math.greater_equal"),
     "ops.Less": binary(jnp.less, "math.less"),
@@ -87,7 +87,7 @@ KINDS = {
     "ops.NotEqual": binary(jnp.not_equal, "math.not_equal"),
     "ops.LogicalAnd": binary(lambda x, y: (x != 0) & (y != 0), "math.logical_and"),
     "ops.LogicalOr": binary(lambda x, y: (x != 0) | (y != 0), "math.logical_or"),
-    "ops.LogicalXor": binary(lambda x, y: (x != 0) ^ (y != 0), "math.logical_xor"),
+    "ops.LogicalXor": binary(lambda x, y: (x != 0) ^ (y != 0)),
     # more operands
     "ops.Where": operation(
         "numpy",

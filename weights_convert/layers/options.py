@@ -146,6 +146,17 @@ def operands(least: int, most: int) -> Reader:
     return read
 
 
+def tensors(least: int, most: int) -> Reader:
+    """A reader for the operands of a layer, which are tensors."""
+
+    def read(value: object) -> tuple[None, ...]:
+        if not isinstance(value, list | tuple) or not least <= len(value) <= most or any(e is not None for e in value):
+            raise ValueError(f"{least} to {most} tensors")
+        return (None,) * len(value)
+
+    return read
+
+
 def key(value: object) -> tuple[Hashable, ...]:
     """The index in `x[…]`: whole numbers, slices, None (a new axis), "..."; a slice is (start, stop, step)."""
 
@@ -160,7 +171,8 @@ def key(value: object) -> tuple[Hashable, ...]:
             return tuple(None if bound is None else integer(bound) for bound in each)
         return integer(each)
 
-    if not isinstance(value, list | tuple) or not value or [*map(item, value)].count("...") > 1:
+    value = value if isinstance(value, list | tuple) else (value,)
+    if not value or [*map(item, value)].count("...") > 1:
         raise ValueError("whole numbers, slices, new axes and one ellipsis")
     return tuple(map(item, value))
 

@@ -6,7 +6,7 @@ row, which the layer then honours, or does not matter at inference. `node` refus
 
 from ..errors import UnsupportedLayer
 from ..graph import Node
-from . import identity, images, linear, merging, nonlinear, normalization, operations, pooling, shaping
+from . import attention, identity, images, linear, merging, nonlinear, normalization, operations, pooling, shaping
 from . import options as o
 from .functions import Activation
 from .kind import Config, Effect, Kind
@@ -14,7 +14,7 @@ from .kind import Config, Effect, Kind
 # Keys that any layer may have, and that change nothing at inference. (`dtype`: all networks here are float32.)
 HARMLESS = {"name", "trainable", "dtype", "input_dtype", "batch_input_shape", "batch_shape", "activity_regularizer"}
 
-FAMILIES = (linear, normalization, nonlinear, pooling, merging, shaping, images, identity, operations)
+FAMILIES = (linear, normalization, attention, nonlinear, pooling, merging, shaping, images, identity, operations)
 KINDS: dict[str, Kind] = {name: kind for family in FAMILIES for name, kind in family.KINDS.items()}
 
 TENSORFLOW = {
