@@ -88,7 +88,8 @@ def _numbered(
     if not parts:
         return dict(zip(needed, found.values(), strict=True)) if len(found) == len(needed) else found
     theirs = dict(zip(numbers(needed, parts), needed, strict=True))
-    return {theirs.get(name, name): weight for name, weight in found.items()}
+    # Keras 2 writes `_query_dense`.
+    return {theirs.get(name.removeprefix("_"), name): weight for name, weight in found.items()}
 
 
 def _of_parts(needed: Mapping[str, nnx.Variable], found: Mapping[str, Weight]) -> Mapping[str, Weight]:

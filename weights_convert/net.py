@@ -51,6 +51,13 @@ class KerasNet(nnx.Module):
         shapes: dict[str, Shape] = {name: (1, *shape) for name, shape in graph.inputs}
         for node in graph.nodes:
             kind, sources = KINDS[node.kind], [shapes[name] for name in node.inputs]
+            if dict(node.config).get("data_format") == "channels_first":
+                raise UnsupportedLayer(
+                    [
+                        f"{node.name}: {node.kind} with data_format='channels_first'; supported is a "
+                        "description with it, which `parse` changes to 'channels_last'"
+                    ]
+                )
             try:
                 if kind.module is not None and node.layer not in modules:
                     modules[node.layer] = kind.module(

@@ -8,11 +8,12 @@ how they are spelled.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..errors import UnsupportedLayer
 from ..layers import KINDS, LIST, TENSORFLOW, Kind
-from .calls import Call, Tensor, constants
+from .calls import Call, Tensor, constants, leaves
 
 PREFIX = "ops."  # the name of an operation in KINDS is that of its class, after this
 PACKAGE = re.compile(r"keras\b.*\.(ops|activations)\b")  # where Keras 3 has the classes of its operations
@@ -58,6 +59,8 @@ def read(name: str, kind: str, config: Mapping[str, Any], call: Call) -> Read:
     if kind.startswith(PREFIX):
         given = {key: constants(value) for key, value in given.items()}
     given = {key: value for key, value in given.items() if value is not None}
+    if row.operands and row.operands != LIST and not call.today:  # Keras 2 wraps the only argument in a list
+        call = replace(call, arguments=tuple(leaves([*call.arguments])))
     places = (*_operands(row), *row.called)
     if len(call.arguments) > len(places):
         raise UnsupportedLayer([f"{name}: {kind} with {len(call.arguments)} arguments; supported are {len(places)}"])

@@ -17,11 +17,19 @@ from ..errors import UnsupportedLayer
 from ..graph import IMAGE, Graph, Node, call_name, split_call
 from ..layers import CUSTOM, KINDS, node
 from .calls import Call, Tensor, leaves
+from .channels import channels_last
 from .listing import DEEPEST, MODELS, Entry, Listing, listed, walking
 from .operations import PREFIX, read
 from .versions import of_version
 
 Custom = Mapping[str, Callable[..., Array]]
+
+# Layers with a state that goes from step to step, and what to do about them.
+RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+WITHOUT_TIME = (
+    "to explain the layers before it alone, save them in Keras as a model of their own: "
+    "keras.Model(model.inputs, model.get_layer(NAME).output).save(…), where NAME is the last layer of the CNN"
+)
 
 NOTHING = ""  # stands for a tensor that a complaint was made about
 UNKNOWN = re.compile("layers of kind|calls tf|Keras 2 does not save")  # complaints that a custom function answers
@@ -41,7 +49,9 @@ def parse(model: Mapping[str, Any], keras: int = 3, custom: Custom | None = None
         UnsupportedLayer: it has parts that cannot be reproduced; the error lists all of them.
         ValueError: a custom function for a layer that does not exist.
     """
-    flat = _Flattened(keras, custom or {})
+    # A description of our own is not one of the version of Keras that it is written for.
+    version = "" if "order" in model else str(model.get("keras_version", ""))
+    flat = _Flattened(keras, custom or {}, version)
     with walking():
         if model["class_name"] not in MODELS:
             flat.complaints.append(
@@ -62,7 +72,8 @@ def parse(model: Mapping[str, Any], keras: int = 3, custom: Custom | None = None
     with walking():
         nodes = _in_order(model["order"], flat.nodes, names) if "order" in model else tuple(flat.nodes.values())
         shapes = [tuple(entry.shape[1:]) for entry in inputs]
-    return Graph(inputs=tuple(zip(names, shapes, strict=True)), nodes=nodes, outputs=tuple(outputs))
+    graph = Graph(inputs=tuple(zip(names, shapes, strict=True)), nodes=nodes, outputs=tuple(outputs))
+    return channels_last(graph)
 
 
 def _in_order(order: Sequence[str], nodes: Mapping[str, Node], inputs: Iterable[str]) -> tuple[Node, ...]:
@@ -83,6 +94,7 @@ class _Flattened:
 
     keras: int
     custom: Custom
+    version: str = ""
     nodes: dict[str, Node] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
     known: set[str] = field(default_factory=set)
@@ -178,7 +190,10 @@ class _Flattened:
         elif output and kind in KINDS:
             raise UnsupportedLayer([f"{name}: its output {output} is read, but {kind} has one output"])
         inputs = tuple(tensors[tensor] for tensor in call.tensors)
-        found = node(name, kind, of_version(self.keras, config), inputs)
+        if kind in RECURRENT:
+            raise UnsupportedLayer([f"{name}: layers of kind {kind} are not supported; {WITHOUT_TIME}"])
+        kind, config = of_version(self.keras, kind, config, self.version)
+        found = node(name, kind, config, inputs)
         for constant in leaves(list(call.arguments)):
             if not isinstance(constant, Tensor):
                 self._complain(name, f"is called with {constant!r}, which is not supported")

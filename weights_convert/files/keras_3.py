@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import NotReadable, UnsafeFile
 from .hdf5 import MAX_DEPTH, MAX_OBJECTS, Dataset, Group, Source, members, opened, weight
-from .saved import Weight
+from .saved import Weight, dequantized
 
 LAYERS = "layers"
 # TensorFlow 2.12 and 2.13 wrote this instead. They count a layer with weights twice: conv2d, conv2d_2, conv2d_4.
@@ -82,7 +82,7 @@ def read_containers(*sources: Source) -> Weights:
             if twice := whole.setdefault(place, {}).keys() & group:
                 raise NotReadable(f"{source}: {place} has a weight {min(twice)!r}, and so has another shard")
             whole[place] |= group
-    return {place: dict(sorted(group.items(), key=_place)) for place, group in whole.items()}
+    return {place: dequantized(dict(sorted(group.items(), key=_place))) for place, group in whole.items()}
 
 
 def _place(weight: tuple[str, Weight]) -> tuple[list[str], int, str]:

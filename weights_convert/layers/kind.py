@@ -198,7 +198,8 @@ def named(config: Config) -> Activation | None:
     return None if config["activation"] == "linear" else ACTIVATIONS[config["activation"]]
 
 
-CHANNELS_LAST = Option(o.one_of("channels_last"), "channels_last")
+# `config/channels.py` makes networks of channels_first into such of channels_last, which the functions compute.
+CHANNELS_LAST = Option(o.one_of("channels_last", "channels_first"), "channels_last")
 ACTIVATION = Option(o.activation, "linear")
 
 
