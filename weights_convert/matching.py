@@ -85,7 +85,7 @@ def _numbered(
 
     The weights of a layer in this layer, such as `query_dense/0`, are numbered for themselves.
     """
-    if not parts:
+    if not parts or not any("/" in name for name in found):
         return dict(zip(needed, found.values(), strict=True)) if len(found) == len(needed) else found
     theirs = dict(zip(numbers(needed, parts), needed, strict=True))
     # Keras 2 writes `_query_dense`.

@@ -7,7 +7,7 @@ on are not run.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,9 +60,7 @@ class KerasNet(nnx.Module):
                 )
             try:
                 if kind.module is not None and node.layer not in modules:
-                    modules[node.layer] = kind.module(
-                        dict(node.config), sources[0] if len(sources) == 1 else sources, rngs
-                    )
+                    modules[node.layer] = kind.module(dict(node.config), _built_for(sources, kind.frames), rngs)
                 shapes[node.name] = _output_shape(_whole(node, modules), sources)
             except (TypeError, ValueError, IndexError, ArithmeticError) as error:
                 raise UnsupportedLayer([f"{node.name}: does not fit its input {sources}: {error}"]) from error
@@ -145,7 +143,7 @@ class KerasNet(nnx.Module):
         """{handle: the step that computes it}, in execution order."""
         steps = {}
         for node in self.graph.nodes:
-            function, ending, inputs = _function(node, self.layers), activation(node), node.inputs
+            function, ending, inputs = _function(node, self.layers), _ending(node), node.inputs
             if ending is not None:
                 steps[f"{node.name}/pre"] = Step(function, inputs)
                 function, inputs = ending, (f"{node.name}/pre",)
@@ -188,11 +186,31 @@ class KerasNet(nnx.Module):
             )
 
 
+def _built_for(sources: list[Shape], frames: bool) -> Any:
+    """The shape that the weights of a layer depend on; a list of shapes, if it has several inputs."""
+    shapes = [(*shape[:1], *shape[2:]) if frames else shape for shape in sources]
+    return shapes[0] if len(shapes) == 1 else shapes
+
+
 def _function(node: Node, modules: Mapping[str, nnx.Module]) -> Callable[..., Array]:
     """The function of a node before its activation function."""
     kind = KINDS[node.kind]
     function = modules[node.layer] if kind.module is not None else partial(kind.function, dict(node.config))
-    return partial(_output, function, dict(node.config)["output"]) if kind.several else function
+    function = partial(_output, function, dict(node.config)["output"]) if kind.several else function
+    return partial(_each, function) if kind.frames else function
+
+
+def _ending(node: Node) -> Callable[..., Array] | None:
+    """The activation function of a node."""
+    ending = activation(node)
+    return partial(_each, ending) if ending is not None and KINDS[node.kind].frames else ending
+
+
+def _each(function: Callable[..., Array], *inputs: Array) -> Array:
+    """`function` of each frame of inputs [n t …]."""
+    n, t = inputs[0].shape[:2]
+    found = function(*(x.reshape(n * t, *x.shape[2:]) for x in inputs))
+    return found.reshape(n, t, *found.shape[1:])
 
 
 def _output(function: Callable[..., Sequence[Array]], output: int, *inputs: Array) -> Array:
@@ -202,7 +220,7 @@ def _output(function: Callable[..., Sequence[Array]], output: int, *inputs: Arra
 
 def _whole(node: Node, modules: Mapping[str, nnx.Module]) -> Callable[..., Array]:
     """The function of a node with its activation function, which may change the shape (`glu` does)."""
-    function, ending = _function(node, modules), activation(node)
+    function, ending = _function(node, modules), _ending(node)
     return function if ending is None else lambda *inputs: ending(function(*inputs))
 
 

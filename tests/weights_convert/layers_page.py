@@ -47,9 +47,7 @@ What a network computes with tensors outside of layers: operators such as `x / 2
 
 
 def versions(kind: str) -> str:
-    return " and ".join(
-        str(number) for number in (2, 3) if any(hasattr(module, kind) for module in MODULES[number])
-    )
+    return " and ".join(str(number) for number in (2, 3) if any(hasattr(module, kind) for module in MODULES[number]))
 
 
 def rule(kind: str) -> str:

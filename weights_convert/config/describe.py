@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..graph import Graph, Node, split_call
-from ..layers import CUSTOM, KINDS
+from ..layers import CUSTOM, KINDS, TIME_DISTRIBUTED, inner_kind
 from .operations import PREFIX, written
 
 
@@ -49,6 +49,9 @@ def _written(name: str, kind: str, config: Mapping[str, Any], calls: list[Any]) 
         return _layer(name, kind, {}, calls)
     row = KINDS[kind]
     config = {key: value for key, value in config.items() if key not in {"arguments", "output", *row.called}}
+    if (one := inner_kind(kind)) and not row.operands and not one.startswith(PREFIX):
+        layer = {"class_name": one, "config": {"name": name, **config}, "module": row.package, "registered_name": None}
+        return _layer(name, TIME_DISTRIBUTED, {"layer": layer}, calls)
     if not kind.startswith(PREFIX):
         return _layer(name, kind, config, calls)
     kind = kind.removeprefix(PREFIX)

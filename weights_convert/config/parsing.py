@@ -15,10 +15,10 @@ from jax import Array
 
 from ..errors import UnsupportedLayer
 from ..graph import IMAGE, Graph, Node, call_name, split_call
-from ..layers import CUSTOM, KINDS, node
+from ..layers import CUSTOM, KINDS, TIME_DISTRIBUTED, inner_kind, node, of_frames
 from .calls import Call, Tensor, leaves
 from .channels import channels_last
-from .listing import DEEPEST, MODELS, Entry, Listing, listed, walking
+from .listing import DEEPEST, MODELS, Entry, Listing, inner, listed, walking
 from .operations import PREFIX, read
 from .versions import of_version
 
@@ -95,6 +95,7 @@ class _Flattened:
     keras: int
     custom: Custom
     version: str = ""
+    frames: int = 0  # of how many models around it a TimeDistributed is
     nodes: dict[str, Node] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
     known: set[str] = field(default_factory=set)
@@ -116,12 +117,16 @@ class _Flattened:
                 self._complain(name, f"reads {_say(call.tensors, tensors)}, which no layer above it gives")
                 tensors |= dict.fromkeys(call.tensors, NOTHING) | tensors
             count = turn * len(entry.calls) + number
+            frames = self.frames
+            if entry.kind == TIME_DISTRIBUTED and name not in self.custom:
+                entry, self.frames = inner(entry), frames + 1
             if entry.kind in MODELS and name not in self.custom:
                 found = dict(enumerate(self._add_model(entry, name, count, call, tensors)))
             else:
                 read = outputs_read.get((entry.name, entry.first + number), [0])
                 found = {i: self._add_layer(entry, name, count, call, tensors, i) for i in read}
             tensors |= {Tensor(entry.name, entry.first + number, i): each for i, each in found.items()}
+            self.frames = frames
         if missing := [end for end in listing.outputs if end not in tensors]:
             self._complain(path.rstrip("/") or "the model", f"ends in {_say(missing, tensors)}, which no layer gives")
         return [tensors.get(end, NOTHING) for end in listing.outputs]
@@ -184,7 +189,8 @@ class _Flattened:
                 raise UnsupportedLayer([f"{name}: its output {output} is read, but a custom function gives one array"])
             inputs = tuple(tensors[tensor] for tensor in call.tensors)
             return node(name, CUSTOM, {"function": self.custom[name]}, inputs)
-        kind, config, call = read(name, entry.kind, entry.config, call)
+        of_each = inner_kind(entry.kind)  # in a description of our own
+        kind, config, call = read(name, of_each or entry.kind, entry.config, call)
         if kind in KINDS and KINDS[kind].several:
             config = {**config, "output": output}
         elif output and kind in KINDS:
@@ -193,7 +199,9 @@ class _Flattened:
         if kind in RECURRENT:
             raise UnsupportedLayer([f"{name}: layers of kind {kind} are not supported; {WITHOUT_TIME}"])
         kind, config = of_version(self.keras, kind, config, self.version)
-        found = node(name, kind, config, inputs)
+        if self.frames > 1:
+            raise UnsupportedLayer([f"{name}: a TimeDistributed in a TimeDistributed is not supported"])
+        found = node(name, of_frames(kind) if self.frames or of_each else kind, config, inputs)
         for constant in leaves(list(call.arguments)):
             if not isinstance(constant, Tensor):
                 self._complain(name, f"is called with {constant!r}, which is not supported")

@@ -51,8 +51,8 @@ def modern(kind: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 INT8 = "Int8QuantizationConfig"
 
 RANDOM_CROP = (
-    "RandomCrop: at inference, Keras {} cuts out a part that is not in the middle; load the model in Keras 3.8 or newer "
-    "and save it again (there the layer leaves an image as it is), or give what it computes: custom={{...}}"
+    "RandomCrop: at inference, Keras {} cuts out a part that is not in the middle; load the model in Keras 3.8 or "
+    "newer and save it again (there the layer leaves an image as it is), or give what it computes: custom={{...}}"
 )
 
 

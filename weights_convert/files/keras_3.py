@@ -63,6 +63,8 @@ def read_containers(*sources: Source) -> Weights:
                 layer = inside(group, depth + 1)
                 found[place] = dict(variables(layer, "", depth + 1))
                 model(layer, place, depth + 2)
+                if isinstance(layer.get("layer"), Group):  # a TimeDistributed, perhaps of a model
+                    model(inside(layer["layer"], depth + 2), place, depth + 3)
 
     def variables(layer: Mapping[str, Group | Dataset], path: str, depth: int) -> Iterator[tuple[str, Weight]]:
         for name, group in layer.items():
@@ -139,10 +141,13 @@ def _names(model: Mapping[str, Any], path: str, outer: str) -> Iterator[tuple[st
         if isinstance(name, str):
             yield place, outer + name
             yield from _names(layer, place, f"{outer}{name}/")
+            inner = settings.get("layer") if isinstance(settings, Mapping) else None
+            if isinstance(inner, Mapping):
+                yield from _names(inner, place, f"{outer}{name}/")
 
 
 def numbers(names: Iterable[str], parts: Mapping[str, str]) -> list[str]:
-    """Where Keras 3 stores the weights of a layer: `query_dense/1` for `query/bias`, if `parts` names that attribute."""
+    """Where Keras 3 stores the weights of a layer: `query_dense/1` for `query/bias`, if `parts` has that attribute."""
     counts: Counter[str] = Counter()
     found = []
     for name in names:

@@ -66,6 +66,8 @@ def write_archive(net: KerasNet, path: Path) -> None:
         OSError: `path` cannot be written.
     """
     model, names = _model(net.graph)
+    theirs = {mine: name for name, mine in names.items()}
+    parts = {theirs.get(node.layer, node.layer): KINDS[node.kind].parts for node in net.graph.nodes}
     kinds = {layer["name"]: layer["class_name"] for layer in model["config"]["layers"]}
     buffer = io.BytesIO()
     counts: Counter[str] = Counter()
@@ -74,8 +76,7 @@ def write_archive(net: KerasNet, path: Path) -> None:
         for layer, weights in (used | unused).items():
             group = file.create_group(f"{LAYERS}/{nth(snake_case(kinds[layer]), counts)}")
             group.create_group("vars").attrs["name"] = layer
-            parts = KINDS[kinds[layer]].parts if kinds[layer] in KINDS else {}
-            for place, array in zip(numbers(weights, parts), weights.values(), strict=True):
+            for place, array in zip(numbers(weights, parts[layer]), weights.values(), strict=True):
                 inner, _, number = place.rpartition("/")
                 group.require_group(f"{inner}/vars" if inner else "vars")[number] = array
     metadata = {"keras_version": VERSION, notes.KEY: notes.encode(net.inputs, names)}
@@ -119,6 +120,8 @@ def _model(graph: Graph) -> tuple[dict[str, Any], dict[str, str]]:
 def _complaints(graph: Graph) -> Iterator[str]:
     for node in graph.nodes:
         activation: Any = dict(node.config).get("activation")
+        if KINDS[node.kind].frames and (len(node.inputs) > 1 or node.kind.startswith("TimeDistributed(ops.")):
+            yield f"{node.name}: Keras' TimeDistributed takes one tensor, and a layer"
         if KINDS[node.kind].package is None:
             yield f"{node.name}: Keras 3 has no layer of kind {node.kind}"
         if activation is not None and not ACTIVATIONS[activation].keras_3:

@@ -18,5 +18,8 @@ from .table import EFFECTS as EFFECTS
 from .table import KINDS as KINDS
 from .table import OVER as OVER
 from .table import TENSORFLOW as TENSORFLOW
+from .table import TIME_DISTRIBUTED as TIME_DISTRIBUTED
 from .table import activation as activation
+from .table import inner_kind as inner_kind
 from .table import node as node
+from .table import of_frames as of_frames

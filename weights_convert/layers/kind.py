@@ -105,6 +105,7 @@ class Kind:
         called: the options that Keras writes with the call, not in the config.
         several: the layer returns several tensors; the option `output` says which of them a node is.
         parts: {an inner layer's name in the names of the weights: the attribute under which Keras 3 stores it}.
+        frames: the layer takes frames [n t …], and computes each by itself, as in Keras' TimeDistributed.
         tensorflow: {function of TensorFlow: its spelling} of the functions that Keras 2 saves for the operation.
     """
 
@@ -124,6 +125,7 @@ class Kind:
     several: bool = False
     parts: Mapping[str, str] = field(default_factory=dict)
     tensorflow: Mapping[str, Spelling] = field(default_factory=dict)
+    frames: bool = False
 
     @property
     def leaves_its_input(self) -> bool:
