@@ -195,8 +195,9 @@ def _built_for(sources: list[Shape], frames: bool) -> Any:
 def _function(node: Node, modules: Mapping[str, nnx.Module]) -> Callable[..., Array]:
     """The function of a node before its activation function."""
     kind = KINDS[node.kind]
-    function = modules[node.layer] if kind.module is not None else partial(kind.function, dict(node.config))
-    function = partial(_output, function, dict(node.config)["output"]) if kind.several else function
+    config: dict[str, Any] = dict(node.config)
+    function: Any = modules[node.layer] if kind.module is not None else partial(kind.function, config)
+    function = partial(_output, function, config["output"]) if kind.several else function
     return partial(_each, function) if kind.frames else function
 
 

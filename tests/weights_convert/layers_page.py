@@ -1,4 +1,4 @@
-"""Writes `docs/layers.md`, the table of the layers and operations that load: python tests/weights_convert/layers_page.py
+"""Writes `docs/layers.md`, the table of what loads: python tests/weights_convert/layers_page.py
 
 The rows come from `KINDS`. Real Keras says which of its versions have a layer.
 """

@@ -33,85 +33,86 @@ BOX = np.linspace(-1, 1, 24, dtype=np.float32).reshape(4, 6, 1)
 # Each case is written as its user writes it; the name of the case is its text.
 EITHER = """
 x + 3.0; 1 + x; x - 2.5; 1 - x; x * 2 * (1 / 6); 2 * x; x / 127.5; 1 / x; x // 2; x % 2; x**2; 2.0**x; -x; abs(x - 1)
-x + x; x - x / 3; x * x; x / (x + 1); x * CHANNELS + CHANNELS; x + BOX; x * CHANNELS.reshape(1, 1, 1, 8)
-x[..., ::-1]; x[..., 1]; x[:, 1:-1, ::2]; x[:, 0]; x[..., None]; x[:, None]; x @ MATRIX
-x > 1; x >= 1; x < 1; x <= 1
+x + x; x - x / 3; x * x; x / (x + 1); x * CHANNELS + CHANNELS; x + BOX; x * CHANNELS.reshape(1, 1, 1, 8); x[..., ::-1]
+x[..., 1]; x[:, 1:-1, ::2]; x[:, 0]; x[..., None]; x[:, None]; x @ MATRIX; x > 1; x >= 1; x < 1; x <= 1
 preprocess(x[..., :3], "tf"); preprocess(x[..., :3], "torch"); preprocess(x[..., :3], "caffe")
 """
 KERAS_3 = """
-ops.cast(x, "float32"); ops.cast(x * 3, "int32"); ops.cast(x > 1, "float32"); ops.cast(x, "bool"); ops.stop_gradient(x)
-ops.zeros_like(x); ops.ones_like(x); ops.full_like(x, 2.0); ops.convert_to_tensor(x) + 0
+ops.cast(x, "float32"); ops.cast(x * 3, "int32"); ops.cast(x > 1, "float32"); ops.cast(x, "bool")
+ops.stop_gradient(x); ops.zeros_like(x); ops.ones_like(x); ops.full_like(x, 2.0); ops.convert_to_tensor(x) + 0
 ops.mean(x, (1, 2)); ops.mean(x, -1, keepdims=True); ops.average(x, axis=1); ops.sum(x, [1, 2]); ops.max(x, 1)
 ops.amax(x, 1); ops.min(x, (1, -1)); ops.amin(x, 2); ops.prod(x, 3); ops.var(x, 1); ops.std(x, (1, 2), keepdims=True)
 ops.logsumexp(x, -1); ops.any(x > 1, 1); ops.all(x > 1, 1); ops.norm(x, axis=-1); ops.argmax(x, -1); ops.cumsum(x, 1)
-ops.moments(x, (1, 2))[1]; ops.moments(x, (1, 2), keepdims=True)[0]
-ops.concatenate([x, -x], -1); ops.concatenate([x, x, x], 1); ops.stack([x, -x], 1); ops.stack([x[..., 2], x[..., 0]], -1)
-ops.split(x, 2, -1)[1]; ops.split(x, [2, 5], -1)[2]; ops.unstack(x, axis=1)[2]; ops.take(x, [0, 2], axis=-1)
-ops.reshape(x, (-1, 24, 8)); ops.reshape(x, (-1, 4, 48)); ops.expand_dims(x, 1); ops.expand_dims(x, -1)
-ops.squeeze(x[:, :1], 1); ops.squeeze(ops.mean(x, (1, 2), keepdims=True)); ops.transpose(x, (0, 2, 1, 3))
-ops.swapaxes(x, 1, 2); ops.moveaxis(x, 1, -1); ops.flip(x, 1); ops.flip(x, (1, 2)); ops.roll(x, 1, 1)
-ops.roll(x, (1, 2), (1, 2)); ops.tile(x, (1, 2, 1, 1)); ops.repeat(x, 2, axis=1); ops.repeat(x, [1, 2, 1, 1], axis=1)
+ops.moments(x, (1, 2))[1]; ops.moments(x, (1, 2), keepdims=True)[0]; ops.concatenate([x, -x], -1)
+ops.concatenate([x, x, x], 1); ops.stack([x, -x], 1); ops.stack([x[..., 2], x[..., 0]], -1); ops.split(x, 2, -1)[1]
+ops.split(x, [2, 5], -1)[2]; ops.unstack(x, axis=1)[2]; ops.take(x, [0, 2], axis=-1); ops.reshape(x, (-1, 24, 8))
+ops.reshape(x, (-1, 4, 48)); ops.expand_dims(x, 1); ops.expand_dims(x, -1); ops.squeeze(x[:, :1], 1)
+ops.squeeze(ops.mean(x, (1, 2), keepdims=True)); ops.transpose(x, (0, 2, 1, 3)); ops.swapaxes(x, 1, 2)
+ops.moveaxis(x, 1, -1); ops.flip(x, 1); ops.flip(x, (1, 2)); ops.roll(x, 1, 1); ops.roll(x, (1, 2), (1, 2))
+ops.tile(x, (1, 2, 1, 1)); ops.repeat(x, 2, axis=1); ops.repeat(x, [1, 2, 1, 1], axis=1)
 ops.pad(x, ((0, 0), (1, 1), (2, 0), (0, 0))); ops.pad(x, ((0, 0), (1, 1), (2, 0), (0, 0)), mode="reflect")
-ops.pad(x, ((0, 0), (1, 1), (2, 0), (0, 0)), constant_values=2.0)
-ops.depth_to_space(x, 2); ops.space_to_depth(x, 2)
+ops.pad(x, ((0, 0), (1, 1), (2, 0), (0, 0)), constant_values=2.0); ops.depth_to_space(x, 2); ops.space_to_depth(x, 2)
 ops.matmul(x, ops.swapaxes(x, -1, -2)); ops.matmul(MATRIX.reshape(4, 6), x); ops.tensordot(x, MATRIX, 1)
 ops.tensordot(x, np.ones((8, 6, 3), "f"), [[3, 2], [0, 1]]); ops.einsum("bijc,bikc->bijk", x, x)
 ops.einsum("bijc->bcij", x); ops.einsum("...ij,...kj->...ik", x, x); ops.einsum("bijc,cd->bijd", x, MATRIX)
 ops.power(x, x); ops.sqrt(x); ops.square(x); ops.rsqrt(x); ops.reciprocal(x); ops.exp(x); ops.exp2(x); ops.expm1(x)
 ops.log(x); ops.log1p(x); ops.log2(x); ops.log10(x); ops.sin(x); ops.cos(x); ops.tan(x); ops.arctan(x); ops.sinh(x)
-ops.cosh(x); ops.erf(x); ops.sign(x - 1); ops.round(x); ops.floor(x); ops.ceil(x); ops.clip(x, 0.5, 1); ops.absolute(x)
-ops.negative(x); ops.maximum(x, 1); ops.minimum(x, x * 0.5); ops.arctan2(x, x + 1); ops.logaddexp(x, x)
-ops.divide(x, 3); ops.divide_no_nan(x, x - x); ops.floor_divide(x, 2); ops.mod(x, 2)
+ops.cosh(x); ops.erf(x); ops.sign(x - 1); ops.round(x); ops.floor(x); ops.ceil(x); ops.clip(x, 0.5, 1)
+ops.absolute(x); ops.negative(x); ops.maximum(x, 1); ops.minimum(x, x * 0.5); ops.arctan2(x, x + 1)
+ops.logaddexp(x, x); ops.divide(x, 3); ops.divide_no_nan(x, x - x); ops.floor_divide(x, 2); ops.mod(x, 2)
 ops.equal(x, x); ops.not_equal(x, x); ops.logical_and(x > 0.5, x < 1); ops.logical_or(x > 1.5, x < 1)
 ops.logical_xor(x > 0.5, x > 1); ops.logical_not(x > 1); ops.where(x > 1, x, 0.0); ops.where(x > 1, x, -x)
 ops.normalize(x); ops.normalize(x, axis=1); ops.max_pool(x, 2); ops.max_pool(x, 3, 2, "same")
 ops.average_pool(x, 2, padding="same"); ops.image.resize(x, (8, 12)); ops.image.rgb_to_grayscale(x[..., :3])
-ops.image.resize(x, (8, 12), interpolation="nearest"); ops.image.resize(x, (2, 3), antialias=True)
-ops.relu(x - 1); ops.relu6(x * 5); ops.selu(x - 1); ops.silu(x); ops.sigmoid(x); ops.tanh(x); ops.softplus(x)
-ops.softsign(x); ops.log_sigmoid(x); ops.hard_sigmoid(x); ops.hard_silu(x); ops.hard_tanh(x); ops.tanh_shrink(x)
-ops.sparse_plus(x); ops.sparse_sigmoid(x); ops.leaky_relu(x - 1); ops.leaky_relu(x - 1, negative_slope=0.3)
-ops.elu(x - 1); ops.elu(x - 1, alpha=0.5); ops.celu(x - 1); ops.gelu(x); ops.gelu(x, approximate=False)
-ops.squareplus(x); ops.hard_shrink(x); ops.soft_shrink(x); ops.threshold(x, 0.5, 0.1); ops.glu(x); ops.glu(x, axis=1)
-ops.softmax(x); ops.softmax(x, axis=1); ops.log_softmax(x); ops.log_softmax(x, axis=2); ops.sparsemax(x)
-keras.activations.gelu(x); keras.activations.relu(x - 1, max_value=0.5); keras.activations.relu(x, threshold=0.5)
+ops.image.resize(x, (8, 12), interpolation="nearest"); ops.image.resize(x, (2, 3), antialias=True); ops.relu(x - 1)
+ops.relu6(x * 5); ops.selu(x - 1); ops.silu(x); ops.sigmoid(x); ops.tanh(x); ops.softplus(x); ops.softsign(x)
+ops.log_sigmoid(x); ops.hard_sigmoid(x); ops.hard_silu(x); ops.hard_tanh(x); ops.tanh_shrink(x); ops.sparse_plus(x)
+ops.sparse_sigmoid(x); ops.leaky_relu(x - 1); ops.leaky_relu(x - 1, negative_slope=0.3); ops.elu(x - 1)
+ops.elu(x - 1, alpha=0.5); ops.celu(x - 1); ops.gelu(x); ops.gelu(x, approximate=False); ops.squareplus(x)
+ops.hard_shrink(x); ops.soft_shrink(x); ops.threshold(x, 0.5, 0.1); ops.glu(x); ops.glu(x, axis=1); ops.softmax(x)
+ops.softmax(x, axis=1); ops.log_softmax(x); ops.log_softmax(x, axis=2); ops.sparsemax(x); keras.activations.gelu(x)
+keras.activations.relu(x - 1, max_value=0.5); keras.activations.relu(x, threshold=0.5)
 keras.activations.relu(x - 1, negative_slope=0.1); keras.activations.softmax(x); keras.layers.Add()([x, x])
 keras.layers.ReLU(negative_slope=0.1)(x - 1); keras.layers.Softmax()(x); keras.layers.Concatenate()([x, x])
 """
 KERAS_2 = """
 tf.cast(x, "float32"); tf.cast(x * 3, tf.int32); tf.cast(x > 1, tf.float32); tf.identity(x); tf.stop_gradient(x)
-tf.convert_to_tensor(x); tf.zeros_like(x); tf.ones_like(x)
-tf.reduce_mean(x, [1, 2]); tf.reduce_mean(x, axis=-1, keepdims=True); tf.reduce_max(x, axis=(1, 2)); tf.reduce_min(x, -1)
-tf.reduce_sum(x, 1); tf.reduce_prod(x, 1); tf.math.reduce_variance(x, 1); tf.math.reduce_std(x, 1); tf.norm(x, axis=-1)
+tf.convert_to_tensor(x); tf.zeros_like(x); tf.ones_like(x); tf.reduce_mean(x, [1, 2])
+tf.reduce_mean(x, axis=-1, keepdims=True); tf.reduce_max(x, axis=(1, 2)); tf.reduce_min(x, -1); tf.reduce_sum(x, 1)
+tf.reduce_prod(x, 1); tf.math.reduce_variance(x, 1); tf.math.reduce_std(x, 1); tf.norm(x, axis=-1)
 tf.math.reduce_logsumexp(x, 1); tf.math.reduce_euclidean_norm(x, 1); tf.math.argmax(x, -1); tf.math.cumsum(x, 1)
 tf.reduce_any(x > 1, 1); tf.reduce_all(x > 1, 1); tf.nn.moments(x, [1, 2])[0]; tf.nn.moments(x, [1, 2])[1]
 tf.concat([x, -x], -1); tf.stack([x, -x], 1); tf.unstack(x, axis=1)[1]; tf.split(x, 2, axis=-1)[1]
-tf.split(x, [2, 6], -1)[1]; tf.split(x, [2, -1], -1)[1]; tf.gather(x, [0, 2], axis=-1); tf.slice(x, [0, 0, 0, 2], [-1, -1, -1, 3])
+tf.split(x, [2, 6], -1)[1]; tf.split(x, [2, -1], -1)[1]; tf.gather(x, [0, 2], axis=-1)
+tf.slice(x, [0, 0, 0, 2], [-1, -1, -1, 3])
 tf.strided_slice(x, [0, 1, 0, 0], [0, 3, 6, 8], [1, 2, 1, 1], begin_mask=1, end_mask=1); x[:, tf.newaxis]
 tf.image.crop_to_bounding_box(x, 1, 1, 2, 2); tf.image.flip_left_right(x); tf.image.flip_up_down(x)
 tf.reshape(x, (-1, 24, 8)); tf.expand_dims(x, 1); tf.squeeze(x[:, :1], 1); tf.squeeze(x[:, :1]); tf.reverse(x, [1])
 tf.transpose(x, [0, 2, 1, 3]); tf.linalg.matrix_transpose(x); tf.roll(x, 1, 1); tf.tile(x, [1, 2, 1, 1])
-tf.repeat(x, 2, axis=1); tf.nn.depth_to_space(x, 2); tf.nn.space_to_depth(x, 2); tf.pad(x, [[0, 0], [1, 1], [2, 0], [0, 0]])
-tf.pad(x, [[0, 0], [1, 1], [2, 0], [0, 0]], "REFLECT"); tf.pad(x, [[0, 0], [1, 1], [2, 0], [0, 0]], constant_values=2.0)
-tf.matmul(x, x, transpose_b=True); tf.matmul(x, x, transpose_a=True); tf.matmul(x, MATRIX.T, transpose_b=True)
-tf.tensordot(x, MATRIX, 1); tf.pow(x, 3); tf.sqrt(x); tf.square(x); tf.abs(x); tf.exp(x); tf.math.log(x)
-tf.math.log1p(x); tf.math.expm1(x); tf.math.rsqrt(x); tf.math.reciprocal(x); tf.math.sign(x - 1); tf.round(x); tf.floor(x)
-tf.math.ceil(x); tf.sin(x); tf.cos(x); tf.tan(x); tf.sinh(x); tf.cosh(x); tf.math.atan(x); tf.math.atan2(x, x + 1)
-tf.math.erf(x); tf.negative(x); tf.maximum(x, 1.0); tf.minimum(x, 0.5 * x); tf.clip_by_value(x, 0.5, 1.0)
-tf.math.squared_difference(x, 2 * x); tf.math.divide_no_nan(x, x - x); tf.add_n([x, x, x]); tf.math.add(x, x)
-tf.divide(x, 3); tf.scalar_mul(2.0, x); tf.realdiv(x, x); tf.nn.bias_add(x, CHANNELS)
-tf.equal(x, 0); tf.not_equal(x, 0.0); (x > 0.5) & (x < 1); (x > 1.5) | (x < 1); tf.math.logical_xor(x > 0.5, x > 1); ~(x > 1)
-tf.where(x > 1, x, 0.0); tf.where(x > 1, x, -x); tf.math.l2_normalize(x, -1); tf.nn.l2_normalize(x, axis=[1, 2])
-tf.image.resize(x, (8, 12)); tf.image.resize(x, (8, 12), method="nearest"); tf.image.resize(x, [3, 2], antialias=True)
-tf.image.rgb_to_grayscale(x[..., :3]); tf.image.per_image_standardization(x)
-tf.nn.max_pool2d(x, 2, 2, "VALID"); tf.nn.max_pool(x, 2, 2, "VALID"); tf.nn.avg_pool2d(x, 2, 2, "SAME"); tf.nn.avg_pool(x, 2, 2, "VALID")
-tf.sigmoid(x); tf.tanh(x); tf.nn.relu(x - 1); tf.nn.relu6(x * 5); tf.nn.elu(x - 1); tf.nn.selu(x - 1); tf.nn.silu(x)
-tf.nn.gelu(x); tf.nn.gelu(x, approximate=True); tf.nn.leaky_relu(x - 1); tf.nn.leaky_relu(x - 1, 0.1); tf.nn.softplus(x)
+tf.repeat(x, 2, axis=1); tf.nn.depth_to_space(x, 2); tf.nn.space_to_depth(x, 2)
+tf.pad(x, [[0, 0], [1, 1], [2, 0], [0, 0]]); tf.pad(x, [[0, 0], [1, 1], [2, 0], [0, 0]], "REFLECT")
+tf.pad(x, [[0, 0], [1, 1], [2, 0], [0, 0]], constant_values=2.0); tf.matmul(x, x, transpose_b=True)
+tf.matmul(x, x, transpose_a=True); tf.matmul(x, MATRIX.T, transpose_b=True); tf.tensordot(x, MATRIX, 1); tf.pow(x, 3)
+tf.sqrt(x); tf.square(x); tf.abs(x); tf.exp(x); tf.math.log(x); tf.math.log1p(x); tf.math.expm1(x); tf.math.rsqrt(x)
+tf.math.reciprocal(x); tf.math.sign(x - 1); tf.round(x); tf.floor(x); tf.math.ceil(x); tf.sin(x); tf.cos(x); tf.tan(x)
+tf.sinh(x); tf.cosh(x); tf.math.atan(x); tf.math.atan2(x, x + 1); tf.math.erf(x); tf.negative(x); tf.maximum(x, 1.0)
+tf.minimum(x, 0.5 * x); tf.clip_by_value(x, 0.5, 1.0); tf.math.squared_difference(x, 2 * x)
+tf.math.divide_no_nan(x, x - x); tf.add_n([x, x, x]); tf.math.add(x, x); tf.divide(x, 3); tf.scalar_mul(2.0, x)
+tf.realdiv(x, x); tf.nn.bias_add(x, CHANNELS); tf.equal(x, 0); tf.not_equal(x, 0.0); (x > 0.5) & (x < 1)
+(x > 1.5) | (x < 1); tf.math.logical_xor(x > 0.5, x > 1); ~(x > 1); tf.where(x > 1, x, 0.0); tf.where(x > 1, x, -x)
+tf.math.l2_normalize(x, -1); tf.nn.l2_normalize(x, axis=[1, 2]); tf.image.resize(x, (8, 12))
+tf.image.resize(x, (8, 12), method="nearest"); tf.image.resize(x, [3, 2], antialias=True)
+tf.image.rgb_to_grayscale(x[..., :3]); tf.image.per_image_standardization(x); tf.nn.max_pool2d(x, 2, 2, "VALID")
+tf.nn.max_pool(x, 2, 2, "VALID"); tf.nn.avg_pool2d(x, 2, 2, "SAME"); tf.nn.avg_pool(x, 2, 2, "VALID"); tf.sigmoid(x)
+tf.tanh(x); tf.nn.relu(x - 1); tf.nn.relu6(x * 5); tf.nn.elu(x - 1); tf.nn.selu(x - 1); tf.nn.silu(x); tf.nn.gelu(x)
+tf.nn.gelu(x, approximate=True); tf.nn.leaky_relu(x - 1); tf.nn.leaky_relu(x - 1, 0.1); tf.nn.softplus(x)
 tf.nn.softsign(x); tf.math.log_sigmoid(x); tf.nn.softmax(x); tf.nn.softmax(x, axis=1); tf.nn.log_softmax(x)
 tf_keras.activations.gelu(x); tf_keras.activations.relu(x, max_value=1.0); tf_keras.activations.relu(x - 1, alpha=0.1)
 tf_keras.activations.hard_sigmoid(x); tf_keras.activations.mish(x); tf_keras.activations.elu(x - 1, alpha=0.3)
-backend.batch_dot(x[:, :, 0], x[:, :, 0], axes=[2, 2]); backend.repeat_elements(x, 2, 1); backend.permute_dimensions(x, (0, 2, 1, 3))
-backend.resize_images(x, 2, 2, "channels_last"); backend.resize_images(x, 2, 2, "channels_last", interpolation="bilinear")
-tf_keras.layers.Add()([x, x]); tf_keras.layers.Subtract()([x, 2 * x]); tf_keras.layers.Softmax()(x)
+backend.batch_dot(x[:, :, 0], x[:, :, 0], axes=[2, 2]); backend.repeat_elements(x, 2, 1)
+backend.permute_dimensions(x, (0, 2, 1, 3)); backend.resize_images(x, 2, 2, "channels_last")
+backend.resize_images(x, 2, 2, "channels_last", interpolation="bilinear"); tf_keras.layers.Add()([x, x])
+tf_keras.layers.Subtract()([x, 2 * x]); tf_keras.layers.Softmax()(x)
 """
 # Of Keras 2 alone: a file for Keras 3 cannot hold them.
 NOT_IN_KERAS_3 = r"squared_difference|moments\(x, \[1, 2\]\)\[1\]|per_image"
@@ -128,7 +129,9 @@ def tensor(case, package, x):
     def preprocess(x, mode):
         return imagenet.preprocess_input(x, data_format="channels_last", mode=mode)
 
-    return eval(case, globals() | {"x": x, "preprocess": preprocess})
+    names = {"keras": keras, "ops": ops, "tf_keras": tf_keras, "tf": tf, "backend": backend, "np": np}
+    names |= {"CHANNELS": CHANNELS, "MATRIX": MATRIX, "BOX": BOX}
+    return eval(case, names | {"x": x, "preprocess": preprocess})
 
 
 def images(n=3):
@@ -231,13 +234,13 @@ BATCH = {
     ops.mean(x); ops.max(x, 0); ops.sum(x, (0, 1)); ops.concatenate([x, x], 0); ops.stack([x, x], 0); x[0]
     ops.reshape(x, (-1,)); ops.reshape(x, (-1, 8)); ops.reshape(x, (1, -1)); ops.transpose(x); ops.swapaxes(x, 0, 1)
     ops.moveaxis(x, 0, 1); ops.expand_dims(x, 0); ops.flip(x, 0); ops.flip(x); ops.roll(x, 1, 0); ops.roll(x, 1)
-    ops.tile(x, (2, 1, 1, 1)); ops.repeat(x, 2, axis=0); ops.take(x, [0], axis=0); ops.cumsum(x, 0); ops.softmax(x, axis=0)
-    ops.matmul(ops.mean(x, (1, 2)), ops.swapaxes(ops.mean(x, (1, 2)), 0, 1)); ops.einsum("bijc,bijc->ij", x, x)
-    ops.matmul(np.ones((2, 2), "f"), ops.mean(x, (1, 2))); ops.einsum("aijc,bijc->ab", x, x); ops.pad(x, ((1, 0),) * 4)
-    x + np.ones((2, 4, 6, 8), "f"); ops.normalize(x, axis=0); ops.tensordot(x, x, 4)
-    ops.split(x, 2, 0)[0]; ops.norm(x); ops.argmax(x); ops.var(x, 0)
+    ops.tile(x, (2, 1, 1, 1)); ops.repeat(x, 2, axis=0); ops.take(x, [0], axis=0); ops.cumsum(x, 0)
+    ops.softmax(x, axis=0); ops.matmul(ops.mean(x, (1, 2)), ops.swapaxes(ops.mean(x, (1, 2)), 0, 1))
+    ops.einsum("bijc,bijc->ij", x, x); ops.matmul(np.ones((2, 2), "f"), ops.mean(x, (1, 2)))
+    ops.einsum("aijc,bijc->ab", x, x); ops.pad(x, ((1, 0),) * 4); x + np.ones((2, 4, 6, 8), "f")
+    ops.normalize(x, axis=0); ops.tensordot(x, x, 4); ops.split(x, 2, 0)[0]; ops.norm(x); ops.argmax(x); ops.var(x, 0)
     """,
-    tf_keras: "tf.reduce_mean(x); tf.reduce_max(x, 0); tf.concat([x, x], 0); tf.transpose(x); tf.reshape(x, [-1]); x[0]",
+    tf_keras: "tf.reduce_mean(x); tf.reduce_max(x, 0); tf.concat([x, x], 0); tf.transpose(x); tf.reshape(x, [-1])",
 }
 
 
@@ -248,7 +251,7 @@ def test_the_batch_is_left_alone(package):
         graph = parse(json.loads(package.Model(x, tensor(case, package, x)).to_json()), 3 if package is keras else 2)
         with pytest.raises(UnsupportedLayer) as raised:
             KerasNet(graph, rngs=nnx.Rngs(0))
-        assert re.search("the batch|cannot reshape|batch of fixed length", str(raised.value)), case
+        assert re.search("batch|cannot reshape", str(raised.value)), case
 
 
 @pytest.mark.parametrize(
@@ -279,7 +282,7 @@ def test_a_name_without_a_module():
 
 
 def test_each_output_has_a_handle(tmp_path):
-    """A layer with several outputs is a node for each that is read: `split`, `split:1`, and of its second call `…#2:1`."""
+    """A layer with several outputs is a node for each that is read: `split`, `split:1`; `#2:1` in its second call."""
     x = keras.Input(SHAPE)
     first, second = ops.split(x, 2, -1)
     inner = keras.Model(x, first - second)

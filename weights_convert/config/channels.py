@@ -15,8 +15,8 @@ from ..layers import KINDS, Effect, node
 
 FIRST = "channels_first"
 # Kinds whose options name axes, one or several. All other kinds with axes get their input as it is in the file.
-OF_AXES = ("BatchNormalization", "Concatenate", "LayerNormalization", "GroupNormalization", "Normalization", "Softmax")
-OF_AXES += ("ops.Concatenate", "UnitNormalization")
+OF_AXES = {"BatchNormalization", "Concatenate", "LayerNormalization", "GroupNormalization", "Normalization", "Softmax"}
+OF_AXES |= {"ops.Concatenate", "UnitNormalization"}
 # Kinds of several inputs that treat each number by itself.
 TOGETHER = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
 # What a global pooling returns has no axes but that of the channels.

@@ -24,7 +24,7 @@ def describe(graph: Graph) -> dict[str, Any]:
             by_call.setdefault(split_call(node.name)[1], []).append(node)
         firsts[layer] = [by_call[number][0] for number in sorted(by_call)]
         for place, number in enumerate(sorted(by_call)):
-            tensors |= {node.name: (layer, place, dict(node.config).get("output", 0)) for node in by_call[number]}
+            tensors |= {node.name: (layer, place, _output(node)) for node in by_call[number]}
 
     def tensor(name: str) -> dict[str, Any]:
         config = {"shape": [None], "dtype": "float32", "keras_history": [*tensors[name]]}
@@ -42,6 +42,13 @@ def describe(graph: Graph) -> dict[str, Any]:
     }
     order = [node.name for node in graph.nodes]  # a list of layers does not say it if a layer is called more than once
     return {"class_name": "Functional", "config": {"name": "network", "layers": layers, **ends}, "order": order}
+
+
+def _output(node: Node) -> int:
+    """Which of the tensors of a layer the node is."""
+    config: dict[str, Any] = dict(node.config)
+    output: int = config.get("output", 0)
+    return output
 
 
 def _written(name: str, kind: str, config: Mapping[str, Any], calls: list[Any]) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def _run_multi_head(config: Config, weights: Weights, *xs: Array) -> tuple[Array
 
 def _causal(scores: Array) -> Array:
     """The scores [… t s], so low after the diagonal that a softmax gives 0 there: no place reads a later one."""
-    return jnp.where(jnp.tri(*scores.shape[-2:], dtype=bool), scores, scores - 1e9)
+    return jnp.where(jnp.tri(scores.shape[-2], scores.shape[-1], dtype=bool), scores, scores - 1e9)
 
 
 def _attention(config: Config, shapes: Sequence[Shape], rngs: nnx.Rngs) -> nnx.Module:

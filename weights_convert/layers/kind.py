@@ -88,7 +88,8 @@ class Kind:
     Attributes:
         options: {key of the layer's config: how it is read}, of all keys that change what is computed at inference.
         function: computes the layer from its config and its inputs, if it has no weights.
-        module: makes the flax module that computes the layer, if it has weights.
+        module: makes the flax module that computes the layer, if it has weights, from its config and the shape of its
+            input, or the shapes of its inputs.
         weights: {Keras' name of a weight: the module's name for it}, in the order in which Keras saves them.
         activation: the activation function that ends the layer, None if it has none. The layer's `/pre` is what
             `function` or `module` returns, before it.
@@ -111,7 +112,7 @@ class Kind:
 
     options: Mapping[str, Option]
     function: Callable[..., Array] = identity
-    module: Callable[[Config, Shape, nnx.Rngs], nnx.Module] | None = None
+    module: Callable[[Config, Any, nnx.Rngs], nnx.Module] | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
     activation: Callable[[Config], Activation | None] = no_activation
     harmless: frozenset[str] = frozenset()
@@ -144,15 +145,15 @@ class Weighted(nnx.Module):
     A weight that the layer was made without is None.
     """
 
-    def __init__(self, function: Callable[..., Array], config: Config, **weights: nnx.Variable | None):
+    def __init__(self, function: Callable[..., Any], config: Config, **weights: nnx.Variable | None):
         self.function = function
         self.config = tuple(config.items())  # static parts of a module must be hashable
         self.names = tuple(weights)
         for name, variable in weights.items():
             setattr(self, name, variable)
 
-    def __call__(self, *xs: Array) -> Array:
-        """The output for the inputs [n ...]."""
+    def __call__(self, *xs: Array) -> Any:
+        """The output for the inputs [n ...]; a tuple if the layer has several outputs."""
         variables = {name: getattr(self, name) for name in self.names}
         weights = {name: None if variable is None else variable[...] for name, variable in variables.items()}
         return self.function(dict(self.config), weights, *xs)

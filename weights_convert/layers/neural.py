@@ -54,8 +54,8 @@ def _last(function: Callable[[Array], Array]) -> Callable[[Array, int], Array]:
 
 
 def _rectifier(negative_slope: float, max_value: float | None = None, threshold: float = 0.0) -> Activation:
-    options = {"negative_slope": negative_slope, "max_value": max_value, "threshold": threshold}
-    return Activation(partial(rectify, **options), never_negative=negative_slope == 0 and threshold >= 0)
+    function = partial(rectify, negative_slope=negative_slope, max_value=max_value, threshold=threshold)
+    return Activation(function, never_negative=negative_slope == 0 and threshold >= 0)
 
 
 def _elu(alpha: float) -> Activation:
@@ -121,7 +121,7 @@ def _grey(config: Config, x: Array) -> Array:
 
 def _pool(function: Callable[..., Array], config: Config, x: Array) -> Array:
     rank = x.ndim - 2
-    return function(config | {key: _spread(config[key], rank) for key in ("pool_size", "strides")}, x)
+    return function({**config} | {key: _spread(config[key], rank) for key in ("pool_size", "strides")}, x)
 
 
 def _spread(value: Any, rank: int) -> Any:
