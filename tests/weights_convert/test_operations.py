@@ -8,6 +8,7 @@ import json
 import re
 from importlib import import_module
 
+import jax
 import keras
 import numpy as np
 import pytest
@@ -157,10 +158,11 @@ def test_against_keras(package, text, end, tmp_path):
     model.save(tmp_path / f"m{end}")
     net = weights_convert.load(tmp_path / f"m{end}")
     wanted = dict(zip(outputs, model(images()), strict=True))
-    assert_equal(nnx.jit(lambda net, x: net(x))(net, images()), wanted)
+    graphdef, weights = nnx.split(net)
+    quick = {"xla_backend_optimization_level": 0}  # to compile hundreds of operations takes most of the time
+    run = jax.jit(lambda weights, x: nnx.merge(graphdef, weights)(x), compiler_options=quick)
+    assert_equal(run(weights, images()), wanted)
     assert parse(json.loads(json.dumps(describe(net.graph)))) == net.graph
-    weights_convert.save(net, tmp_path / "again.safetensors")
-    assert weights_convert.load(tmp_path / "again.safetensors").graph == net.graph
 
     held = [case for case in outputs if not re.search(NOT_IN_KERAS_3, case)]
     config = json.loads(package.Model(x, [outputs[case] for case in held]).to_json())

@@ -140,7 +140,7 @@ KINDS: dict[str, Kind] = {
             "output_shape": Option(o.optional(_width), None),
             "attention_axes": Option(o.optional(o.axes), None),
             "use_gate": Option(o.off, False),
-            "arguments": Option(o.tensors(2, 3)),
+            "arguments": Option(o.tensors(2, 3), (None, None)),
             **CALL,
             **OUTPUT,
         },
