@@ -5,6 +5,7 @@ called `Stem` may be one. The network is traced once to a jaxpr; nothing is comp
 to the innermost layer whose path is on JAX's name stack.
 """
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 
 from jaxviz.compiling.execution import AS_USUAL
 from jaxviz.compiling.jit import jit
+from jaxviz.compiling.positions import Sights, follow
 from jaxviz.compiling.workarounds import ClosedJaxpr, Jaxpr, Var, closed, parameters
 from jaxviz.model import SIZE_ERRORS, Activations, Model
 
@@ -34,13 +36,19 @@ class Structure:
     convolutions: tuple[str, ...]
     pointwise: frozenset[str]
     seen: frozenset[str]
-    _equations: Sequence[Any]
+    _program: Any  # a closed jaxpr, whose last input is the image
     _variables: dict[str, Any]
 
     def after(self, name: str) -> frozenset[str]:
         """Handles of the later layers that depend on the layer `name`."""
         later = list(self.shapes)[list(self.shapes).index(name) + 1 :]
-        return _dependent(self._equations, [self._variables[name]], self._variables).intersection(later)
+        return _dependent(self._program.jaxpr.eqns, [self._variables[name]], self._variables).intersection(later)
+
+    @functools.cached_property
+    def sights(self) -> dict[str, Sights | None]:
+        """{handle: which pixels of the image its positions see} of all layers."""
+        found = follow(self._program, self._program.jaxpr.invars[-1])
+        return dict(zip(self._variables, found, strict=True))
 
 
 def structure(model: Model, names: Sequence[str], size: tuple[int, int]) -> Structure:
@@ -51,10 +59,11 @@ def structure(model: Model, names: Sequence[str], size: tuple[int, int]) -> Stru
     """
     images = jax.ShapeDtypeStruct((1, *size, model.image_shape[2]), jnp.float32)
     try:
-        traced = _whole.trace(replace(model, execution=AS_USUAL), images, names=tuple(names)).jaxpr.jaxpr
+        traced = _whole.trace(replace(model, execution=AS_USUAL), images, names=tuple(names)).jaxpr
     except SIZE_ERRORS:
         model.shapes(size, names)  # raises an InputError, if the size is at fault
         raise
+    program, traced = traced, traced.jaxpr
     variables = dict(zip(sorted(names), traced.outvars, strict=True))  # JAX sorts the keys of a dictionary
     kernels: dict[str, list[bool]] = {}
     for where, pointwise in _convolutions(traced, ""):
@@ -64,7 +73,7 @@ def structure(model: Model, names: Sequence[str], size: tuple[int, int]) -> Stru
         convolutions=tuple(name for name in names if name in kernels),
         pointwise=frozenset(name for name, each in kernels.items() if all(each)),
         seen=_dependent(traced.eqns, traced.invars[-1:], variables),
-        _equations=traced.eqns,
+        _program=program,
         _variables=variables,
     )
 

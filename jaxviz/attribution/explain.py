@@ -160,13 +160,13 @@ def _checked(question: Question, found: Any, reasons: np.ndarray) -> Any:
         )
     blank = (found.values == 0).all(axes)
     for reason in dict.fromkeys(reasons[blank].tolist()):
-        _warn(f"the map{whose(np.flatnonzero(blank & (reasons == reason)))} is all zero: {reason}")
+        warn(f"the map{whose(np.flatnonzero(blank & (reasons == reason)))} is all zero: {reason}", BlankMap)
     return jax.tree.map(lambda leaf: leaf[0], found) if question.single else found
 
 
-def _warn(message: str) -> None:
-    """A BlankMap at the line outside of this package that asked for the map."""
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """A warning at the line outside of this package that asked for the map."""
     frame, level = inspect.currentframe(), 1
     while (frame := frame.f_back if frame else None) and frame.f_globals.get("__name__", "").startswith("jaxviz."):
         level += 1
-    warnings.warn(message, BlankMap, stacklevel=level + 1)
+    warnings.warn(message, category, stacklevel=level + 1)

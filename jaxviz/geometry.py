@@ -1,0 +1,184 @@
+"""Where in the image a layer looks: the receptive field of its positions, and the place of its map in the image.
+
+    receptive_field(model, layer) -> size, stride and offset, in pixels
+    place(network, layer, size)   -> how the layer's map is enlarged to the image's size
+
+Law of a receptive field: position (y, x) of a layer depends on no pixel outside of
+`image[offset + y · stride : … + size]`, along both axes, and in the middle of the image on its first and last row.
+
+**The rule for maps.** Keras' examples, tf-explain and the book stretch a layer's map over the whole image, whatever lies
+before the layer. So does jaxviz where this is right to one position of the layer: each position is shown at the
+centre of its receptive field, or next to it. Small convolutions with valid padding move the positions at the edges inwards
+by up to `SMALL` positions, and their maps are stretched as well, since everybody does it. In all other networks (which crop,
+pad, flip or transpose the image, or have large valid kernels) each position is put at the centre of its receptive field,
+bilinearly interpolated between centres, and the map is 0 where the network does not look.
+"""
+
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jaxviz.compiling.positions import Lost, Positions, Sight
+from jaxviz.errors import InputError
+from jaxviz.model import IMAGE, Model
+from jaxviz.structure import Structure, handle_at, structure
+
+__all__ = ["ReceptiveField", "receptive_field"]
+
+SMALL = 2.25  # of the book's networks, with three or four valid 3 × 3 convolutions between poolings: up to 2.2
+
+Number = int | float
+
+
+class ReceptiveField(NamedTuple):
+    """Position (y, x) of a layer sees `size` pixels of the image, from pixel `offset + (y, x) · stride` on.
+
+    Each is (along height, along width), in pixels. `offset` is negative where the layer sees a padding: that part of a
+    receptive field, and what reaches beyond the other end of the image, is not in the image. A stride of 0 says that all
+    positions, or units, see the same part of the image. Whole numbers, except for strides and offsets after an
+    enlargement; the size is then that of the largest field.
+    """
+
+    size: tuple[int, int]
+    stride: tuple[Number, Number]
+    offset: tuple[Number, Number]
+
+
+def receptive_field(model: Model, layer: str, size: int | tuple[int, int] | None = None) -> ReceptiveField:
+    """The `ReceptiveField` of a layer, (size, stride, offset), each (h, w) in pixels: which pixels its positions see.
+
+    It is read off the traced network, through skips, dilation, padding, crops and enlargements. Nothing is computed.
+    After an operation that mixes all positions (a dense layer, a global pooling, attention, the gate of a
+    squeeze-and-excitation block), each position sees all that the network sees: the stride is 0.
+
+    Args:
+        layer: a handle of the model.
+        size: of the image, for a network that takes any size; None: its own size, or 224.
+
+    Raises:
+        InputError: an unknown layer, one that does not depend on the image, or an image that is too small for it.
+
+    Source: Araujo, Norris & Sim 2019, Computing receptive fields of convolutional neural networks.
+    """
+    if layer == IMAGE:
+        return ReceptiveField((1, 1), (1, 1), (0, 0))
+    height, width, _ = model.image_size(size)
+    network = structure(model, model.handles[: model.handles.index(model.check_layer(layer)) + 1], (height, width))
+    sights = network.sights[layer]
+    if sights is None:
+        raise InputError(f"{layer} does not depend on the image, so it has no receptive field")
+    shape = network.shapes[layer]
+    rows, columns = (_field(sight, shape, axis) for axis, sight in enumerate(sights, start=1))
+    return ReceptiveField(*zip(rows, columns, strict=True))  # type: ignore[arg-type]
+
+
+def _field(sight: Sight, shape: tuple[int, ...], axis: int) -> tuple[int, Number, Number]:
+    """The size, stride and offset of a layer along height or width."""
+    positions = _positions(sight, shape, axis)
+    if sight.lost is not None or positions is None:
+        parts = [each.seen for each in sight.positions] + ([sight.lost[2:]] if sight.lost else [])
+        first, last = min(low for low, _ in parts), max(high for _, high in parts)
+        return round(last - first) + 1, 0, _number(first)
+    step = float(positions.step)
+    starts = (positions.low - step * np.arange(len(positions.low))).round(6)
+    starts, counts = np.unique(starts, return_counts=True)
+    offset = starts[2 * counts >= counts.max()].min()  # mirrored pixels at the edges are exceptions
+    return round((positions.high - positions.low).max()) + 1, _number(step), _number(offset)
+
+
+def _number(value: float) -> Number:
+    return int(value) if value == int(value) else float(value)
+
+
+def _positions(sight: Sight, shape: tuple[int, ...], axis: int) -> Positions | None:
+    """The positions of a layer of `shape`, without its batch axis, along `axis` if it can be, else along another."""
+    found = [
+        along
+        for each in sight.positions
+        if each.axis >= 1 and (along := each.along(shape[each.axis - 1])) is not None
+    ]
+    return min(found, key=lambda each: each.axis != axis, default=None)
+
+
+@struct.dataclass
+class Place:
+    """The place of a layer's map in the image, where it is not simply stretched over the image.
+
+    Attributes:
+        rows, columns: the weights `[height h]` and `[width w]` of the layer's positions in each pixel.
+        seen: 1 for each pixel `[height width]` that the layer sees, otherwise 0.
+        order: which axes of the layer are height, width and channels.
+    """
+
+    rows: Any
+    columns: Any
+    seen: Any
+    order: tuple[int, int, int] = struct.field(pytree_node=False)
+
+    def turned(self, activation: jax.Array) -> jax.Array:
+        """The activation of the layer as `[h w k]`."""
+        return activation.transpose(self.order)
+
+    def enlarge(self, maps: jax.Array) -> jax.Array:
+        """Maps `[h w …]` of the layer at the image's size; beyond the outer positions, these are repeated."""
+        return jnp.einsum("yh,xw,hw...->yx...", self.rows, self.columns, maps, precision="highest")
+
+
+def place(network: Structure, layer: str, size: tuple[int, int]) -> tuple[Place | None, str]:
+    """The place of a layer's map in an image of `size`; None: it is stretched. And why, where the place is not known."""
+    sights, shape = network.sights[layer], network.shapes[layer]
+    assert sights is not None
+    rows = _positions(sights.rows, shape, 1) or _one(sights.rows, shape, 1)
+    columns = _positions(sights.columns, shape, 2) or _one(sights.columns, shape, 2)
+    if rows is None or columns is None or rows.axis == columns.axis:
+        return None, _why(network, sights.rows.lost if rows is None else sights.columns.lost)
+    order = rows.axis - 1, columns.axis - 1, 3 - (rows.axis - 1) - (columns.axis - 1)
+    if order == (0, 1, 2) and _is_stretched(rows, size[0]) and _is_stretched(columns, size[1]):
+        return None, ""
+    seen = np.outer(_pixels_seen(rows, size[0]), _pixels_seen(columns, size[1]))
+    return Place(_weights(rows, size[0]), _weights(columns, size[1]), seen.astype(np.float32), order), ""
+
+
+def _one(sight: Sight, shape: tuple[int, ...], axis: int) -> Positions | None:
+    """The one position of a layer along an axis that was averaged, say, but not removed."""
+    if shape[axis - 1] != 1 or sight.lost is None:
+        return None
+    low, high = (np.array([float(each)]) for each in sight.lost[2:])
+    return Positions(axis, 1, low, high, Fraction(1), sight.lost[2:])
+
+
+def _why(network: Structure, lost: Lost | None) -> str:
+    layer = handle_at(lost.where, network.shapes) if lost else ""
+    return f"{layer or 'the network'} mixes the positions of the image ({lost.operation if lost else 'reshape'})"
+
+
+def _centres(positions: Positions) -> np.ndarray:
+    return (positions.low + positions.high) / 2
+
+
+def _is_stretched(positions: Positions, length: int) -> bool:
+    """Whether a map that is stretched over all pixels is right along this axis: see the rule above."""
+    centres, count, step = _centres(positions), len(positions.low), abs(float(positions.step))
+    first, last = positions.seen
+    stretched = (np.arange(count) + 0.5) * length / count - 0.5
+    if count > 1 and (first > step or last < length - 1 - step):
+        return False
+    inside = centres.min() >= 0 and centres.max() <= length - 1
+    return bool(np.abs(centres - stretched).max() <= (SMALL if inside else 1) * step)
+
+
+def _pixels_seen(positions: Positions, length: int) -> np.ndarray:
+    pixels = np.arange(length)
+    return (pixels >= positions.seen[0]) & (pixels <= positions.seen[1])
+
+
+def _weights(positions: Positions, length: int) -> np.ndarray:
+    """The weight `[length positions]` of each position in each pixel, by linear interpolation between their centres."""
+    centres, where = np.unique(_centres(positions), return_inverse=True)
+    one_each = (where == np.arange(len(centres))[:, None]) / np.bincount(where)[:, None]  # several may share a centre
+    found = np.stack([np.interp(np.arange(length), centres, each) for each in one_each.T], 1)
+    return found.astype(np.float32)
