@@ -11,7 +11,8 @@ before the layer. So does jaxviz where this is right to one position of the laye
 centre of its receptive field, or next to it. Small convolutions with valid padding move the positions at the edges inwards
 by up to `SMALL` positions, and their maps are stretched as well, since everybody does it. In all other networks (which crop,
 pad, flip or transpose the image, or have large valid kernels) each position is put at the centre of its receptive field,
-bilinearly interpolated between centres, and the map is 0 where the network does not look.
+bilinearly interpolated between centres. Beyond the outermost centres, the value fades out towards the end of the outermost
+receptive fields, and it is 0 where the network does not look.
 """
 
 from fractions import Fraction
@@ -110,13 +111,13 @@ class Place:
 
     Attributes:
         rows, columns: the weights `[height h]` and `[width w]` of the layer's positions in each pixel.
-        seen: 1 for each pixel `[height width]` that the layer sees, otherwise 0.
+        shown: a factor for each pixel `[height width]`: 1 between the outermost positions, 0 where the layer does not look.
         order: which axes of the layer are height, width and channels.
     """
 
     rows: Any
     columns: Any
-    seen: Any
+    shown: Any
     order: tuple[int, int, int] = struct.field(pytree_node=False)
 
     def turned(self, activation: jax.Array) -> jax.Array:
@@ -132,23 +133,26 @@ def place(network: Structure, layer: str, size: tuple[int, int]) -> tuple[Place 
     """The place of a layer's map in an image of `size`; None: it is stretched. And why, where the place is not known."""
     sights, shape = network.sights[layer], network.shapes[layer]
     assert sights is not None
-    rows = _positions(sights.rows, shape, 1) or _one(sights.rows, shape, 1)
-    columns = _positions(sights.columns, shape, 2) or _one(sights.columns, shape, 2)
+    rows = _positions(sights.rows, shape, 1) or _one(sights.rows, shape, 1, size[0])
+    columns = _positions(sights.columns, shape, 2) or _one(sights.columns, shape, 2, size[1])
     if rows is None or columns is None or rows.axis == columns.axis:
         return None, _why(network, sights.rows.lost if rows is None else sights.columns.lost)
     order = rows.axis - 1, columns.axis - 1, 3 - (rows.axis - 1) - (columns.axis - 1)
     if order == (0, 1, 2) and _is_stretched(rows, size[0]) and _is_stretched(columns, size[1]):
         return None, ""
-    seen = np.outer(_pixels_seen(rows, size[0]), _pixels_seen(columns, size[1]))
-    return Place(_weights(rows, size[0]), _weights(columns, size[1]), seen.astype(np.float32), order), ""
+    shown = np.outer(_shown(rows, size[0]), _shown(columns, size[1])).astype(np.float32)
+    return Place(_weights(rows, size[0]), _weights(columns, size[1]), shown, order), ""
 
 
-def _one(sight: Sight, shape: tuple[int, ...], axis: int) -> Positions | None:
-    """The one position of a layer along an axis that was averaged, say, but not removed."""
+def _one(sight: Sight, shape: tuple[int, ...], axis: int, length: int) -> Positions | None:
+    """The one position of a layer along an axis that was averaged, say, but not removed.
+
+    Its map is the same everywhere. A step of a sixteenth of the image keeps the map off larger parts that are not seen.
+    """
     if shape[axis - 1] != 1 or sight.lost is None:
         return None
     low, high = (np.array([float(each)]) for each in sight.lost[2:])
-    return Positions(axis, 1, low, high, Fraction(1), sight.lost[2:])
+    return Positions(axis, 1, low, high, Fraction(length, 16), sight.lost[2:])
 
 
 def _why(network: Structure, lost: Lost | None) -> str:
@@ -165,15 +169,24 @@ def _is_stretched(positions: Positions, length: int) -> bool:
     centres, count, step = _centres(positions), len(positions.low), abs(float(positions.step))
     first, last = positions.seen
     stretched = (np.arange(count) + 0.5) * length / count - 0.5
-    if count > 1 and (first > step or last < length - 1 - step):
+    if first > step or last < length - 1 - step:
         return False
     inside = centres.min() >= 0 and centres.max() <= length - 1
     return bool(np.abs(centres - stretched).max() <= (SMALL if inside else 1) * step)
 
 
-def _pixels_seen(positions: Positions, length: int) -> np.ndarray:
-    pixels = np.arange(length)
-    return (pixels >= positions.seen[0]) & (pixels <= positions.seen[1])
+def _shown(positions: Positions, length: int) -> np.ndarray:
+    """A factor `[length]` for each pixel: how much of the map is shown there."""
+    pixels, centres, half = np.arange(length), _centres(positions), abs(float(positions.step)) / 2
+    first, last = centres.argmin(), centres.argmax()
+    reach = centres[first] - positions.low[first], positions.high[last] - centres[last]
+    beyond = centres[first] - pixels, pixels - centres[last]
+    fading = [
+        np.clip(1 - (past - half) / max(end + 0.5 - half, 1e-6), 0, 1)  # the end of a field is the edge of its last pixel
+        for past, end in zip(beyond, reach, strict=True)
+    ]
+    seen = (pixels >= positions.seen[0]) & (pixels <= positions.seen[1])
+    return seen * fading[0] * fading[1] if len(centres) > 1 else seen.astype(float)
 
 
 def _weights(positions: Positions, length: int) -> np.ndarray:

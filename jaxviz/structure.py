@@ -86,7 +86,7 @@ def _whole(model: Model, images: jax.Array, names: tuple[str, ...]) -> Activatio
 
 def handle_at(where: str, handles: Iterable[str]) -> str:
     """The layer of a place on JAX's name stack: "transpose(jvp(block1_conv1/pre))" is in block1_conv1. Or else ""."""
-    names = re.sub(r"transpose|jvp|vmap|[()]", "", where).split("/")
+    names = re.sub(r"(transpose|jvp|vmap)\(|\)", "", where).split("/")
     paths = ("/".join(names[first:last]) for last in range(len(names), 0, -1) for first in range(last))
     return next((path for path in paths if path in handles), "").removesuffix("/pre")
 

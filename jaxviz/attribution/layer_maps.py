@@ -48,7 +48,7 @@ def enlarged(values: jax.Array, size: Shape, relu: bool, where: Place | None) ->
     values = jax.nn.relu(values) if relu else values
     if where is None:
         return jax.image.resize(values, size, "bilinear")
-    return where.enlarge(values) * where.seen
+    return where.enlarge(values) * where.shown
 
 
 def enlarged_channels(activation: jax.Array, size: Shape, where: Place | None) -> jax.Array:

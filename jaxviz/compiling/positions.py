@@ -205,7 +205,14 @@ def _united(sights: Iterable[Any]) -> Sight:
 
 
 def _elementwise(equation: Equation, inputs: Sequence[Any]) -> Sight:
-    return _united(inputs)
+    after = _out_shape(equation)
+
+    def moved(which: int, sight: Any) -> Sight:
+        """Axes of length 1 are repeated, as `broadcast_in_dim` does it."""
+        shape = _shape(equation, which)
+        return _moved(equation, sight, lambda each: each if shape[each.axis] == after[each.axis] else None)
+
+    return _united(moved(which, sight) for which, sight in enumerate(inputs))
 
 
 def _end(equation: Equation, inputs: Sequence[Any]) -> Sight:
