@@ -66,8 +66,8 @@ def structure(model: Model, names: Sequence[str], size: tuple[int, int]) -> Stru
     program, traced = traced, traced.jaxpr
     variables = dict(zip(sorted(names), traced.outvars, strict=True))  # JAX sorts the keys of a dictionary
     kernels: dict[str, list[bool]] = {}
-    for where, pointwise in _convolutions(traced, ""):
-        kernels.setdefault(handle_at(where, names), []).append(pointwise)
+    for where, convolution in convolutions(traced):
+        kernels.setdefault(handle_at(where, names), []).append(_is_pointwise(convolution))
     return Structure(
         shapes={name: tuple(variables[name].aval.shape[1:]) for name in names},
         convolutions=tuple(name for name in names if name in kernels),
@@ -91,17 +91,21 @@ def handle_at(where: str, handles: Iterable[str]) -> str:
     return next((path for path in paths if path in handles), "").removesuffix("/pre")
 
 
-def _convolutions(jaxpr: Any, outer: str) -> Iterator[tuple[str, bool]]:
-    """The name stack of each convolution, also inside functions that are called, and whether its kernel is 1 × 1."""
+def convolutions(jaxpr: Any, outer: str = "") -> Iterator[tuple[str, Any]]:
+    """Each convolution with its name stack, also those inside functions that are called."""
     for equation in jaxpr.eqns:
         where = f"{outer}/{equation.source_info.name_stack}"
         if equation.primitive.name == "conv_general_dilated":
-            layout, kernel = parameters(equation)["dimension_numbers"], equation.invars[1].aval.shape
-            yield where, all(kernel[axis] == 1 for axis in layout.rhs_spec[2:])
+            yield where, equation
         for value in parameters(equation).values():
             for body in value if isinstance(value, tuple) else (value,):
                 if isinstance(body, ClosedJaxpr | Jaxpr):
-                    yield from _convolutions(closed(body).jaxpr, where)
+                    yield from convolutions(closed(body).jaxpr, where)
+
+
+def _is_pointwise(convolution: Any) -> bool:
+    layout, kernel = parameters(convolution)["dimension_numbers"], convolution.invars[1].aval.shape
+    return all(kernel[axis] == 1 for axis in layout.rhs_spec[2:])
 
 
 def _dependent(equations: Iterable[Any], starts: Iterable[Any], variables: dict[str, Any]) -> frozenset[str]:

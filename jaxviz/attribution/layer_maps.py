@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxviz.attribution.explain import warn
-from jaxviz.errors import InputError
+from jaxviz.errors import InputError, warn
 from jaxviz.geometry import Place, place
 from jaxviz.model import IMAGE, Activations, Model
 from jaxviz.objectives import Objective
@@ -109,8 +108,7 @@ def _place(network: Structure, name: str, size: tuple[int, int]) -> Place | None
     if why:
         warn(
             f"the map of {name} is stretched over the whole image, and may show the wrong place: where its positions "
-            f"lie in the image is not known, because {why}. A layer before that has a place: give its name, layer=…",
-            UserWarning,
+            f"lie in the image is not known, because {why}. A layer before that has a place: give its name, layer=…"
         )
     return found
 
