@@ -6,15 +6,16 @@
 Law of a receptive field: position (y, x) of a layer depends on no pixel outside of
 `image[offset + y · stride : … + size]`, along both axes, and in the middle of the image on its first and last row.
 
-**The rule for maps.** Keras' examples, tf-explain and the book stretch a layer's map over the whole image, whatever lies
-before the layer. So does jaxviz where this is right to one position of the layer: each position is shown at the
-centre of its receptive field, or next to it. Small convolutions with valid padding move the positions at the edges inwards
-by up to `SMALL` positions, and their maps are stretched as well, since everybody does it. In all other networks (which crop,
-pad, flip or transpose the image, or have large valid kernels) each position is put at the centre of its receptive field,
-bilinearly interpolated between centres. Beyond the outermost centres, the value fades out towards the end of the outermost
-receptive fields, and it is 0 where the network does not look.
+**The rule for maps.** Keras' examples, tf-explain and the book stretch a layer's map over the whole image, whatever
+lies before the layer. So does jaxviz where that is right to one position of the layer: each position is shown at the
+centre of its receptive field, or next to it. Small convolutions with valid padding move the positions at the edges
+inwards by up to `SMALL` positions; their maps are stretched as well, since that is everybody's convention. In all other
+networks (which crop, pad, flip or transpose the image, or have large kernels with valid padding) each position is put
+at the centre of its receptive field, with linear interpolation between centres. Beyond the outermost centres, the value
+fades out towards the end of the outermost receptive fields, and it is 0 where the network does not look.
 """
 
+import functools
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -39,14 +40,14 @@ class ReceptiveField(NamedTuple):
     """Position (y, x) of a layer sees `size` pixels of the image, from pixel `offset + (y, x) · stride` on.
 
     Each is (along height, along width), in pixels. `offset` is negative where the layer sees a padding: that part of a
-    receptive field, and what reaches beyond the other end of the image, is not in the image. A stride of 0 says that all
-    positions, or units, see the same part of the image. Whole numbers, except for strides and offsets after an
-    enlargement; the size is then that of the largest field.
+    receptive field, and what reaches beyond the other end, is not in the image. A stride of 0 says that all positions,
+    or units, see the same part of the image. Strides and offsets are whole numbers, except after an enlargement or
+    another resize, where the receptive fields may differ in size; `size` is that of the largest.
     """
 
-    size: tuple[int, int]
-    stride: tuple[Number, Number]
-    offset: tuple[Number, Number]
+    size: tuple[int, ...]
+    stride: tuple[Number, ...]
+    offset: tuple[Number, ...]
 
 
 def receptive_field(model: Model, layer: str, size: int | tuple[int, int] | None = None) -> ReceptiveField:
@@ -73,8 +74,8 @@ def receptive_field(model: Model, layer: str, size: int | tuple[int, int] | None
     if sights is None:
         raise InputError(f"{layer} does not depend on the image, so it has no receptive field")
     shape = network.shapes[layer]
-    rows, columns = (_field(sight, shape, axis) for axis, sight in enumerate(sights, start=1))
-    return ReceptiveField(*zip(rows, columns, strict=True))  # type: ignore[arg-type]
+    fields = [_field(sight, shape, axis) for axis, sight in enumerate(sights, start=1)]
+    return ReceptiveField(*(tuple(each) for each in zip(*fields, strict=True)))
 
 
 def _field(sight: Sight, shape: tuple[int, ...], axis: int) -> tuple[int, Number, Number]:
@@ -98,9 +99,7 @@ def _number(value: float) -> Number:
 def _positions(sight: Sight, shape: tuple[int, ...], axis: int) -> Positions | None:
     """The positions of a layer of `shape`, without its batch axis, along `axis` if it can be, else along another."""
     found = [
-        along
-        for each in sight.positions
-        if each.axis >= 1 and (along := each.along(shape[each.axis - 1])) is not None
+        along for each in sight.positions if each.axis >= 1 and (along := each.along(shape[each.axis - 1])) is not None
     ]
     return min(found, key=lambda each: each.axis != axis, default=None)
 
@@ -110,38 +109,47 @@ class Place:
     """The place of a layer's map in the image, where it is not simply stretched over the image.
 
     Attributes:
-        rows, columns: the weights `[height h]` and `[width w]` of the layer's positions in each pixel.
-        shown: a factor for each pixel `[height width]`: 1 between the outermost positions, 0 where the layer does not look.
+        weights: for height and for width, the weights `[pixels positions]` of the layer's positions in each pixel.
+        shown: a factor for each pixel `[height width]`: 1 between the outermost positions, 0 where the layer does not
+            look.
         order: which axes of the layer are height, width and channels.
     """
 
-    rows: Any
-    columns: Any
+    weights: tuple[Any, ...]
     shown: Any
-    order: tuple[int, int, int] = struct.field(pytree_node=False)
+    order: tuple[int, ...] = struct.field(pytree_node=False)
 
     def turned(self, activation: jax.Array) -> jax.Array:
         """The activation of the layer as `[h w k]`."""
         return activation.transpose(self.order)
 
     def enlarge(self, maps: jax.Array) -> jax.Array:
-        """Maps `[h w …]` of the layer at the image's size; beyond the outer positions, these are repeated."""
-        return jnp.einsum("yh,xw,hw...->yx...", self.rows, self.columns, maps, precision="highest")
+        """Maps `[h w …]` of the layer at the image's size; beyond the outermost positions, these are repeated."""
+        for axis, weights in enumerate(self.weights):
+            maps = jnp.moveaxis(jnp.tensordot(weights, maps, (1, axis), precision="highest"), 0, axis)
+        return maps
 
 
-def place(network: Structure, layer: str, size: tuple[int, int]) -> tuple[Place | None, str]:
-    """The place of a layer's map in an image of `size`; None: it is stretched. And why, where the place is not known."""
+def place(network: Structure, layer: str, size: tuple[int, ...]) -> tuple[Place | None, str]:
+    """The place of a layer's map in an image of `size`; None: it is stretched. And why, if the place is not known."""
     sights, shape = network.sights[layer], network.shapes[layer]
     assert sights is not None
-    rows = _positions(sights.rows, shape, 1) or _one(sights.rows, shape, 1, size[0])
-    columns = _positions(sights.columns, shape, 2) or _one(sights.columns, shape, 2, size[1])
-    if rows is None or columns is None or rows.axis == columns.axis:
-        return None, _why(network, sights.rows.lost if rows is None else sights.columns.lost)
-    order = rows.axis - 1, columns.axis - 1, 3 - (rows.axis - 1) - (columns.axis - 1)
-    if order == (0, 1, 2) and _is_stretched(rows, size[0]) and _is_stretched(columns, size[1]):
+    if len(shape) != len(sights) + 1:
         return None, ""
-    shown = np.outer(_shown(rows, size[0]), _shown(columns, size[1])).astype(np.float32)
-    return Place(_weights(rows, size[0]), _weights(columns, size[1]), shown, order), ""
+    found = []
+    for axis, (sight, length) in enumerate(zip(sights, size, strict=True), start=1):
+        positions = _positions(sight, shape, axis) or _one(sight, shape, axis, length)
+        if positions is None:
+            return None, _why(network, sight.lost)
+        found.append(positions)
+    axes = [positions.axis - 1 for positions in found]
+    order = (*axes, *(axis for axis in range(len(shape)) if axis not in axes))
+    if len(set(order)) < len(shape) or len(order) > len(shape):
+        return None, _why(network, None)
+    if order == tuple(range(len(shape))) and all(map(_is_stretched, found, size)):
+        return None, ""
+    shown = functools.reduce(np.multiply.outer, map(_shown, found, size)).astype(np.float32)
+    return Place(tuple(map(_weights, found, size)), shown, order), ""
 
 
 def _one(sight: Sight, shape: tuple[int, ...], axis: int, length: int) -> Positions | None:
@@ -182,7 +190,9 @@ def _shown(positions: Positions, length: int) -> np.ndarray:
     reach = centres[first] - positions.low[first], positions.high[last] - centres[last]
     beyond = centres[first] - pixels, pixels - centres[last]
     fading = [
-        np.clip(1 - (past - half) / max(end + 0.5 - half, 1e-6), 0, 1)  # the end of a field is the edge of its last pixel
+        np.clip(
+            1 - (past - half) / max(end + 0.5 - half, 1e-6), 0, 1
+        )  # the end of a field is the edge of its last pixel
         for past, end in zip(beyond, reach, strict=True)
     ]
     seen = (pixels >= positions.seen[0]) & (pixels <= positions.seen[1])

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 
 from jaxviz.compiling.execution import AS_USUAL
 from jaxviz.compiling.jit import jit
-from jaxviz.compiling.positions import Sights, follow
+from jaxviz.compiling.positions import Sights
+from jaxviz.compiling.sight import follow
 from jaxviz.compiling.workarounds import ClosedJaxpr, Jaxpr, Var, closed, parameters
 from jaxviz.model import SIZE_ERRORS, Activations, Model
 

@@ -124,9 +124,9 @@ def sweep(
         raise Interrupted(kept, finished) from None
     if dead := np.flatnonzero(still).tolist():
         warn(
-            f"the score of {objectives[dead[0]]!r} does not move, so its image is what the ascent started from: every path "
-            "to it goes through an inactive ReLU, as in a dead filter, or is saturated. Another key= or start= may show "
-            f"something; positions: {dead}"
+            f"the score of {objectives[dead[0]]!r} does not move, so its image is still the start, such as noise: "
+            "every path to it goes through an inactive ReLU, as in a dead filter, or is saturated. Another key= or "
+            f"start= may show something; positions: {dead}"
         )
     if lost := np.flatnonzero(~np.isfinite(image).all((1, 2, 3))).tolist():
         warnings.warn(f"the ascents in positions {lost} ended in NaN or infinity: try smaller steps", stacklevel=2)

@@ -71,8 +71,8 @@ def occlusion(
         raise InputError(f"a window fits into the image, {shape[0]} × {shape[1]}; given: {size[0]} × {size[1]}")
     if step[0] > size[0] or step[1] > size[1]:
         raise InputError(
-            f"a stride is at most the window, {size[0]} × {size[1]}, so that each pixel is hidden at least once; given: "
-            f"{step[0]} × {step[1]}. A larger window, or a smaller stride, hides all pixels"
+            f"a stride is at most the window, {size[0]} × {size[1]}, so that each pixel is hidden at least once; "
+            f"given: {step[0]} × {step[1]}. A larger window, or a smaller stride, hides all pixels"
         )
     filled = image_like("a fill", fill, shape)
     corners = np.stack(

@@ -54,7 +54,7 @@ def score_cam(
 
     def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, str]:
         found = []
-        for (name, _), where in zip(layers, places, strict=True):
+        for (name, _shape), where in zip(layers, places, strict=True):
             activation, masks = _masks(model, image, where, layer=name)
             see = partial(_seen, model, image, objective)
             found.append((activation, map_in_chunks(see, np.asarray(masks), batch, "channel")))

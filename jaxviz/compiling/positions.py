@@ -1,29 +1,20 @@
-"""Which pixels of the image each position of an activation sees, read off a traced function.
+"""`Positions`: where the positions of an activation lie along one axis of the image, and which pixels each sees.
 
-    follow(jaxpr, image) -> for each output, a Sight of the image's rows and one of its columns; None: it sees nothing
-
-Height and width are followed separately, and the same rules serve both. An activation has its `Positions` along one of
-its axes: position i sees the rows `low[i]` to `high[i]`, first and last. A convolution, pool, crop, padding, resize …
-gives new positions; arithmetic unites those of its inputs; an average over the image, or a dense layer, ends them.
+All of it is about one axis of the image, height, say. Position i sees the rows `low[i]` to `high[i]`, first and last. A
+convolution, pool, crop, padding, resize … makes new positions out of old ones; these functions are their geometry, and
+`sight` knows the operations.
 
 Next to a zero padding, a window reaches beyond the image. Its rows are counted on, below 0 and above the last row, so
 that all windows of a layer have one size and one distance. `seen` says which rows are really there.
-
-A new rule goes into `_RULES`, by the name of its primitive.
 """
 
-import contextlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-
-from jaxviz.compiling.jaxprs import CALLS, ELEMENTWISE, bind, body_of, evaluate
-from jaxviz.compiling.workarounds import Equation, UnknownEquationError, closed, parameters, scan_split
 
 Range = tuple[float, float]  # the first and the last pixel
 
@@ -89,112 +80,25 @@ class Sight(NamedTuple):
     lost: Lost | None = None
 
 
-class Sights(NamedTuple):
-    rows: Sight
-    columns: Sight
+class Sights(tuple[Sight, ...]):
+    """How a value sees the image: one `Sight` for each axis of the image, such as height and width."""
 
 
-class _Unknown:
-    """A value that does not depend on the image, and is not known without the network's parameters."""
-
-
-class _Constant:
-    """A value that depends on nothing. It is computed only where a rule needs it."""
-
-    def __init__(self, equation: Equation, inputs: Sequence[Any], output: int):
-        self.equation, self.inputs, self.output = equation, inputs, output
-
-    def compute(self) -> Any:
-        """The value, in a traced function."""
-        return bind(self.equation, *(v.compute() if isinstance(v, _Constant) else v for v in self.inputs))[self.output]
-
-
-def follow(jaxpr: Any, image: Any) -> list[Sights | None]:
-    """How each output of a closed jaxpr sees the input `image`, the variable of a batch of one image `[1 h w c]`."""
-    inputs = [_whole_image(each.aval.shape) if each is image else _Unknown() for each in jaxpr.jaxpr.invars]
-    found = evaluate(jaxpr.jaxpr, jaxpr.consts, inputs, _equation)
-    return [value if isinstance(value, Sights) else None for value in found]
-
-
-def _whole_image(shape: Sequence[int]) -> Sights:
-    def sight(axis: int) -> Sight:
-        pixels = np.arange(shape[axis], dtype=float)
-        return Sight((Positions(axis, 1, pixels, pixels, Fraction(1), (0.0, float(shape[axis] - 1))),))
-
-    return Sights(sight(1), sight(2))
-
-
-def _equation(equation: Equation, *inputs: Any) -> list[Any]:
-    """The outputs of an equation: sights, and values that do not depend on the image."""
-    outputs, name = range(len(equation.outvars)), equation.primitive.name
-    if 0 in _out_shape(equation):
-        return [_Unknown() for _ in outputs]
-    if not any(isinstance(value, Sights) for value in inputs):
-        if any(isinstance(value, _Unknown) for value in inputs) or getattr(equation, "effects", None):
-            return [_Unknown() for _ in outputs]
-        return [_Constant(equation, inputs, output) for output in outputs]
-    with contextlib.suppress(UnknownEquationError):
-        if name in CALLS:
-            body = body_of(equation)
-            return _inside(equation, evaluate(body.jaxpr, body.consts, inputs, _equation))
-        if name in _FUNCTIONS:
-            return _inside(equation, _FUNCTIONS[name](equation, *inputs))
-        if name in _RULES:
-            return [Sights(*(_RULES[name](equation, _of_axis(inputs, i)) for i in (0, 1)))] * len(outputs)
-    return [Sights(*(_end(equation, _of_axis(inputs, i)) for i in (0, 1)))] * len(outputs)
-
-
-def _inside(equation: Equation, outputs: list[Any]) -> list[Any]:
-    """The outputs of a function; what was lost in it was lost in the layer of the equation that calls it."""
-
-    def named(sight: Sight) -> Sight:
-        if sight.lost is None or sight.lost.where:
-            return sight
-        return sight._replace(lost=sight.lost._replace(where=str(equation.source_info.name_stack)))
-
-    return [Sights(*map(named, value)) if isinstance(value, Sights) else value for value in outputs]
-
-
-def _of_axis(inputs: Sequence[Any], i: int) -> list[Any]:
-    """The inputs of an equation, with their `Sight` of the rows (0) or columns (1) alone."""
-    return [value[i] if isinstance(value, Sights) else value for value in inputs]
-
-
-# A rule takes an equation and its inputs, at least one of which is a Sight. It returns the Sight of the outputs.
-
-Rule = Callable[[Equation, Sequence[Any]], Sight]
-Move = Callable[[Positions], Positions | None]
-
-
-def _moved(equation: Equation, sight: Any, move: Move) -> Sight:
-    """A sight whose positions have moved; `move` returns None for positions that end at this equation."""
-    if not isinstance(sight, Sight):
-        return Sight()
-    moved = [(each, move(each)) for each in sight.positions]
-    ended = [each.seen for each, new in moved if new is None]
-    found = Sight(tuple(new for _, new in moved if new is not None), sight.lost)
-    if not ended:
-        return found
-    where = str(equation.source_info.name_stack)
-    lost = Lost(equation.primitive.name, where, min(low for low, _ in ended), max(high for _, high in ended))
-    return found._replace(lost=_joined(found.lost, lost))
-
-
-def _joined(one: Lost | None, other: Lost | None) -> Lost | None:
+def joined(one: Lost | None, other: Lost | None) -> Lost | None:
     """The first reason of two, with the pixels of both."""
     if one is None or other is None:
         return one or other
     return one._replace(low=min(one.low, other.low), high=max(one.high, other.high))
 
 
-def _united(sights: Iterable[Any]) -> Sight:
+def united(sights: Iterable[Any]) -> Sight:
     """The sight of a value that depends on several; those that do not depend on the image count for nothing."""
     found: dict[Any, Positions] = {}
     lost: Lost | None = None
     for sight in sights:
         if not isinstance(sight, Sight):
             continue
-        lost = _joined(lost, sight.lost)
+        lost = joined(lost, sight.lost)
         for new in sight.positions:
             place = new.axis, new.inner, len(new.low)
             old = found.get(place, new)
@@ -204,33 +108,7 @@ def _united(sights: Iterable[Any]) -> Sight:
     return Sight(tuple(found.values()), lost)
 
 
-def _elementwise(equation: Equation, inputs: Sequence[Any]) -> Sight:
-    after = _out_shape(equation)
-
-    def moved(which: int, sight: Any) -> Sight:
-        """Axes of length 1 are repeated, as `broadcast_in_dim` does it."""
-        shape = _shape(equation, which)
-        return _moved(equation, sight, lambda each: each if shape[each.axis] == after[each.axis] else None)
-
-    return _united(moved(which, sight) for which, sight in enumerate(inputs))
-
-
-def _end(equation: Equation, inputs: Sequence[Any]) -> Sight:
-    """Of an operation without a rule: each of its outputs may depend on everything."""
-    return _united(_moved(equation, sight, lambda positions: None) for sight in inputs)
-
-
-def _shape(equation: Equation, which: int = 0) -> tuple[int, ...]:
-    aval: Any = equation.invars[which].aval
-    return tuple(aval.shape)
-
-
-def _out_shape(equation: Equation) -> tuple[int, ...]:
-    aval: Any = equation.outvars[0].aval
-    return tuple(getattr(aval, "shape", ()))
-
-
-def _slide(
+def slid(
     positions: Positions,
     shapes: tuple[int, int],
     *,
@@ -258,63 +136,7 @@ def _slide(
     return positions_or_none.read(index, Fraction(stride, spread))
 
 
-def _convolution(equation: Equation, inputs: Sequence[Any]) -> Sight:
-    params = parameters(equation)
-    layout, kernel = params["dimension_numbers"], _shape(equation, 1)
-    before, after = _shape(equation), _out_shape(equation)
-
-    def move(positions: Positions) -> Positions | None:
-        place = layout.lhs_spec.index(positions.axis) - 2
-        axis = layout.out_spec[place + 2]
-        if place == -2:
-            return replace(positions, axis=axis)
-        if place == -1:
-            return None
-        found = _slide(
-            positions,
-            (before[positions.axis], after[axis]),
-            size=kernel[layout.rhs_spec[place + 2]],
-            stride=params["window_strides"][place],
-            before=params["padding"][place][0],
-            gap=params["rhs_dilation"][place],
-            spread=params["lhs_dilation"][place],
-        )
-        return None if found is None else replace(found, axis=axis)
-
-    return _united([_moved(equation, inputs[0], move), _end(equation, inputs[1:])])
-
-
-def _pool(equation: Equation, inputs: Sequence[Any]) -> Sight:
-    params = parameters(equation)
-    before, after = _shape(equation), _out_shape(equation)
-
-    def move(positions: Positions) -> Positions | None:
-        axis = positions.axis
-        size, stride = params["window_dimensions"][axis], params["window_strides"][axis]
-        gap, spread = params["window_dilation"][axis], params["base_dilation"][axis]
-        if (size, stride, gap, spread) == (1, 1, 1, 1) and before[axis] == after[axis]:
-            return positions
-        padding = params["padding"][axis][0]
-        lengths = before[axis], after[axis]
-        return _slide(positions, lengths, size=size, stride=stride, before=padding, gap=gap, spread=spread)
-
-    return _united(_moved(equation, sight, move) for sight in inputs)
-
-
-def _pad(equation: Equation, inputs: Sequence[Any]) -> Sight:
-    config, before, after = parameters(equation)["padding_config"], _shape(equation), _out_shape(equation)
-
-    def move(positions: Positions) -> Positions | None:
-        low, high, interior = config[positions.axis]
-        if (low, high, interior) == (0, 0, 0):
-            return positions
-        lengths = before[positions.axis], after[positions.axis]
-        return _slide(positions, lengths, before=low, spread=interior + 1)
-
-    return _united([_moved(equation, inputs[0], move), _end(equation, inputs[1:])])
-
-
-def _taken(positions: Positions, length: int, index: np.ndarray, axis: int | None = None) -> Positions | None:
+def taken(positions: Positions, length: int, index: np.ndarray, axis: int | None = None) -> Positions | None:
     """The positions `index` of an axis of this length, as a crop, a stride, a flip or a nearest resize takes them."""
     along = positions.along(length)
     if along is None:
@@ -337,99 +159,17 @@ def _scale(centres: np.ndarray, length: int) -> Fraction:
     return Fraction(float(np.median(steps))).limit_denominator(1000)
 
 
-def _slice(equation: Equation, inputs: Sequence[Any]) -> Sight:
-    params, shape = parameters(equation), _shape(equation)
-
-    def move(positions: Positions) -> Positions | None:
-        axis = positions.axis
-        stride = params["strides"][axis] if params["strides"] else 1
-        index = np.arange(params["start_indices"][axis], params["limit_indices"][axis], stride)
-        return positions if len(index) == shape[axis] else _taken(positions, shape[axis], index)
-
-    return _moved(equation, inputs[0], move)
-
-
-def _dynamic_slice(equation: Equation, inputs: Sequence[Any]) -> Sight:
-    sizes, shape = parameters(equation)["slice_sizes"], _shape(equation)
-
-    def move(positions: Positions) -> Positions | None:
-        size, length = sizes[positions.axis], shape[positions.axis]
-        start = _known(inputs[1 + positions.axis])
-        if size == length:
-            return positions
-        if start is None:
-            return None
-        first = int(np.clip(start + length if start < 0 else start, 0, length - size))
-        return _taken(positions, length, np.arange(first, first + size))
-
-    return _united([_moved(equation, inputs[0], move), _end(equation, inputs[1:])])
-
-
-def _known(value: Any) -> Any:
-    """The number or array of a value that depends on nothing; None for any other value."""
-    if isinstance(value, Sight | _Unknown):
+def resampled(positions: Positions, rows: np.ndarray, axis: int) -> Positions | None:
+    """Positions that are sums of old ones, by the weights `rows` [new old]; None if they are not near each other."""
+    zero = rows == 0
+    if zero.all(1).any() or not zero.any():
         return None
-    return np.asarray(jax.jit(value.compute)() if isinstance(value, _Constant) else value)
+    index = np.ma.masked_array(np.broadcast_to(np.arange(rows.shape[1]), rows.shape), zero)
+    centres = np.asarray((index.min(1) + index.max(1)) / 2)
+    return positions.read(index, _scale(centres, rows.shape[1]), axis)
 
 
-def _rev(equation: Equation, inputs: Sequence[Any]) -> Sight:
-    dimensions, shape = parameters(equation)["dimensions"], _shape(equation)
-
-    def move(positions: Positions) -> Positions | None:
-        if positions.axis not in dimensions:
-            return positions
-        return _taken(positions, shape[positions.axis], np.arange(shape[positions.axis])[::-1])
-
-    return _moved(equation, inputs[0], move)
-
-
-def _gather(equation: Equation, inputs: Sequence[Any]) -> Sight:
-    params, shape, after = parameters(equation), _shape(equation), _out_shape(equation)
-    numbers, sizes = params["dimension_numbers"], params["slice_sizes"]
-    gone = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
-    kept = dict(zip((a for a in range(len(shape)) if a not in gone), numbers.offset_dims, strict=True))
-    others = [axis for axis in range(len(after)) if axis not in numbers.offset_dims]
-
-    def move(positions: Positions) -> Positions | None:
-        axis = positions.axis
-        if axis in kept and sizes[axis] == shape[axis]:
-            return replace(positions, axis=kept[axis])
-        index = _known(inputs[1])
-        if index is None or len(others) != 1 or numbers.start_index_map != (axis,) or axis in kept:
-            return None
-        return _taken(positions, shape[axis], index.reshape(-1), others[0])
-
-    return _united([_moved(equation, inputs[0], move), _end(equation, inputs[1:])])
-
-
-def _concatenate(equation: Equation, inputs: Sequence[Any]) -> Sight:
-    """Along another axis, all inputs have the same positions. Along this one, the parts follow each other."""
-    axis, start = parameters(equation)["dimension"], 0
-    low, high = np.full((2, _out_shape(equation)[axis]), np.nan)
-    sights = [sight for sight in inputs if isinstance(sight, Sight)]
-    along_it = {each.axis == axis for sight in sights for each in sight.positions}
-    parts: list[Positions] = []
-    others: list[Sight] = []
-    for which, sight in enumerate(inputs):
-        size = _shape(equation, which)[axis]
-        part, start = slice(start, start + size), start + size
-        if not isinstance(sight, Sight):
-            continue
-        found = [along for each in sight.positions if each.axis == axis and (along := each.along(size)) is not None]
-        rest = sight if not found else sight._replace(positions=tuple(each for each in sight.positions if each.axis != axis))
-        rest = _moved(equation, rest, lambda each: each if each.axis != axis else None)
-        if not found and rest.lost is not None and (along_it == {True} or not along_it and size == 1):
-            # Without positions of its own, it is one: a pooled window, or the pixels at the edge that a padding repeats.
-            low_high = np.tile(np.array(rest.lost[2:])[:, None], size)
-            found, rest = [Positions(axis, 1, *low_high, Fraction(0), rest.lost[2:])], Sight()
-        for each in found:
-            low[part], high[part] = each.low, each.high
-        parts.extend(found)
-        others.append(rest)
-    return _united([Sight((_in_a_row(parts, low, high),)) if parts else Sight(), *others])
-
-
-def _in_a_row(parts: Sequence[Positions], low: np.ndarray, high: np.ndarray) -> Positions:
+def in_a_row(parts: Sequence[Positions], low: np.ndarray, high: np.ndarray) -> Positions:
     """Parts that follow each other. A part without the image, where `low` is NaN, is a padding."""
     longest = max(parts, key=lambda each: len(each.low))
     known, places = np.flatnonzero(~np.isnan(low)), np.arange(len(low))
@@ -440,212 +180,26 @@ def _in_a_row(parts: Sequence[Positions], low: np.ndarray, high: np.ndarray) -> 
     return replace(longest, low=low[nearest] + beyond, high=high[nearest] + beyond, step=step, seen=seen)
 
 
-def _reduce(equation: Equation, inputs: Sequence[Any]) -> Sight:
-    axes = parameters(equation)["axes"]
+def reshaped(positions: Positions, before: Sequence[int], after: Sequence[int]) -> Positions | None:
+    """Positions after a reshape, which moves no number: what is some numbers apart stays so.
 
-    def move(positions: Positions) -> Positions | None:
-        if positions.axis in axes:
-            return None
-        return replace(positions, axis=positions.axis - sum(axis < positions.axis for axis in axes))
-
-    return _united(_moved(equation, sight, move) for sight in inputs)
-
-
-def _broadcast(equation: Equation, inputs: Sequence[Any]) -> Sight:
-    places, before, after = parameters(equation)["broadcast_dimensions"], _shape(equation), _out_shape(equation)
-
-    def move(positions: Positions) -> Positions | None:
-        axis = places[positions.axis]
-        return replace(positions, axis=axis) if before[positions.axis] == after[axis] else None
-
-    return _moved(equation, inputs[0], move)
-
-
-def _transpose(equation: Equation, inputs: Sequence[Any]) -> Sight:
-    order = parameters(equation)["permutation"]
-    return _moved(equation, inputs[0], lambda positions: replace(positions, axis=order.index(positions.axis)))
-
-
-def _stack(equation: Equation, inputs: Sequence[Any]) -> Sight:
-    new = parameters(equation)["axis"]
-
-    def move(positions: Positions) -> Positions:
-        return replace(positions, axis=positions.axis + (positions.axis >= new))
-
-    return _united(_moved(equation, sight, move) for sight in inputs)
-
-
-def _reshape(equation: Equation, inputs: Sequence[Any]) -> Sight:
-    """A reshape moves no number: what is `stride` numbers apart stays so. An axis that it splits keeps its outer part.
-
-    Such a part, as in a patch embedding, is a block of old positions.
+    An axis that is split keeps its outer part, which is a block of old positions, as in a patch embedding.
     """
-    before, after = _strides(_shape(equation)), _strides(_out_shape(equation))
-    shape = _out_shape(equation)
-
-    def move(positions: Positions) -> Positions | None:
-        count, stride = len(positions.low), before[positions.axis] * positions.inner
-        same = [positions.axis] if positions.axis < len(after) else []
-        for axis in (*same, *range(len(after))):
-            one = after[axis]
-            if one <= stride and stride * count <= one * shape[axis] and stride % one == 0:
-                return replace(positions, axis=axis, inner=stride // one)
-        for axis, one in enumerate(after):
-            block = one // stride
-            if stride < one < stride * count <= one * shape[axis] and one % stride == 0 and count % block == 0:
-                index = np.ma.masked_array(np.arange(count).reshape(-1, block))
-                return replace(positions.read(index, Fraction(block), axis), inner=1)
-        return None
-
-    return _moved(equation, inputs[0], move)
+    strides = _strides(after)
+    count, stride = len(positions.low), _strides(before)[positions.axis] * positions.inner
+    same = [positions.axis] if positions.axis < len(after) else []
+    for axis in (*same, *range(len(after))):
+        one = strides[axis]
+        if one <= stride and stride * count <= one * after[axis] and stride % one == 0:
+            return replace(positions, axis=axis, inner=stride // one)
+    for axis, one in enumerate(strides):
+        block = one // stride
+        if stride < one < stride * count <= one * after[axis] and one % stride == 0 and count % block == 0:
+            index = np.ma.masked_array(np.arange(count).reshape(-1, block))
+            return replace(positions.read(index, Fraction(block), axis), inner=1)
+    return None
 
 
 def _strides(shape: Sequence[int]) -> list[int]:
     """How many numbers lie between two neighbours along each axis."""
     return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-
-
-def _dot(equation: Equation, inputs: Sequence[Any]) -> Sight:
-    """A product with a matrix: positions go on along axes that are not summed over. A known matrix may be a resize."""
-    contracted, batched = parameters(equation)["dimension_numbers"]
-    shapes = _shape(equation, 0), _shape(equation, 1)
-    free = [
-        [axis for axis in range(len(shapes[k])) if axis not in contracted[k] and axis not in batched[k]] for k in (0, 1)
-    ]
-    starts = len(batched[0]), len(batched[0]) + len(free[0])
-
-    def side(k: int) -> Sight:
-        other = 1 - k
-
-        def move(positions: Positions) -> Positions | None:
-            axis = positions.axis
-            if axis in batched[k]:
-                return replace(positions, axis=batched[k].index(axis))
-            if axis in free[k]:
-                return replace(positions, axis=starts[k] + free[k].index(axis))
-            matrix = _known(inputs[other])
-            if matrix is None or matrix.ndim != 2 or len(contracted[k]) != 1:
-                return None
-            rows = matrix if contracted[other][0] == 1 else matrix.T  # [new positions, old positions]
-            along = positions.along(shapes[k][axis])
-            return None if along is None else _resampled(along, rows, starts[other])
-
-        return _moved(equation, inputs[k], move)
-
-    return _united([side(0), side(1)])
-
-
-def _resampled(positions: Positions, rows: np.ndarray, axis: int) -> Positions | None:
-    """Positions that are sums of old ones, by the weights `rows` [new old]; None if they are not near each other."""
-    zero = rows == 0
-    if zero.all(1).any() or not zero.any():
-        return None
-    index = np.ma.masked_array(np.broadcast_to(np.arange(rows.shape[1]), rows.shape), zero)
-    centres = np.asarray((index.min(1) + index.max(1)) / 2)
-    return positions.read(index, _scale(centres, rows.shape[1]), axis)
-
-
-def _along(name: str) -> Rule:
-    """The rule of an operation along the axis or axes that its parameter `name` has, such as a running sum."""
-
-    def rule(equation: Equation, inputs: Sequence[Any]) -> Sight:
-        axes = np.atleast_1d(parameters(equation)[name])
-        return _united(_moved(equation, sight, lambda each: None if each.axis in axes else each) for sight in inputs)
-
-    return rule
-
-
-# fmt: off
-_RULES: dict[str, Rule] = {
-    **dict.fromkeys((
-        *ELEMENTWISE, "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh",
-        "erf_inv", "erfc", "exp2", "floor", "imag", "is_finite", "lgamma", "digamma", "nextafter", "optimization_barrier", "real",
-        "reduce_precision", "rem", "round", "sin", "sinh", "tan", "xor",
-    ), _elementwise),
-    **dict.fromkeys(("reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or", "argmax",
-                     "argmin"), _reduce),
-    **dict.fromkeys(("reduce_window", "reduce_window_max", "reduce_window_min", "reduce_window_sum"), _pool),
-    **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"), _along("axis")),
-    "sort": _along("dimension"),
-    "top_k": _along("axis"),
-    "broadcast_in_dim": _broadcast,
-    "concatenate": _concatenate,
-    "conv_general_dilated": _convolution,
-    "dot_general": _dot,
-    "dynamic_slice": _dynamic_slice,
-    "gather": _gather,
-    "pad": _pad,
-    **dict.fromkeys(("reshape", "squeeze", "expand_dims"), _reshape),
-    "rev": _rev,
-    "slice": _slice,
-    "stack": _stack,
-    "transpose": _transpose,
-}
-# fmt: on
-
-
-def _remat(equation: Equation, *inputs: Any) -> list[Any]:
-    body = closed(parameters(equation)["jaxpr"])
-    return evaluate(body.jaxpr, body.consts, inputs, _equation)
-
-
-def _scan(equation: Equation, *inputs: Any) -> list[Any]:
-    """A loop: its body is followed as often as it runs. It may go through the images of a batch, but not through rows."""
-    params = parameters(equation)
-    body, (fixed, carried) = closed(params["jaxpr"]), scan_split(equation)
-    constants, carry, scanned = inputs[:fixed], list(inputs[fixed : fixed + carried]), inputs[fixed + carried :]
-    parts = [_Unknown() if isinstance(each, _Constant) else _shifted(equation, each, -1) for each in scanned]
-    results: list[list[Any]] = []
-    for _ in range(params["length"]):
-        found = evaluate(body.jaxpr, body.consts, [*constants, *carry, *parts], _equation)
-        carry = found[:carried]
-        results.append(found[carried:])
-    return [*carry, *(_shifted(equation, _either(each), 1) for each in zip(*results, strict=True))]
-
-
-def _shifted(equation: Equation, value: Any, by: int) -> Any:
-    """A value whose axes have moved, since there is one axis more in front of them, or one less."""
-
-    def move(positions: Positions) -> Positions | None:
-        return None if positions.axis + by < 0 else replace(positions, axis=positions.axis + by)
-
-    return Sights(*(_moved(equation, each, move) for each in value)) if isinstance(value, Sights) else _Unknown()
-
-
-def _cond(equation: Equation, chosen: Any, *inputs: Any) -> list[Any]:
-    branches = [closed(branch) for branch in parameters(equation)["branches"]]
-    found = [evaluate(branch.jaxpr, branch.consts, inputs, _equation) for branch in branches]
-    if isinstance(chosen, Sights):
-        found.append([Sights(*(_end(equation, [each]) for each in chosen))] * len(equation.outvars))
-    return [_either(values) for values in zip(*found, strict=True)]
-
-
-def _split(equation: Equation, whole: Any) -> list[Any]:
-    """The parts of a value, each of which is a slice of it."""
-    axis, sizes, length = parameters(equation)["axis"], parameters(equation)["sizes"], _shape(equation)
-    found, start = [], 0
-    for size in sizes:
-        index = np.arange(start, start + size)
-
-        def move(positions: Positions, index: np.ndarray = index) -> Positions | None:
-            return positions if positions.axis != axis else _taken(positions, length[axis], index)
-
-        found.append(Sights(*(_moved(equation, sight, move) for sight in whole)))
-        start += size
-    return found
-
-
-def _either(values: Sequence[Any]) -> Any:
-    if not any(isinstance(value, Sights) for value in values):
-        return _Unknown()
-    return Sights(*(_united(_of_axis(values, i)) for i in (0, 1)))
-
-
-_FUNCTIONS: dict[str, Callable[..., list[Any]]] = {
-    "checkpoint": _remat,
-    "cond": _cond,
-    "remat": _remat,
-    "remat2": _remat,
-    "scan": _scan,
-    "split": _split,
-}

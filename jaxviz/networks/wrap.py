@@ -36,7 +36,7 @@ def wrap(
 ) -> Model:
     """A Model of any nnx or linen module, or of a function, that takes one batch of images. The module is not changed.
 
-    The network runs in evaluation mode. Of an nnx module, a copy is switched by `eval()`. An argument of the call, or an
+    The network runs in evaluation mode. A copy of an nnx module is switched by `eval()`. An argument of the call, or an
     attribute that is True or False, is set as well if it has the name of such a switch: `train`, `training`,
     `deterministic`, `inference`, `is_eval` and so on (`jaxviz.networks.forwards.EVALUATION`).
 
@@ -51,7 +51,8 @@ def wrap(
 
     Raises:
         InputError: a linen module without variables, an nnx module with variables, no image shape, an unknown `inputs`,
-            a module that takes images `[n c h w]`, one that a word such as mode="train" switches, or a module that does not turn a batch of n images into an array `[n …]`.
+            a module that takes images `[n c h w]`, that a word such as mode="train" switches, or that does not turn a
+            batch of n images into an array `[n …]`.
     """
     if not np.iterable(image_shape) or len(tuple(image_shape)) != 3:
         raise InputError(f"wrap needs the shape of one image, such as image_shape=(32, 32, 3); given: {image_shape}")
