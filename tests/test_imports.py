@@ -60,7 +60,7 @@ FLOORS = (
     ("ascent",),
     ("rendering",),
     ("networks",),
-    ("forward_pass", "targets", "own_objectives", "regions", "objectives", "structure", "model"),
+    ("forward_pass", "targets", "own_objectives", "regions", "objectives", "geometry", "structure", "model"),
     ("compiling",),
     ("checks", "results", "errors"),
 )

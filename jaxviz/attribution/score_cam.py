@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxviz.attribution.explain import BATCH, Array, Attribution, answer_each, ask, score_images
-from jaxviz.attribution.layer_maps import AGAINST, Layers, Shape, enlarged, fuse, seen_layers, without_extra
+from jaxviz.attribution.layer_maps import AGAINST, Layers, Shape, enlarged, enlarged_channels, fuse, seen_layers, turned
 from jaxviz.compiling.batches import at_once, map_in_chunks, map_in_loop
 from jaxviz.compiling.jit import jit
+from jaxviz.geometry import Place
 from jaxviz.model import Model
 from jaxviz.objectives import Objective, score
 from jaxviz.targets import Target
@@ -49,27 +50,28 @@ def score_cam(
     Source: Wang et al. 2020, Score-CAM, equations 5 to 7.
     """
     question = ask(model, image, target)
-    size = question.images.shape[1:-1]
-    layers, picture = seen_layers(model, question.objectives, layer, size)
+    layers, places, picture = seen_layers(model, question.objectives, layer, question.images.shape[1:-1])
+    grid = picture[:-1]
 
     def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, str]:
         found = []
-        for name, _shape in layers:
-            activation, masks = _masks(model, image, layer=name, grid=picture[:-1])
+        for (name, _shape), where in zip(layers, places, strict=True):
+            activation, masks = _masks(model, image, where, layer=name, grid=grid)
             see = partial(_seen, model, image, objective, picture=picture)
             found.append((activation, map_in_chunks(see, np.asarray(masks), batch, "channel")))
         value = np.asarray(score_images(model, image[None], objective))[0]
-        return Attribution(_weighted(tuple(found), size=picture[:-1], relu=relu), value), AGAINST
+        return Attribution(_weighted(tuple(found), places, size=grid, relu=relu), value), AGAINST
 
     return answer_each(question, one)
 
 
 @jit(static=("layer", "grid"))
-def _masks(model: Model, image: jax.Array, *, layer: str, grid: Shape) -> tuple[jax.Array, jax.Array]:
+def _masks(
+    model: Model, image: jax.Array, where: Place | None, *, layer: str, grid: Shape
+) -> tuple[jax.Array, jax.Array]:
     """The activation `[h w k]` of a layer, and each channel of it as a mask `[k height width]` in [0, 1]."""
-    activation = model(image, (layer,))[layer]
-    shape = (*without_extra(activation.shape[:-1], len(grid)), activation.shape[-1])
-    large = jax.image.resize(activation.reshape(shape), (*grid, shape[-1]), "bilinear")
+    activation = turned(model(image, (layer,))[layer], where)
+    large = enlarged_channels(activation, grid, where)
     axes = tuple(range(len(grid)))
     low, high = large.min(axes), large.max(axes)
     masks = (large - low) / jnp.where(high > low, high - low, 1)  # a constant channel shows nothing
@@ -88,6 +90,17 @@ def _seen(model: Model, image: jax.Array, objective: Objective, masks: jax.Array
 
 
 @jit(static=("size", "relu"))
-def _weighted(found: tuple[tuple[jax.Array, jax.Array], ...], *, size: Shape, relu: bool) -> jax.Array:
+def _weighted(
+    found: tuple[tuple[jax.Array, jax.Array], ...],
+    places: tuple[Place | None, ...],
+    *,
+    size: Shape,
+    relu: bool,
+) -> jax.Array:
     """The map, from the activation of each layer and the scores of the image seen through its channels."""
-    return fuse([enlarged((activation * jax.nn.softmax(seen)).sum(-1), size, relu) for activation, seen in found])
+    return fuse(
+        [
+            enlarged((activation * jax.nn.softmax(seen)).sum(-1), size, relu, where)
+            for (activation, seen), where in zip(found, places, strict=True)
+        ]
+    )

@@ -35,14 +35,18 @@ from jaxviz.errors import InputError
 from jaxviz.model import Activations, Edits
 
 OUTPUT = "output"  # the name of a tapped module's own output
-# The names that Flax modules give to the argument for training mode, with its value in evaluation mode.
+# The names that modules give to the switch between training and evaluation, with its value in evaluation.
 EVALUATION = {
-    "train": False,
-    "training": False,
-    "is_training": False,
-    "deterministic": True,
-    "use_running_average": True,
+    **dict.fromkeys(("train", "training", "is_training", "is_train", "train_mode", "training_mode"), False),
+    **dict.fromkeys(("eval", "evaluate", "evaluation", "evaluating", "is_eval", "is_evaluation", "eval_mode"), True),
+    **dict.fromkeys(("inference", "is_inference", "inference_mode", "infer", "predict", "test", "testing"), True),
+    **dict.fromkeys(("is_test", "is_testing", "test_mode"), True),
+    **dict.fromkeys(("deterministic", "use_running_average", "use_running_stats", "disable_dropout"), True),
+    **dict.fromkeys(("enable_dropout", "use_batch_stats", "update_stats"), False),
 }
+# Words for training mode, and names of switches that take words. Which word means evaluation differs.
+TRAINING = ("train", "training", "fit")
+WORDS = ("mode", "phase", "stage", "run_mode")
 
 
 class _Done(BaseException):
@@ -131,10 +135,51 @@ def evaluation(module: Any) -> dict[str, Any]:
     if not hasattr(module, "__call__"):  # noqa: B004  (an error is raised where it is called)
         return {}
     taken = inspect.signature(module.__call__).parameters.values()
-    names = {each.name for each in taken if each.kind != inspect.Parameter.POSITIONAL_ONLY}
+    named = [each for each in taken if each.kind != inspect.Parameter.POSITIONAL_ONLY]
+    names = {each.name for each in named if each.default in (None, True, False, inspect.Parameter.empty)}
     # A setting that it was built with is an attribute of type bool; `train` is also a method of every nnx module.
     own = {name for name in names if isinstance(getattr(module, name, None), bool)}
     return {name: value for name, value in EVALUATION.items() if name in names - own}
+
+
+def in_evaluation(module: nnx.Module) -> None:
+    """Switch an nnx module, and all modules in it, to evaluation mode."""
+    nnx.Module.eval(module)  # `module.eval` may be an attribute of its own
+    for _, part in nnx.iter_modules(module):
+        for name, value in list(vars(part).items()):
+            if name in EVALUATION and isinstance(value, bool):
+                setattr(part, name, EVALUATION[name])
+
+
+def switched(module: nn.Module) -> nn.Module:
+    """A linen module in evaluation mode: it, and modules that are its attributes, are built again if need be."""
+    changed: dict[str, Any] = {}
+    for name, value in vars(module).items():
+        if name in EVALUATION and isinstance(value, bool) and value != EVALUATION[name]:
+            changed[name] = EVALUATION[name]
+        elif name != "parent" and isinstance(value, nn.Module) and (other := switched(value)) is not value:
+            changed[name] = other
+    return module.clone(**changed) if changed else module
+
+
+def check_mode(module: Any) -> None:
+    """Whether a switch that is a word, such as `mode="train"`, does not stand at training.
+
+    Raises:
+        InputError: it does.
+    """
+    parts = [part for _, part in nnx.iter_modules(module)] if isinstance(module, nnx.Module) else [module]
+    switches = {f"{type(part).__name__}.{name} = ": vars(part).get(name) for part in parts for name in WORDS}
+    if hasattr(module, "__call__"):  # noqa: B004  (an error is raised where it is called)
+        taken = inspect.signature(module.__call__).parameters
+        switches |= {f"{name}=": taken[name].default for name in WORDS if name in taken}
+    for name, value in switches.items():
+        word = getattr(value, "name", value)  # of an enumeration, or a string
+        if isinstance(word, str) and word.lower() in TRAINING:
+            raise InputError(
+                f"the module is in training mode, {name}{value!r}, and which word means evaluation is not known: build "
+                "the module for evaluation, or give its call a default that means evaluation"
+            )
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,11 @@ from flax import nnx
 from flax.errors import FlaxError
 
 from jaxviz.checks import whole
+from jaxviz.compiling.workarounds import parameters
 from jaxviz.errors import InputError
-from jaxviz.model import Layer, Model, find_inputs
-from jaxviz.networks.forwards import FunctionForward, LinenForward, NnxForward
+from jaxviz.model import Forward, Layer, Model, find_inputs
+from jaxviz.networks.forwards import FunctionForward, LinenForward, NnxForward, check_mode, in_evaluation, switched
+from jaxviz.structure import convolutions
 from weights_convert import Inputs
 
 __all__ = ["wrap"]
@@ -34,8 +36,9 @@ def wrap(
 ) -> Model:
     """A Model of any nnx or linen module, or of a function, that takes one batch of images. The module is not changed.
 
-    The network runs in evaluation mode. Of an nnx module a copy is switched by `eval()`. If the call has an argument
-    `train`, `training`, `is_training`, `deterministic` or `use_running_average`, it is set as well.
+    The network runs in evaluation mode. A copy of an nnx module is switched by `eval()`. An argument of the call, or an
+    attribute that is True or False, is set as well if it has the name of such a switch: `train`, `training`,
+    `deterministic`, `inference`, `is_eval` and so on (`jaxviz.networks.forwards.EVALUATION`).
 
     Args:
         module: an `nnx.Module`; a linen `nn.Module` with its `variables`; or a function
@@ -49,7 +52,8 @@ def wrap(
 
     Raises:
         InputError: a linen module without variables, an nnx module with variables, no image shape, an unknown `inputs`,
-            or a module that does not turn a batch of n images into an array `[n …]`.
+            a module that takes images `[n c h w]`, that a word such as mode="train" switches, or that does not turn a
+            batch of n images into an array `[n …]`.
     """
     if not np.iterable(image_shape) or not 1 <= len(tuple(image_shape)) <= 4:
         raise InputError(
@@ -57,13 +61,15 @@ def wrap(
             f"given: {image_shape}"
         )
     image_shape = tuple(whole("each number of image_shape", number) for number in image_shape)
+    if isinstance(module, nnx.Module | nn.Module):
+        check_mode(module)
     forward: NnxForward | LinenForward | FunctionForward
     params: Any
     if isinstance(module, nnx.Module):
         if variables is not None:
             raise InputError("an nnx module holds its own weights, so leave variables out: wrap(module, image_shape=…)")
         copy = nnx.merge(*nnx.split(module))  # the user's module keeps its training mode
-        copy.eval()
+        in_evaluation(copy)
         graphdef, params = nnx.split(copy)
         forward, owned = NnxForward(graphdef), nnx.to_pure_dict(nnx.state(copy, nnx.Param))
     elif isinstance(module, nn.Module):
@@ -73,7 +79,7 @@ def wrap(
                 "a linen module keeps its weights outside, so pass them: wrap(module, variables, image_shape=…); "
                 f"given: variables of type {given}"
             )
-        forward, params, owned = LinenForward(module), variables, variables.get("params", {})
+        forward, params, owned = LinenForward(switched(module)), variables, variables.get("params", {})
     elif callable(module) and not isinstance(module, type):
         forward, params, owned = FunctionForward(module), variables, {}
     else:
@@ -85,6 +91,7 @@ def wrap(
         raise
     except (ValueError, TypeError, FlaxError) as error:  # the cause stays attached: the module may be at fault
         raise InputError(f"the module does not run on a batch of one image, {[1, *image_shape]}: {error}") from error
+    _check_layout(forward, params, image_shape)
     table = tuple(Layer(name, kind, _count(owned, name)) for name, kind in kinds.items())
     return Model(
         params=params,
@@ -95,6 +102,26 @@ def wrap(
         handles=tuple(kinds),
         outputs=(table[-1].name,),
     )
+
+
+def _check_layout(forward: Forward, params: Any, image_shape: tuple[int, ...]) -> None:
+    """Whether the module takes `image_shape` for (height, width, channels), too.
+
+    Raises:
+        InputError: its first convolution takes the first number for the channels.
+    """
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    program = jax.make_jaxpr(lambda p, x: forward(p, x, None, {}))(params, images)
+    _, first = next(convolutions(program.jaxpr), (None, None))
+    if first is None or first.invars[0].aval.shape != images.shape or image_shape[0] == image_shape[-1]:
+        return
+    if parameters(first)["dimension_numbers"].lhs_spec[1] == 1:
+        channels, *places = image_shape
+        raise InputError(
+            f"image_shape is (height, width, channels), and this module takes its images as [n c h w]; given: "
+            f"{image_shape}. Give image_shape={(*places, channels)}, and wrap a module that calls this one with "
+            "images.transpose(0, 3, 1, 2)"
+        )
 
 
 def _count(owned: Mapping[Any, Any], name: str) -> int:

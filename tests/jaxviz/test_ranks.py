@@ -101,7 +101,7 @@ def test_a_sweep_of_a_signal_is_that_of_an_image(pair):
     if kind != "signal":
         return
     shape, size = KINDS[kind][0], KINDS[kind][2][:2]
-    objectives = jv.channels(model, "conv", [1, 2])
+    objectives = jv.channels(model, "conv/pre", [1, 2])
     found = jv.sweep(model, objectives, steps=3)  # by default at the network's own size
     theirs = jv.sweep(there, objectives, canvas=jv.Pixels(size), steps=3)
     assert found.image.shape == (2, *shape)

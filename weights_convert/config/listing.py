@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import KerasFileError, NotReadable, UnsupportedLayer
+from ..layers import TIME_DISTRIBUTED
 from .calls import Call, Tensor, leaves, read_call, read_tensors
+from .operations import kind_of
 from .versions import modern
 
 MODELS = ("Sequential", "Functional", "Model")  # Keras 2 called a Functional model "Model" until version 2.3
@@ -59,6 +61,8 @@ def entries(model: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     def walk(kind: str, config: Any, path: str, trained: bool) -> Iterator[tuple[str, str, bool]]:
         for entry in listed(kind, config).entries:
             name, learns = f"{path}{entry.name}", trained and entry.config.get("trainable") is not False
+            if entry.kind == TIME_DISTRIBUTED and inner(entry).kind in MODELS:
+                entry = inner(entry)
             if entry.kind in MODELS and name.count("/") < DEEPEST:
                 yield from walk(entry.kind, entry.config, f"{name}/", learns)
             elif entry.kind != "InputLayer":
@@ -112,9 +116,16 @@ def _sequential(config: Any) -> Listing:
 
 def _entry(layer: Any, calls: Iterable[Call]) -> Entry:
     config = layer["config"]
-    kind, config = modern(layer["class_name"], {"layers": config} if isinstance(config, list) else config)
+    kind, config = modern(kind_of(layer), {"layers": config} if isinstance(config, list) else config)
     name = layer["name"] if "name" in layer else config["name"]
     return Entry(name=name, kind=kind, config=config, calls=tuple(calls))
+
+
+def inner(entry: Entry) -> Entry:
+    """The layer or model in a TimeDistributed, under the name and with the calls of that."""
+    layer = entry.config["layer"]
+    kind, config = modern(kind_of(layer), layer["config"])
+    return replace(entry, kind=kind, config=config)
 
 
 def _first_shape(layer: Any) -> Any:

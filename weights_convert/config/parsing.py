@@ -5,6 +5,7 @@ guessed, imported or executed is refused; one error lists all of it.
 """
 
 import heapq
+import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
@@ -14,15 +15,24 @@ from jax import Array
 
 from ..errors import UnsupportedLayer
 from ..graph import IMAGE, Graph, Node, call_name, split_call
-from ..layers import CUSTOM, KINDS, node
+from ..layers import CUSTOM, KINDS, TIME_DISTRIBUTED, inner_kind, node, of_frames
 from .calls import Call, Tensor, leaves
-from .listing import DEEPEST, MODELS, Entry, Listing, listed, walking
-from .operations import operation
+from .channels import channels_last
+from .listing import DEEPEST, MODELS, Entry, Listing, inner, listed, walking
+from .operations import PREFIX, read
 from .versions import of_version
 
 Custom = Mapping[str, Callable[..., Array]]
 
+# Layers with a state that goes from step to step, and what to do about them.
+RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+WITHOUT_TIME = (
+    "to explain the layers before it alone, save them in Keras as a model of their own: "
+    "keras.Model(model.inputs, model.get_layer(NAME).output).save(…), where NAME is the last layer of the CNN"
+)
+
 NOTHING = ""  # stands for a tensor that a complaint was made about
+UNKNOWN = re.compile("layers of kind|calls tf|Keras 2 does not save")  # complaints that a custom function answers
 MOST_CALLS = 5_000  # a short file with nested models, each called twice, could have a billion layers
 
 
@@ -39,7 +49,9 @@ def parse(model: Mapping[str, Any], keras: int = 3, custom: Custom | None = None
         UnsupportedLayer: it has parts that cannot be reproduced; the error lists all of them.
         ValueError: a custom function for a layer that does not exist.
     """
-    flat = _Flattened(keras, custom or {})
+    # A description of our own is not one of the version of Keras that it is written for.
+    version = "" if "order" in model else str(model.get("keras_version", ""))
+    flat = _Flattened(keras, custom or {}, version)
     with walking():
         if model["class_name"] not in MODELS:
             flat.complaints.append(
@@ -60,7 +72,8 @@ def parse(model: Mapping[str, Any], keras: int = 3, custom: Custom | None = None
     with walking():
         nodes = _in_order(model["order"], flat.nodes, names) if "order" in model else tuple(flat.nodes.values())
         shapes = [tuple(entry.shape[1:]) for entry in inputs]
-    return Graph(inputs=tuple(zip(names, shapes, strict=True)), nodes=nodes, outputs=tuple(outputs))
+    graph = Graph(inputs=tuple(zip(names, shapes, strict=True)), nodes=nodes, outputs=tuple(outputs))
+    return channels_last(graph)
 
 
 def _in_order(order: Sequence[str], nodes: Mapping[str, Node], inputs: Iterable[str]) -> tuple[Node, ...]:
@@ -81,6 +94,8 @@ class _Flattened:
 
     keras: int
     custom: Custom
+    version: str = ""
+    frames: int = 0  # of how many models around it a TimeDistributed is
     nodes: dict[str, Node] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
     known: set[str] = field(default_factory=set)
@@ -92,6 +107,7 @@ class _Flattened:
         for entry in listing.entries:
             if entry.kind != "InputLayer" and not entry.calls:
                 self._complain(f"{path}{entry.name}", "reads nothing")
+        outputs_read = _outputs_read(listing)
         for entry, number in self._in_order(listing, path):
             self.calls += 1
             if self.calls > MOST_CALLS:
@@ -101,11 +117,16 @@ class _Flattened:
                 self._complain(name, f"reads {_say(call.tensors, tensors)}, which no layer above it gives")
                 tensors |= dict.fromkeys(call.tensors, NOTHING) | tensors
             count = turn * len(entry.calls) + number
+            frames = self.frames
+            if entry.kind == TIME_DISTRIBUTED and name not in self.custom:
+                entry, self.frames = inner(entry), frames + 1
             if entry.kind in MODELS and name not in self.custom:
-                found = self._add_model(entry, name, count, call, tensors)
+                found = dict(enumerate(self._add_model(entry, name, count, call, tensors)))
             else:
-                found = [self._add_layer(entry, name, count, call, [tensors[tensor] for tensor in call.tensors])]
-            tensors |= {Tensor(entry.name, entry.first + number, i): each for i, each in enumerate(found)}
+                read = outputs_read.get((entry.name, entry.first + number), [0])
+                found = {i: self._add_layer(entry, name, count, call, tensors, i) for i in read}
+            tensors |= {Tensor(entry.name, entry.first + number, i): each for i, each in found.items()}
+            self.frames = frames
         if missing := [end for end in listing.outputs if end not in tensors]:
             self._complain(path.rstrip("/") or "the model", f"ends in {_say(missing, tensors)}, which no layer gives")
         return [tensors.get(end, NOTHING) for end in listing.outputs]
@@ -145,26 +166,42 @@ class _Flattened:
             return [NOTHING] * len(listing.outputs)
         return self.add(listing, [tensors[tensor] for tensor in given], f"{name}/", count)
 
-    def _add_layer(self, entry: Entry, name: str, count: int, call: Call, inputs: Sequence[str]) -> str:
-        handle = call_name(name, count)
-        # "x/pre" is the handle of layer x before its activation function, and "x#2" its second call. nnx reserves
-        # names with a leading underscore.
-        if handle in self.known or name.endswith("/pre") or split_call(name)[1] or name.startswith("_"):
+    def _add_layer(
+        self, entry: Entry, name: str, count: int, call: Call, tensors: Mapping[Tensor, str], output: int
+    ) -> str:
+        handle = call_name(name, count, output)
+        # "x/pre" is the handle of layer x before its activation function, "x#2" its second call, and "x:1" its second
+        # output. nnx reserves names with a leading underscore.
+        if handle in self.known or name.endswith("/pre") or split_call(name)[0] != name or name.startswith("_"):
             self._complain(handle, "this name is taken; rename the layer in Keras")
-        if not inputs:
+        if not call.tensors:
             self._complain(name, "reads nothing")
         self.known.add(handle)
         try:
-            self.nodes[handle] = replace(self._node(entry, name, call, tuple(inputs)), name=handle)
+            self.nodes[handle] = replace(self._node(entry, name, call, tensors, output), name=handle)
         except UnsupportedLayer as error:
             self.complaints += error.complaints
         return handle
 
-    def _node(self, entry: Entry, name: str, call: Call, inputs: tuple[str, ...]) -> Node:
+    def _node(self, entry: Entry, name: str, call: Call, tensors: Mapping[Tensor, str], output: int) -> Node:
         if name in self.custom:
+            if output:
+                raise UnsupportedLayer([f"{name}: its output {output} is read, but a custom function gives one array"])
+            inputs = tuple(tensors[tensor] for tensor in call.tensors)
             return node(name, CUSTOM, {"function": self.custom[name]}, inputs)
-        kind, config, call = operation(name, entry.kind, entry.config, call)
-        found = node(name, kind, of_version(self.keras, config), inputs)
+        of_each = inner_kind(entry.kind)  # in a description of our own
+        kind, config, call = read(name, of_each or entry.kind, entry.config, call)
+        if kind in KINDS and KINDS[kind].several:
+            config = {**config, "output": output}
+        elif output and kind in KINDS:
+            raise UnsupportedLayer([f"{name}: its output {output} is read, but {kind} has one output"])
+        inputs = tuple(tensors[tensor] for tensor in call.tensors)
+        if kind in RECURRENT:
+            raise UnsupportedLayer([f"{name}: layers of kind {kind} are not supported; {WITHOUT_TIME}"])
+        kind, config = of_version(self.keras, kind, config, self.version)
+        if self.frames > 1:
+            raise UnsupportedLayer([f"{name}: a TimeDistributed in a TimeDistributed is not supported"])
+        found = node(name, of_frames(kind) if self.frames or of_each else kind, config, inputs)
         for constant in leaves(list(call.arguments)):
             if not isinstance(constant, Tensor):
                 self._complain(name, f"is called with {constant!r}, which is not supported")
@@ -181,6 +218,15 @@ class _Flattened:
 
     def _complain(self, name: str, sentence: str) -> None:
         self.complaints.append(f"{name}: {sentence}")
+
+
+def _outputs_read(listing: Listing) -> dict[tuple[str, int], list[int]]:
+    """{(layer, call): its outputs that another layer or the model returns, in order}."""
+    tensors = [tensor for entry in listing.entries for call in entry.calls for tensor in call.tensors]
+    found: dict[tuple[str, int], list[int]] = {}
+    for layer, call, output in sorted({*tensors, *listing.outputs}):
+        found.setdefault((layer, call), []).append(output)
+    return found
 
 
 def _say(tensors: Iterable[Tensor], known: Container[Tensor]) -> str:
@@ -208,8 +254,9 @@ def _is_length(length: object) -> bool:
 
 
 def _hint(complaints: Iterable[str]) -> str:
-    supported = f"Supported kinds of layer: {', '.join(kind for kind in KINDS if kind != CUSTOM)}"
-    unknown = next((text.partition(":")[0] for text in complaints if "layers of kind" in text), None)
+    layers = ", ".join(kind for kind in KINDS if kind != CUSTOM and not kind.startswith(PREFIX))
+    supported = f"Supported kinds of layer: {layers}; the operations outside of layers are listed in docs/layers.md"
+    unknown = next((text.partition(":")[0] for text in complaints if UNKNOWN.search(text)), None)
     if unknown is None:
         return supported
     return f'{supported}\nA layer without weights may be given as a Python function: custom={{"{unknown}": function}}'

@@ -8,12 +8,12 @@ which Keras makes the weights.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..errors import NotReadable, UnsafeFile
 from .hdf5 import MAX_DEPTH, MAX_OBJECTS, Dataset, Group, Source, members, opened, weight
-from .saved import Weight
+from .saved import Weight, dequantized
 
 LAYERS = "layers"
 # TensorFlow 2.12 and 2.13 wrote this instead. They count a layer with weights twice: conv2d, conv2d_2, conv2d_4.
@@ -63,6 +63,8 @@ def read_containers(*sources: Source) -> Weights:
                 layer = inside(group, depth + 1)
                 found[place] = dict(variables(layer, "", depth + 1))
                 model(layer, place, depth + 2)
+                if isinstance(layer.get("layer"), Group):  # a TimeDistributed, perhaps of a model
+                    model(inside(layer["layer"], depth + 2), place, depth + 3)
 
     def variables(layer: Mapping[str, Group | Dataset], path: str, depth: int) -> Iterator[tuple[str, Weight]]:
         for name, group in layer.items():
@@ -82,7 +84,7 @@ def read_containers(*sources: Source) -> Weights:
             if twice := whole.setdefault(place, {}).keys() & group:
                 raise NotReadable(f"{source}: {place} has a weight {min(twice)!r}, and so has another shard")
             whole[place] |= group
-    return {place: dict(sorted(group.items(), key=_place)) for place, group in whole.items()}
+    return {place: dequantized(dict(sorted(group.items(), key=_place))) for place, group in whole.items()}
 
 
 def _place(weight: tuple[str, Weight]) -> tuple[list[str], int, str]:
@@ -139,6 +141,21 @@ def _names(model: Mapping[str, Any], path: str, outer: str) -> Iterator[tuple[st
         if isinstance(name, str):
             yield place, outer + name
             yield from _names(layer, place, f"{outer}{name}/")
+            inner = settings.get("layer") if isinstance(settings, Mapping) else None
+            if isinstance(inner, Mapping):
+                yield from _names(inner, place, f"{outer}{name}/")
+
+
+def numbers(names: Iterable[str], parts: Mapping[str, str]) -> list[str]:
+    """Where Keras 3 stores the weights of a layer: `query_dense/1` for `query/bias`, if `parts` has that attribute."""
+    counts: Counter[str] = Counter()
+    found = []
+    for name in names:
+        part = name.rpartition("/")[0]
+        attribute = parts.get(part, part)
+        found.append(f"{attribute}/{counts[attribute]}" if attribute else str(counts[attribute]))
+        counts[attribute] += 1
+    return found
 
 
 def snake_case(kind: str) -> str:
