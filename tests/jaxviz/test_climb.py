@@ -333,7 +333,7 @@ def test_a_dead_filter_says_so():
     bias = model.params["layers"]["second"]["bias"]
     bias[...] = bias[...].at[1].set(-1e3)
     with pytest.warns(UserWarning, match=r"'second', index=1, .* does not move, .* dead filter, .*; positions: \[1\]"):
-        found = jv.sweep(model, jv.channels(model, "second", [0, 1, 2]), **small(steps=1))
+        found = jv.sweep(model, jv.channels(model, "second", [0, 1, 3]), **small(steps=1))
     assert not found.scores[1].any()
 
 
