@@ -311,7 +311,8 @@ def test_wrap_says_what_it_needs():
     ("function", "sentence"),
     [
         (lambda _, x: None, "it returns no array"),
-        (lambda _, x: (x, x), "it returns no array"),
+        (lambda _, x: (), "it returns no array"),
+        (lambda _, x: (x, x), "must return one array .*such as output=0; given: a tuple with 0 .*, 1 "),
         (lambda _, x: x.sum(), r"output is \[\] for a batch of one image"),
         (lambda _, x: x.sum((0, 1, 2)), r"output is \[3\] for a batch of one image"),
         (lambda x: x, r"does not run on a batch of one image, \[1, 12, 12, 3\]: .*takes 1 positional argument"),
