@@ -10,6 +10,10 @@ class InputError(ValueError):
     """An argument cannot be used. The message says what is wrong or required, what was given, and what would work."""
 
 
+class RunError(InputError):
+    """A network does not run on images of this shape; the cause is its own error."""
+
+
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """A warning at the line outside of this package that called it."""
     frame, level = inspect.currentframe(), 1

@@ -42,7 +42,7 @@ class ReceptiveField(NamedTuple):
     Each is (along height, along width), in pixels. `offset` is negative where the layer sees a padding: that part of a
     receptive field, and what reaches beyond the other end, is not in the image. A stride of 0 says that all positions,
     or units, see the same part of the image. Strides and offsets are whole numbers, except after an enlargement or
-    another resize, where the receptive fields may differ in size; `size` is that of the largest.
+    another resize, where the receptive fields differ a little; `size` is large enough for each of them.
     """
 
     size: tuple[int, ...]
@@ -87,9 +87,12 @@ def _field(sight: Sight, shape: tuple[int, ...], axis: int) -> tuple[int, Number
         return round(last - first) + 1, 0, _number(first)
     step = float(positions.step)
     starts = (positions.low - step * np.arange(len(positions.low))).round(6)
-    starts, counts = np.unique(starts, return_counts=True)
-    offset = starts[2 * counts >= counts.max()].min()  # mirrored pixels at the edges are exceptions
-    return round((positions.high - positions.low).max()) + 1, _number(step), _number(offset)
+    ends = (positions.high - step * np.arange(len(positions.low))).round(6)
+    kinds, counts = np.unique(starts, return_counts=True)
+    (usual,) = np.nonzero(starts == kinds[counts.argmax()])
+    if 2 * len(usual) > len(starts) and len(usual) == usual[-1] - usual[0] + 1:
+        starts, ends = starts[usual], ends[usual]  # without those at an edge, which see mirrored pixels, say
+    return int(np.ceil(ends.max() - starts.min())) + 1, _number(step), _number(starts.min())
 
 
 def _number(value: float) -> Number:

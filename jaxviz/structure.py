@@ -15,13 +15,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxviz.compiling.execution import AS_USUAL
-from jaxviz.compiling.jaxprs import CALLS, ELEMENTWISE, body_of
+from jaxviz.compiling.jaxprs import CALLS, ELEMENTWISE, bodies, body_of
 from jaxviz.compiling.jit import jit
 from jaxviz.compiling.positions import Sights
 from jaxviz.compiling.sight import follow
-from jaxviz.compiling.workarounds import ClosedJaxpr, Jaxpr, Var, closed, parameters
-from jaxviz.errors import InputError
-from jaxviz.model import SIZE_ERRORS, Activations, Model
+from jaxviz.compiling.workarounds import Var, parameters
+from jaxviz.model import Activations, Model
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def structure(model: Model, names: Sequence[str], size: tuple[int, ...]) -> Stru
     images = jax.ShapeDtypeStruct((1, *size, model.channels), jnp.float32)
     try:
         traced = _whole.trace(replace(model, execution=AS_USUAL), images, names=tuple(names)).jaxpr
-    except SIZE_ERRORS:
+    except Exception:
         model.shapes(size, names)  # raises an InputError, if the size is at fault
         raise
     program, traced = traced, traced.jaxpr
@@ -73,12 +72,14 @@ def structure(model: Model, names: Sequence[str], size: tuple[int, ...]) -> Stru
     kernels: dict[str, list[bool]] = {}
     for where, convolution in convolutions(traced):
         kernels.setdefault(handle_at(where, names), []).append(_is_pointwise(convolution))
+    shapes = {name: tuple(variables[name].aval.shape[1:]) for name in names}
+    variables = {name: _source(traced.eqns, variable) for name, variable in variables.items()}
     return Structure(
-        shapes={name: tuple(variables[name].aval.shape[1:]) for name in names},
+        shapes=shapes,
         convolutions=tuple(name for name in names if name in kernels),
         pointwise=frozenset(name for name, each in kernels.items() if all(each)),
         seen=_dependent(traced.eqns, traced.invars[-1:], variables),
-        picture=_picture(traced, images.shape[1:]),
+        picture=_picture(model, traced, images.shape[1:]),
         _program=program,
         _variables=variables,
     )
@@ -100,12 +101,14 @@ def picture_shape(model: Model, size: tuple[int, ...]) -> tuple[int, ...]:
         traced = _whole.trace(
             replace(model, execution=AS_USUAL), jax.ShapeDtypeStruct((1, *shape), jnp.float32), names=(model.output,)
         ).jaxpr.jaxpr
-    except (InputError, *SIZE_ERRORS):  # a head that does not take this size
+    except Exception:  # a head that does not take this size
         return shape
-    return _picture(traced, shape)
+    return _picture(model, traced, shape)
 
 
-def _picture(traced: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+def _picture(model: Model, traced: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if getattr(model.forward, "channels_first", False):  # its user has said which axis has the channels
+        return shape
     readers: list[tuple[str, tuple[int, ...]]] = []
     _follow(traced, [traced.invars[-1]], readers)
     how, seen = next((reader for reader in readers if reader[0] in MIXING), (readers or [("", shape)])[0])
@@ -176,15 +179,25 @@ def convolutions(jaxpr: Any, outer: str = "") -> Iterator[tuple[str, Any]]:
         where = f"{outer}/{equation.source_info.name_stack}"
         if equation.primitive.name == "conv_general_dilated":
             yield where, equation
-        for value in parameters(equation).values():
-            for body in value if isinstance(value, tuple) else (value,):
-                if isinstance(body, ClosedJaxpr | Jaxpr):
-                    yield from convolutions(closed(body).jaxpr, where)
+        for body in bodies(equation):
+            yield from convolutions(body.jaxpr, where)
 
 
 def _is_pointwise(convolution: Any) -> bool:
     layout, kernel = parameters(convolution)["dimension_numbers"], convolution.invars[1].aval.shape
     return all(kernel[axis] == 1 for axis in layout.rhs_spec[2:])
+
+
+def _source(equations: Sequence[Any], variable: Any) -> Any:
+    """The variable that later layers read: one that is read itself, or that was only turned or cast for the caller."""
+    made = {out: equation for equation in equations for out in equation.outvars}
+    read = {atom for equation in equations for atom in equation.invars if isinstance(atom, Var)}
+    while variable in made and variable not in read and made[variable].primitive.name in _FOR_CALLERS:
+        (variable,) = made[variable].invars
+    return variable
+
+
+_FOR_CALLERS = ("convert_element_type", "transpose")
 
 
 def _dependent(equations: Iterable[Any], starts: Iterable[Any], variables: dict[str, Any]) -> frozenset[str]:

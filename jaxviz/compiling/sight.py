@@ -206,7 +206,7 @@ def _pad(equation: Equation, inputs: Sequence[Any]) -> Sight:
     config, before, after = parameters(equation)["padding_config"], _shape(equation), _out_shape(equation)
 
     def move(positions: Positions) -> Positions | None:
-        low, high, interior = config[positions.axis]
+        low, high, interior = map(int, config[positions.axis])
         if (low, high, interior) == (0, 0, 0):
             return positions
         lengths = before[positions.axis], after[positions.axis]

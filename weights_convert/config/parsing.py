@@ -24,6 +24,7 @@ from .versions import of_version
 
 Custom = Mapping[str, Callable[..., Array]]
 
+OF_KERAS_1 = "of Keras 1, whose kernels are in another order; load the file in Keras 2 and save it again"
 # Layers with a state that goes from step to step, and what to do about them.
 RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 WITHOUT_TIME = (
@@ -123,8 +124,9 @@ class _Flattened:
             if entry.kind in MODELS and name not in self.custom:
                 found = dict(enumerate(self._add_model(entry, name, count, call, tensors)))
             else:
-                read = outputs_read.get((entry.name, entry.first + number), [0])
-                found = {i: self._add_layer(entry, name, count, call, tensors, i) for i in read}
+                outputs = outputs_read.get((entry.name, entry.first + number), [0])
+                outputs = outputs if outputs == [0] or self._gives_several(entry, name, call) else [0]
+                found = {i: self._add_layer(entry, name, count, call, tensors, i) for i in outputs}
             tensors |= {Tensor(entry.name, entry.first + number, i): each for i, each in found.items()}
             self.frames = frames
         if missing := [end for end in listing.outputs if end not in tensors]:
@@ -166,6 +168,16 @@ class _Flattened:
             return [NOTHING] * len(listing.outputs)
         return self.add(listing, [tensors[tensor] for tensor in given], f"{name}/", count)
 
+    def _gives_several(self, entry: Entry, name: str, call: Call) -> bool:
+        """Whether a layer returns several tensors. A function of the caller returns one."""
+        if name in self.custom:
+            return False
+        try:
+            kind, _, _ = read(name, inner_kind(entry.kind) or entry.kind, entry.config, call)
+        except UnsupportedLayer:
+            return False
+        return kind in KINDS and KINDS[kind].several
+
     def _add_layer(
         self, entry: Entry, name: str, count: int, call: Call, tensors: Mapping[Tensor, str], output: int
     ) -> str:
@@ -185,19 +197,17 @@ class _Flattened:
 
     def _node(self, entry: Entry, name: str, call: Call, tensors: Mapping[Tensor, str], output: int) -> Node:
         if name in self.custom:
-            if output:
-                raise UnsupportedLayer([f"{name}: its output {output} is read, but a custom function gives one array"])
             inputs = tuple(tensors[tensor] for tensor in call.tensors)
             return node(name, CUSTOM, {"function": self.custom[name]}, inputs)
         of_each = inner_kind(entry.kind)  # in a description of our own
         kind, config, call = read(name, of_each or entry.kind, entry.config, call)
         if kind in KINDS and KINDS[kind].several:
             config = {**config, "output": output}
-        elif output and kind in KINDS:
-            raise UnsupportedLayer([f"{name}: its output {output} is read, but {kind} has one output"])
         inputs = tuple(tensors[tensor] for tensor in call.tensors)
         if kind in RECURRENT:
             raise UnsupportedLayer([f"{name}: layers of kind {kind} are not supported; {WITHOUT_TIME}"])
+        if self.keras == 1 and config.get("data_format") == "channels_first":
+            raise UnsupportedLayer([f"{name}: {kind} with data_format='channels_first' {OF_KERAS_1}"])
         kind, config = of_version(self.keras, kind, config, self.version)
         if self.frames > 1:
             raise UnsupportedLayer([f"{name}: a TimeDistributed in a TimeDistributed is not supported"])

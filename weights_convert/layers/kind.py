@@ -1,13 +1,14 @@
 """Kind: what one kind of Keras layer computes at inference, and all else that the code needs to know about it.
 
-To add a kind of layer, change two files:
+To add a kind of layer, change two files, and write a page again:
 
-1. The file of its family (`linear`, `normalization`, `nonlinear`, `pooling`, `merging`, `shaping`, `images` or
+1. The file of its family (`linear`, `normalization`, `attention`, `nonlinear`, `pooling`, `merging`, `shaping`, `images` or
    `identity`): add a row to `KINDS` there. The fields of `Kind` below say what a row holds. Every key of the layer's
    Keras config is in exactly one of `options`, `harmless` and `training`.
 2. `tests/weights_convert/test_layers.py`: add the layer, with each of its options, to the list of its family; to
    `REQUIRED` if Keras does not make such a layer without arguments; and to `FACTORED` if its row has `factors`. These
    cases compare it with Keras, also after it was saved and loaded again.
+3. Then `python tests/weights_convert/layers_page.py` writes the page `docs/layers.md` again.
 
 Everything else reads the row: which weights to expect in a file (`files/h5.py`, `files/keras_3.py`, `files/nested.py`),
 how to save the layer (`files/write_keras.py`), how a network was fed (`preparation.py`), and the rules of layer-wise
