@@ -329,12 +329,12 @@ def check_values(images: np.ndarray) -> np.ndarray:
     low, high = float(images.min()), float(images.max())
     if _bounded.get() and not (low >= 0 and high <= 1):  # also false for NaN
         hint = " (for 0–255 pixels: image / 255)" if 1 < high <= 255 and low >= 0 else ""
-        if not hint and np.isfinite(high - low):
-            hint = (
-                ". A network that takes x from low to high, say: jv.load(…, inputs=weights_convert.Inputs('own', "
-                "scale=high - low, mean=(-low,))), and image = (x - low) / (high - low)"
-            )
-        raise InputError(f"images have values in [0, 1]; given: {low:.4g} to {high:.4g}{hint}")
+        way = (
+            " (for a network that takes x from low to high: inputs=weights_convert.Inputs('own', scale=high - low, "
+            "mean=(-low,)), and image = (x - low) / (high - low))"
+        )
+        way = way if not hint and np.isfinite(high - low) else ""
+        raise InputError(f"images have values in [0, 1]{way}; given: {low:.4g} to {high:.4g}{hint}")
     return images.astype(np.float32)
 
 

@@ -172,7 +172,7 @@ def test_shapes_that_do_not_fit_are_told_what_would(pair):
         jv.predict(model, np.zeros((3,) * 6, np.float32))
     with pytest.raises(jv.InputError, match=r"takes images \[.*\]; given: \[3"):
         jv.predict(model, np.zeros((3,) * image.ndim, np.float32))
-    with pytest.raises(jv.InputError, match=r"values in \[0, 1\]; given: -3 to -3.*inputs=weights_convert.Inputs"):
+    with pytest.raises(jv.InputError, match=r"values in \[0, 1\] .*inputs=weights_convert.Inputs.*given: -3 to -3"):
         jv.predict(model, np.full_like(image, -3))
     with pytest.raises(jv.InputError, match=r"a CAM needs a layer with maps \[.*; given: mean, \[4\]"):
         jv.grad_cam(model, image, 1, layer="mean")
