@@ -26,6 +26,7 @@ from jaxviz.model import *
 from jaxviz.networks.keras import *
 from jaxviz.networks.wrap import *
 from jaxviz.objectives import *
+from jaxviz.regions import *
 from jaxviz.rendering.figures import *
 from jaxviz.rendering.images import *
 from jaxviz.training import views as views

@@ -46,6 +46,24 @@ def height_width(name: str, value: Any) -> tuple[int, int]:
     return height, width
 
 
+def lengths(name: str, value: Any, axes: int) -> tuple[int, ...]:
+    """A whole number, 1 or more, for each of so many axes, from as many numbers or from one for all.
+
+    Raises:
+        InputError: anything else.
+    """
+    if axes == 2:
+        return height_width(name, value)
+    try:
+        numbers = tuple(operator.index(side) for side in (value if np.iterable(value) else (value,) * axes))
+    except TypeError:
+        numbers = ()
+    if len(numbers) != axes or min(numbers, default=0) < 1:
+        several = f", or one for each of {axes} axes, along which this image extends" if axes > 1 else ""
+        raise InputError(f"{name} is a whole number, 1 or more{several}; given: {value!r}")
+    return numbers
+
+
 def image_like(name: str, value: PixelValues, shape: tuple[int, ...]) -> np.ndarray:
     """A float32 image of `shape` `[h w c]` from a number, a colour `[c]` or an image. It may be a read-only view.
 

@@ -32,7 +32,7 @@ def activations(
         raise InputError("activations need at least one layer: give names, or None for all; given: []")
     names = tuple(name if name == IMAGE else model.check_layer(name) for name in wanted)
     images = model.check_images(image)
-    if images.ndim == 3:
+    if images.ndim == len(model.image_shape):
         found = compute(model, images, names=names)
     else:
         found = map_in_chunks(lambda some: compute(model, some, names=names), images, batch)

@@ -50,7 +50,7 @@ class ReceptiveField(NamedTuple):
     offset: tuple[Number, ...]
 
 
-def receptive_field(model: Model, layer: str, size: int | tuple[int, int] | None = None) -> ReceptiveField:
+def receptive_field(model: Model, layer: str, size: int | tuple[int, ...] | None = None) -> ReceptiveField:
     """The `ReceptiveField` of a layer, (size, stride, offset), each (h, w) in pixels: which pixels its positions see.
 
     It is read off the traced network, through skips, dilation, padding, crops and enlargements. Nothing is computed.
@@ -68,8 +68,8 @@ def receptive_field(model: Model, layer: str, size: int | tuple[int, int] | None
     """
     if layer == IMAGE:
         return ReceptiveField((1, 1), (1, 1), (0, 0))
-    height, width, _ = model.image_size(size)
-    network = structure(model, model.handles[: model.handles.index(model.check_layer(layer)) + 1], (height, width))
+    sides = model.image_size(size)[:-1]
+    network = structure(model, model.handles[: model.handles.index(model.check_layer(layer)) + 1], sides)
     sights = network.sights[layer]
     if sights is None:
         raise InputError(f"{layer} does not depend on the image, so it has no receptive field")

@@ -1,7 +1,9 @@
 """A model: it takes an image and returns named activations.
 
 `model(image, names)` is a pure function of its parameters and the image. Images are float32 in [0, 1], `[h w c]` or
-`[n h w c]`. The preprocessing that the network was trained with (0–255, BGR minus means …) is the value `inputs`.
+`[n h w c]`. An image may also be a signal `[t c]`, a volume `[d h w c]`, or have no axis of channels, `[h w]` or
+`[pixels]`: it has the shape that the network takes. The preprocessing that the network was trained with (0–255, BGR
+minus means …) is the value `inputs`.
 """
 
 import functools
@@ -16,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxviz.checks import height_width, near
+from jaxviz.checks import lengths, near
 from jaxviz.compiling.batches import at_once, map_in_loop
 from jaxviz.compiling.execution import Execution
 from jaxviz.compiling.jit import jit
@@ -27,6 +29,7 @@ __all__ = ["Model"]
 
 IMAGE = "image"  # the reserved name of the input
 SPARE_SIZE = 224  # for a network that takes any size, if none is given: the size of ImageNet's networks
+SPARE_SIZES = {1: 4096, 2: SPARE_SIZE, 3: 64}  # by the number of axes beside the channels; powers of 2 fit most layers
 
 
 Edits = Mapping[str, Callable[[jax.Array], jax.Array]]
@@ -64,7 +67,8 @@ class Model:
         params: the parameters, as `forward` takes them.
         forward: runs the network.
         inputs: the preprocessing of images in [0, 1].
-        image_shape: `(h, w, c)` of the images that it takes; None where it takes any.
+        image_shape: of the images that it takes, such as `(h, w, c)`; None where it takes any. A signal is `(t, c)`, a
+            volume `(d, h, w, c)`.
         table: one row for each layer.
         handles: the names of all activations, in execution order.
         outputs: the names of its outputs.
@@ -78,7 +82,7 @@ class Model:
     params: Any
     forward: Forward = struct.field(pytree_node=False)
     inputs: Inputs = struct.field(pytree_node=False)
-    image_shape: tuple[int | None, int | None, int] = struct.field(pytree_node=False)
+    image_shape: tuple[int | None, ...] = struct.field(pytree_node=False)
     table: tuple[Layer, ...] = struct.field(pytree_node=False)
     handles: tuple[str, ...] = struct.field(pytree_node=False)
     outputs: tuple[str, ...] = struct.field(pytree_node=False)
@@ -98,11 +102,12 @@ class Model:
         can trace this function. Only the layers before `names` are computed. `"image"` is the input itself.
         """
         names = (self.output,) if names is None else tuple(names)
-        batch = images if images.ndim == 4 else images[None]
+        single = images.ndim == len(self.image_shape)
+        batch = images[None] if single else images
         wanted = tuple(name for name in dict.fromkeys(names) if name != IMAGE)
         found = self._run(self.inputs(batch), wanted, edits or {}) if wanted else {}
         found[IMAGE] = batch
-        return {name: found[name] if images.ndim == 4 else found[name][0] for name in names}
+        return {name: found[name][0] if single else found[name] for name in names}
 
     def _run(self, images: jax.Array, names: tuple[str, ...], edits: Edits) -> Activations:
         """The forward pass in the precision of `execution`. Images, the arguments of edits, and results are float32."""
@@ -137,6 +142,11 @@ class Model:
         return self.logits or self.output
 
     @property
+    def channels(self) -> int:
+        """The length of an image's last axis, which every network fixes."""
+        return self.image_shape[-1] or 0
+
+    @property
     def is_binary(self) -> bool:
         """Whether the network ends in one sigmoid unit, and so decides between the classes 0 and 1.
 
@@ -144,46 +154,56 @@ class Model:
         """
         return self.logits is not None and self.shapes(names=[self.logits])[self.logits] == (1,)
 
-    def shapes(self, size: int | tuple[int, int] | None = None, names: Iterable[str] | None = None) -> dict[str, tuple]:
+    def shapes(self, size: int | tuple[int, ...] | None = None, names: Iterable[str] | None = None) -> dict[str, tuple]:
         """The shapes of the activations of `names` (None: all layers), without the batch axis. Nothing is computed.
 
         Args:
-            size: of the image, for a network that takes any size; None: its own size, or 224.
+            size: of the image without its last axis, for a network that takes any size; None: its own size, or 224.
             names: handles, such as layer names.
 
         Raises:
             InputError: the image is too small for a layer, or the layer needs the network's own size.
         """
         names = self.layers if names is None else tuple(names)
-        height, width, channels = self.image_size(size)
+        shape = self.image_size(size)
         try:
-            return self._shapes((height, width, channels), names)
+            return self._shapes(shape, names)
         except RunError as error:
             own = f"; {error}" if str(error) else ""
             fits = self._what_fits(names[-1])
             cause = error.__cause__ or error
-            raise InputError(f"an image of {height} × {width} does not fit {names[-1]}: {fits}{own}") from cause
+            given = _by(shape[:-1] or shape)
+            raise InputError(f"an image of {given} does not fit {names[-1]}: {fits}{own}") from cause
 
-    def image_size(self, size: int | tuple[int, int] | None = None) -> tuple[int, int, int]:
-        """The shape `[h w c]` of an image of `size`; None: the network's own size, or 224 where it takes any."""
-        height, width, channels = self.image_shape
+    def image_size(self, size: int | tuple[int, ...] | None = None) -> tuple[int, ...]:
+        """The shape of an image of `size`, with its channels; None: the network's own size, or 224 where it takes any.
+
+        `size` is one number, one for each axis but the last, or the whole shape, as for images without channels.
+        """
+        sides = self.image_shape[:-1]
         if size is None:
-            return height or SPARE_SIZE, width or SPARE_SIZE, channels
-        return *height_width("size", size), channels
+            return (*(side or SPARE_SIZES.get(len(sides), SPARE_SIZE) for side in sides), self.channels)
+        if np.iterable(size) and len(size) == len(self.image_shape):
+            shape = lengths("size", size, len(size))
+            if shape[-1] == self.channels:
+                return shape
+        return (*lengths("size", size, len(sides)), self.channels)
 
     def _what_fits(self, name: str) -> str:
-        height, width, channels = self.image_shape
-        if height and not self._fits((2 * height, 2 * (width or height), channels), name):
-            return f"like a layer after a Flatten, it needs the network's own size, {height} × {width}"
-        least = next((n for n in range(1, 1025) if self._fits((n, n, channels), name)), None)
-        return f"it needs at least {least} × {least}" if least else "it fits no square image of up to 1024 × 1024"
+        sides, own = self.image_shape[:-1], _by(self.image_shape[:-1] or self.image_shape)
+        double = tuple(2 * (side or sides[0] or 1) for side in sides)
+        if not sides or (sides[0] and not self._fits((*double, self.channels), name)):
+            return f"like a layer after a Flatten, it needs the network's own size, {own}"
+        sizes = ((n,) * len(sides) for n in range(1, 1025))
+        least = next((size for size in sizes if self._fits((*size, self.channels), name)), None)
+        return f"it needs at least {_by(least)}" if least else "it fits no square image of up to 1024 × 1024"
 
-    def _fits(self, shape: tuple[int, int, int], name: str) -> bool:
+    def _fits(self, shape: tuple[int, ...], name: str) -> bool:
         with suppress(RunError):
             return bool(self._shapes(shape, (name,)))
         return False
 
-    def _shapes(self, shape: tuple[int, int, int], names: tuple[str, ...]) -> dict[str, tuple]:
+    def _shapes(self, shape: tuple[int, ...], names: tuple[str, ...]) -> dict[str, tuple]:
         """The shapes for an image of `shape`.
 
         Raises:
@@ -220,7 +240,7 @@ class Model:
         )
 
     def check_images(self, images: Any) -> np.ndarray:
-        """`images` as float32 `[h w c]` or `[n h w c]`; the caller's array is not changed.
+        """`images` as float32 `[h w c]`, as the network takes it, or `[n h w c]`; the caller's array is not changed.
 
         Raises:
             InputError: another shape or size than the network takes, or values outside [0, 1].
@@ -229,22 +249,22 @@ class Model:
             array = np.asarray(images)
         except ValueError:
             raise InputError("images of one batch have one size; given: lists of unequal lengths") from None
-        height, width, channels = self.image_shape
-        wanted = f"[{height or 'h'} {width or 'w'} {channels}]"
+        rank, sides = len(self.image_shape), self.image_shape[:-1]
+        axes = {2: "tc", 3: "hwc"}.get(rank, "dhwc")
+        wanted = f"[{' '.join(str(side or axis) for side, axis in zip(self.image_shape, axes, strict=False))}]"
         if isinstance(images, str | PathLike):
             raise InputError(f"an image is an array, as jv.read_image(path) returns it; given: {images!r}")
-        if array.ndim not in (3, 4):
+        if array.ndim not in (rank, rank + 1):
             raise InputError(f"an image is {wanted}, a batch has one more axis in front; given: {list(array.shape)}")
-        if array.shape[-1] != channels or any(
-            want not in (None, have) for want, have in zip((height, width), array.shape[-3:-1], strict=True)
-        ):
-            size = f", size=({height}, {width})" if height else ""
-            hint = f": jv.read_image(path{size}, channels={channels}) reads it so"
+        one = array.shape[array.ndim - rank :]
+        if any(want not in (None, have) for want, have in zip(self.image_shape, one, strict=True)):
+            size = f", size=({', '.join(map(str, sides))})" if all(sides) else ""
+            hint = f": jv.read_image(path{size}, channels={self.channels}) reads it so" if rank == 3 else ""
             raise InputError(f"this network takes images {wanted}; given: {list(array.shape)}{hint}")
         return check_values(array)
 
     def __repr__(self) -> str:
-        size = " × ".join(str(n or "any") for n in self.image_shape)
+        size = _by(self.image_shape)
         source = f"{self.source}: " if self.source else ""
         parameters = sum(layer.parameters for layer in (*self.table, *(each.layer for each in self.hidden)))
         facts = f"{len(self.table)} layers, {parameters:,} parameters, image {size}, inputs {self.inputs.name}"
@@ -253,7 +273,7 @@ class Model:
 
     def __str__(self) -> str:
         shapes = self.shapes()
-        size = "" if all(self.image_shape) else f" for an image of {SPARE_SIZE} × {SPARE_SIZE}"
+        size = "" if all(self.image_shape) else f" for an image of {_by(self.image_size()[:-1])}"
         rows = [("layer", "kind", f"output{size}", "parameters")]
         for layer in self.table:
             rows.append((layer.name, layer.kind, "×".join(map(str, shapes[layer.name])), f"{layer.parameters:,}"))
@@ -264,12 +284,17 @@ class Model:
         return "\n".join([repr(self), *lines])
 
 
+def _by(shape: Iterable[int | None]) -> str:
+    """A shape as people write it: 240 × 320 × 3."""
+    return " × ".join(str(n or "any") for n in shape)
+
+
 @jit(static=("names",))
 def compute(model: Model, images: jax.Array, names: tuple[str, ...]) -> Activations:
     """`model(images, names)`, compiled once for each network, set of names and image shape."""
-    if images.ndim == 3:
+    if images.ndim == len(model.image_shape):
         return model(images, names)
-    size = at_once(*images.shape[1:3], execution=model.execution)
+    size = at_once(*images.shape[1:-1], execution=model.execution)
     return map_in_loop(lambda image: model(image, names), images, size=size, execution=model.execution)
 
 
@@ -304,6 +329,11 @@ def check_values(images: np.ndarray) -> np.ndarray:
     low, high = float(images.min()), float(images.max())
     if _bounded.get() and not (low >= 0 and high <= 1):  # also false for NaN
         hint = " (for 0–255 pixels: image / 255)" if 1 < high <= 255 and low >= 0 else ""
+        if not hint and np.isfinite(high - low):
+            hint = (
+                ". A network that takes x from low to high, say: jv.load(…, inputs=weights_convert.Inputs('own', "
+                "scale=high - low, mean=(-low,))), and image = (x - low) / (high - low)"
+            )
         raise InputError(f"images have values in [0, 1]; given: {low:.4g} to {high:.4g}{hint}")
     return images.astype(np.float32)
 

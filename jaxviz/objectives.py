@@ -109,7 +109,10 @@ class Scaled(Objective):
 
 @struct.dataclass
 class Channel(Objective):
-    """The mean of one channel of a layer `[h w c]`, without `border` pixels on each side (Chollet 2017, 5.4: none)."""
+    """The mean of one channel of a layer `[h w c]`, without `border` pixels on each side (Chollet 2017, 5.4: none).
+
+    The layer may have any number of axes before its channels: `[t c]`, `[pixels classes]`, `[h w anchors k]`.
+    """
 
     layer: str = struct.field(pytree_node=False)
     index: Any
@@ -123,17 +126,16 @@ class Channel(Objective):
         # A slice along the channels: `narrow` moves it up to the convolution, which then computes one channel.
         channel = jax.lax.dynamic_index_in_dim(activations[self.layer], self.index, -1, keepdims=False)
         inner = slice(self.border, -self.border or None)
-        return channel[inner, inner].mean()
+        return channel[(inner,) * channel.ndim].mean()
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         shape = shapes[self.layer]
-        if len(shape) != 3:
+        if len(shape) < 2:
             raise InputError(f"{self.layer} has shape {list(shape)}: for its units use Unit({self.layer!r}, i)")
-        _check_index(self.layer, "channel", self.index, shape[-1])
-        if 2 * whole("border", self.border, 0) >= min(shape[:2]):
-            raise InputError(
-                f"{self.layer} is {shape[0]} × {shape[1]} here: nothing is left inside a border of {self.border}"
-            )
+        check_index(self.layer, "channel", self.index, shape[-1])
+        if 2 * whole("border", self.border, 0) >= min(shape[:-1]):
+            places = " × ".join(map(str, shape[:-1]))
+            raise InputError(f"{self.layer} is {places} here: nothing is left inside a border of {self.border}")
 
 
 @struct.dataclass
@@ -153,8 +155,11 @@ class Unit(Objective):
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         shape = shapes[self.layer]
         if len(shape) != 1:
-            raise InputError(f"{self.layer} has shape {list(shape)}: for its channels use Channel({self.layer!r}, i)")
-        _check_index(self.layer, "unit", self.index, shape[0])
+            index = self.index if isinstance(self.index, int) else "i"
+            raise InputError(
+                f"{self.layer} has shape {list(shape)}: for its channels use {fitting(self.layer, shape, index)}"
+            )
+        check_index(self.layer, "unit", self.index, shape[0])
 
 
 @struct.dataclass
@@ -177,13 +182,30 @@ class Highest(Objective):
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         shape = shapes[self.layer]
         if len(shape) != 1:
-            raise InputError(f"Highest is of a layer [units], such as the scores; given: {self.layer}, {list(shape)}")
+            raise InputError(
+                f"Highest is of a layer [units], such as the scores; given: {self.layer}, {list(shape)}. Use "
+                f"{fitting(self.layer, shape)}"
+            )
 
     def decided(self, activations: Mapping[str, Any]) -> Objective:
         """The score of the class that these activations decide for: for methods that look at more than one image."""
         units = jnp.asarray(activations[self.layer])
         binary = units.size == 1
         return class_score(self.layer, decision(units, binary), binary)
+
+
+def fitting(layer: str, shape: tuple[int, ...], index: Any = "channel") -> str:
+    """The objectives that fit a layer of this shape, as a user writes them, for messages."""
+    if len(shape) == 0:
+        return f"Neuron({layer!r}, ())"
+    if len(shape) == 1:
+        return f"Unit({layer!r}, {index})"
+    row = {3: "row, column", 4: "i, j, k"}.get(len(shape), "i" + ", …" * (len(shape) > 2))
+    one = f"Token({layer!r}, i, {index})" if len(shape) == 2 else f"Neuron({layer!r}, ({row}), {index})"
+    return (
+        f"Channel({layer!r}, {index}), the mean of one channel over all places; Region({layer!r}, mask or box, "
+        f"{index}), over a part of them; or {one}, at one place"
+    )
 
 
 # The rule for classes, for a layer `[units]` of scores. A network that ends in one sigmoid unit is *binary*, see
@@ -209,7 +231,7 @@ def probabilities(output: Array, binary: bool) -> jax.Array:
     return jnp.stack([1 - output[0], output[0]]) if binary else jnp.asarray(output)
 
 
-def _check_index(layer: str, word: str, index: Any, count: int) -> None:
+def check_index(layer: str, word: str, index: Any, count: int) -> None:
     try:
         number = operator.index(index)
     except TypeError:

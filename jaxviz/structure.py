@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxviz.compiling.execution import AS_USUAL
-from jaxviz.compiling.jaxprs import bodies
+from jaxviz.compiling.jaxprs import CALLS, ELEMENTWISE, bodies, body_of
 from jaxviz.compiling.jit import jit
 from jaxviz.compiling.positions import Sights
 from jaxviz.compiling.sight import follow
@@ -32,12 +32,14 @@ class Structure:
         convolutions: handles of the layers that convolve.
         pointwise: those of them whose kernels are all 1 × 1.
         seen: handles of the layers that depend on the image.
+        picture: the shape `[h w c]` of an image as a picture, see `picture_shape`.
     """
 
     shapes: dict[str, tuple[int, ...]]
     convolutions: tuple[str, ...]
     pointwise: frozenset[str]
     seen: frozenset[str]
+    picture: tuple[int, ...]
     _program: Any  # a closed jaxpr, whose last input is the image
     _variables: dict[str, Any]
 
@@ -53,13 +55,13 @@ class Structure:
         return dict(zip(self._variables, found, strict=True))
 
 
-def structure(model: Model, names: Sequence[str], size: tuple[int, int]) -> Structure:
-    """The `Structure` of the layers `names`, handles in execution order, for images of `size`.
+def structure(model: Model, names: Sequence[str], size: tuple[int, ...]) -> Structure:
+    """The `Structure` of the layers `names`, handles in execution order, for images of `size`, without their channels.
 
     Raises:
         InputError: the images are too small for a layer, or the layer needs the network's own size.
     """
-    images = jax.ShapeDtypeStruct((1, *size, model.image_shape[2]), jnp.float32)
+    images = jax.ShapeDtypeStruct((1, *size, model.channels), jnp.float32)
     try:
         traced = _whole.trace(replace(model, execution=AS_USUAL), images, names=tuple(names)).jaxpr
     except Exception:
@@ -77,9 +79,85 @@ def structure(model: Model, names: Sequence[str], size: tuple[int, int]) -> Stru
         convolutions=tuple(name for name in names if name in kernels),
         pointwise=frozenset(name for name, each in kernels.items() if all(each)),
         seen=_dependent(traced.eqns, traced.invars[-1:], variables),
+        picture=_picture(model, traced, images.shape[1:]),
         _program=program,
         _variables=variables,
     )
+
+
+def picture_shape(model: Model, size: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape `[h w c]` of an image as a picture with places and channels; the image can be reshaped to it.
+
+    It is the shape in which the network's first layer that mixes pixels (a convolution, say) sees the image. So it has
+    an axis of channels also where the image has none: `[28 28]` and `[784]` that become `[28 28 1]` in the network are
+    a picture `[28 28 1]`. A network that flattens `[28 28]` at once does not tell the axes apart, and each number is a
+    place: `[28 28 1]`. So it is for a `[c t]` that the network transposes. A signal is `[t c]`, a volume `[d h w c]`.
+
+    Args:
+        size: of the image without its last axis.
+    """
+    shape = (*size, model.channels)
+    try:
+        traced = _whole.trace(
+            replace(model, execution=AS_USUAL), jax.ShapeDtypeStruct((1, *shape), jnp.float32), names=(model.output,)
+        ).jaxpr.jaxpr
+    except Exception:  # a head that does not take this size
+        return shape
+    return _picture(model, traced, shape)
+
+
+def _picture(model: Model, traced: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if getattr(model.forward, "channels_first", False):  # its user has said which axis has the channels
+        return shape
+    readers: list[tuple[str, tuple[int, ...]]] = []
+    _follow(traced, [traced.invars[-1]], readers)
+    how, seen = next((reader for reader in readers if reader[0] in MIXING), (readers or [("", shape)])[0])
+    if seen == (*shape, 1):
+        return seen
+    row = tuple(length for length in seen[:-1] if length != 1) + seen[-1:] == shape  # a signal [1 t c]
+    if len(shape) < 3 and len(seen) > 1 and how in SLIDING and not row:
+        return seen
+    mixed = len(shape) == 2 and (len(seen) == 1 or how == "transpose")
+    return (*shape, 1) if len(shape) == 1 or mixed else shape
+
+
+SLIDING = ("conv_general_dilated", "reduce_window_max", "reduce_window_sum")
+MIXING = (*SLIDING, "dot_general")
+
+
+def _follow(jaxpr: Any, images: Iterable[Any], readers: list[tuple[str, tuple[int, ...]]]) -> list[Any]:
+    """Whichever outputs of a jaxpr are still the `images`, pixel by pixel, possibly in another shape.
+
+    Args:
+        readers: gets the primitive of each equation that reads them otherwise, and the shape `[h w c]` that it reads.
+    """
+    same: set[Any] = set(images)
+    for equation in jaxpr.eqns:
+        read: list[Any] = [atom for atom in equation.invars if isinstance(atom, Var) and atom in same]
+        if not read:
+            continue
+        outputs: list[Any] = equation.outvars
+        name, image, output = equation.primitive.name, read[0].aval, outputs[0].aval
+        if name in CALLS:
+            body = body_of(equation).jaxpr
+            inner = [mine for mine, atom in zip(body.invars, equation.invars, strict=True) if atom in read]
+            kept = _follow(body, inner, readers)
+            same.update(mine for mine, its in zip(equation.outvars, body.outvars, strict=True) if its in kept)
+        elif name in RESHAPING | ELEMENTWISE and output.shape[:1] == (1,) and output.size == image.size:
+            same.update(equation.outvars)
+        else:
+            shape = image.shape
+            if name == "transpose" and parameters(equation)["permutation"][0] != 0:
+                name = ""  # time in front of the batch, as recurrent layers have it
+            if name == "conv_general_dilated":
+                _, channels, *places = parameters(equation)["dimension_numbers"].lhs_spec
+                if shape[channels] == 1:  # wherever the axis is
+                    shape = (1, *(shape[axis] for axis in sorted(places)), 1)
+            readers.append((name, tuple(shape[1:])))
+    return [atom for atom in jaxpr.outvars if isinstance(atom, Var) and atom in same]
+
+
+RESHAPING = frozenset(("broadcast_in_dim", "reshape", "rev", "squeeze"))
 
 
 @jit(static=("names",))

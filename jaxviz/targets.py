@@ -1,10 +1,10 @@
 """Targets: the user's short ways of saying which objective an attribution explains.
 
-    int | str | Objective | None  ─►  Objective
+    int | str | Objective | function | None  ─►  Objective
 
 A class target explains the last layer *before* its softmax or sigmoid, so that a saturated probability does not blank
 the map. A network that ends in one sigmoid unit has the classes 0 and 1, see `Model.is_binary`. None is the class that
-the network decides for.
+the network decides for. A function `{name: activation} -> score` is an objective that its user wrote.
 """
 
 from typing import Any
@@ -15,27 +15,34 @@ import numpy as np
 from jaxviz.checks import near
 from jaxviz.errors import InputError
 from jaxviz.model import IMAGE, Model
-from jaxviz.objectives import Highest, Objective, Unit, class_score
+from jaxviz.objectives import Highest, Objective, Unit, class_score, fitting
+from jaxviz.own_objectives import as_objective, check
 
-# int | str | Objective | None, or a sequence of them, one for each image; whole numbers of NumPy and JAX too. It is
-# `Any` because `resolve` refuses everything else in a sentence of its own.
+# int | str | Objective | function | None, or a sequence of them, one for each image; whole numbers of NumPy and JAX,
+# too. It is `Any` because `resolve` refuses everything else in a sentence of its own.
 Target = Any
 
 
-def resolve(model: Model, target: Target, count: int) -> Objective:
-    """A stack of `count` objectives, from one target for all images or one target for each.
+def resolve(model: Model, target: Target, count: int, shape: tuple[int, ...]) -> Objective:
+    """A stack of `count` objectives, from one target for all images, of `shape`, or one target for each.
 
     Raises:
         InputError: no such class, a wrong number of targets, or targets of different kinds.
     """
     if is_several(target):
-        objectives = [_objective(model, one) for one in target]
+        objectives = [_objective(model, one, shape) for one in target]
         if len(objectives) != count:
             raise InputError(f"a target is one for all images, or one for each of {count}; given: {len(objectives)}")
     else:
-        objectives = [_objective(model, target)] * count
+        objectives = [_objective(model, target, shape)] * count
     if len({jax.tree.structure(objective) for objective in objectives}) > 1:
-        raise InputError("the targets of one batch must be of one kind: all classes, or all the same Objective type")
+        raise InputError(
+            "the targets of one batch must be of one kind: all classes, or all the same Objective type that differ in "
+            "numbers only (one that is no flax.struct.dataclass, or a function, is a kind of its own). Ask for one "
+            "image after the other"
+        )
+    if len({tuple(map(np.shape, jax.tree.leaves(objective))) for objective in objectives}) > 1:
+        raise InputError("the targets of one batch must have masks or embeddings of one shape")
     return jax.tree.map(lambda *leaves: np.stack(leaves), *objectives)
 
 
@@ -44,16 +51,20 @@ def is_several(target: Any) -> bool:
     return isinstance(target, (list, tuple)) or np.ndim(target) > 0
 
 
-def _objective(model: Model, target: Target) -> Objective:
-    if isinstance(target, Objective):
-        names = [name if name == IMAGE else model.check_layer(name) for name in target.layers]
-        target.check(model.shapes(names=names))
-        return target
-    shape = model.shapes(names=[model.scores])[model.scores]
-    if len(shape) != 1:
+def _objective(model: Model, target: Target, shape: tuple[int, ...]) -> Objective:
+    if isinstance(target, Objective) or (callable(target) and not isinstance(target, type)):
+        objective = as_objective(model, target, shape)
+        names = [model.check_layer(name) for name in objective.layers if name != IMAGE]
+        check(objective, {IMAGE: shape, **(model.shapes(shape, names) if names else {})})
+        return objective
+    if isinstance(target, type):
+        raise InputError(f"a target is an Objective itself, such as {target.__name__}(…); given: the class")
+    units = model.shapes(names=[model.scores])[model.scores]
+    if len(units) != 1:
+        index = target if isinstance(target, int) and not isinstance(target, bool) else "channel"
         raise InputError(
-            f"this network ends in {model.output}, {list(shape)}, which has no classes: "
-            "give the target as an Objective, such as jv.Channel(layer, index)"
+            f"this network ends in {model.output}, {list(units)}, which has no classes: give the target as "
+            f"{fitting(model.scores, units, index)}; given: {target!r}"
         )
     if target is None:
         return Highest(model.scores)

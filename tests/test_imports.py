@@ -25,7 +25,12 @@ SOLE_USERS = {
     "onnx": {"weights_convert/files/onnx.py"},
     "safetensors": {"weights_convert/files/safetensors.py"},
     "pooch": {"jaxviz/networks/fetch.py", "jaxviz/compiling/cache.py"},
-    "matplotlib": {"jaxviz/rendering/figures.py", "jaxviz/cli/methods.py", "jaxviz/rendering/rgb.py"},
+    "matplotlib": {
+        "jaxviz/rendering/figures.py",
+        "jaxviz/rendering/curves.py",
+        "jaxviz/cli/methods.py",
+        "jaxviz/rendering/rgb.py",
+    },
     "PIL": {"jaxviz/rendering/images.py"},
     "click": {"jaxviz/cli/commands.py", "jaxviz/cli/exits.py", "weights_convert/__main__.py"},
     "tensorboardX": {"jaxviz/training/writers.py"},
@@ -35,7 +40,15 @@ SOLE_USERS = {
 }
 
 # Pictures are made from arrays of numbers: these files import no model and no JAX.
-PURE = {"rendering/rgb.py", "rendering/figures.py", "rendering/images.py", "errors.py", "checks.py"}
+PURE = {
+    "rendering/rgb.py",
+    "rendering/figures.py",
+    "rendering/curves.py",
+    "rendering/images.py",
+    "rendering/ranks.py",
+    "errors.py",
+    "checks.py",
+}
 
 # The floors of `jaxviz`, the highest first. A module imports modules of its own floor and of the floors below it. Each
 # name is a folder (a room) or a single file. `DOORS` only hand names on, so they may import from every floor.
@@ -47,7 +60,7 @@ FLOORS = (
     ("ascent",),
     ("rendering",),
     ("networks",),
-    ("forward_pass", "targets", "objectives", "geometry", "structure", "model"),
+    ("forward_pass", "targets", "own_objectives", "regions", "objectives", "geometry", "structure", "model"),
     ("compiling",),
     ("checks", "results", "errors"),
 )

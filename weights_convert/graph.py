@@ -61,7 +61,7 @@ class Graph:
     outputs: tuple[str, ...]
 
     @classmethod
-    def of_image(cls, shape: tuple[int | None, int | None, int], nodes: tuple[Node, ...]) -> "Graph":
+    def of_image(cls, shape: tuple[int | None, ...], nodes: tuple[Node, ...]) -> "Graph":
         """The graph of a network from one image [h w c] to the output of the last node."""
         return cls(inputs=((IMAGE, shape),), nodes=nodes, outputs=(nodes[-1].name,))
 

@@ -33,6 +33,7 @@ from jaxviz.compiling.rewrite import rewrite
 from jaxviz.errors import InputError, warn
 from jaxviz.model import IMAGE, Model, check_values
 from jaxviz.objectives import Objective
+from jaxviz.own_objectives import as_objective, check
 from jaxviz.results import brief
 
 __all__ = ["Ascent", "Interrupted", "ascend", "sweep"]
@@ -43,7 +44,7 @@ STRETCH = 50  # steps in one compiled call: long enough to hide the call, short 
 class Ascent(NamedTuple):
     """The images that an ascent found, and the scores on the way; from `sweep` both have a leading axis n."""
 
-    image: Float[np.ndarray, "*n h w c"]  # in the units of [0, 1] images but unbounded: `show_filters` stretches it
+    image: Float[np.ndarray, "..."]  # [h w c]; in the units of [0, 1] images but unbounded: `show_filters` stretches it
     scores: Float[np.ndarray, "*n steps"]  # the objective before each step
 
     def __repr__(self) -> str:
@@ -73,11 +74,14 @@ def sweep(
     """An `Ascent` with a leading axis for `objectives`: the image that each likes best, and its score before each step.
 
     Args:
-        objectives: any mixture of objectives; those that differ in numbers only share a compilation.
+        objectives: any mixture of objectives, and functions `{name: activation} -> score`. Objectives that differ in
+            numbers only share a compilation.
         key: of the noise and the transforms. Either one key, which is folded with each objective's position (default
             `jax.random.key(0)`), or one key for each objective, such as `jax.random.fold_in(key, position)`, to go on
             after an interruption.
-        canvas: what is changed, and the image that it stands for, such as `Pixels((64, 64))`.
+        canvas: what is changed, and the image that it stands for, such as `Pixels((64, 64))`; for a signal `[t c]`
+            `Pixels((180,))`, for a volume three numbers, for an image without channels its whole shape. None: 150 × 150
+            for an image `[h w c]`, and for any other the network's own size.
         transform: `(key, image) -> image`, applied before the network sees the image and drawn anew at each step; a
             function, or a pytree that can be called.
         optimizer: it descends on minus the score. `Partial(optax.adam, learning_rate=0.05)`, with which another
@@ -95,11 +99,13 @@ def sweep(
         raise InputError(f"a sweep climbs several objectives, [{objectives!r}]; ascend climbs one")
     objectives = list(objectives)
     given = {"canvas": canvas, "optimizer": optimizer, "steps": steps}
-    settings = recipes.chollet() | {name: value for name, value in given.items() if value is not None}
+    usual = recipes.chollet() if len(model.image_shape) == 3 else recipes.chollet(size=model.image_size())
+    settings = usual | {name: value for name, value in given.items() if value is not None}
     canvas, steps = settings["canvas"], whole("steps", settings["steps"])
-    _check(model, objectives, canvas)
+    shape = _image_shape(model, canvas)
+    objectives = _checked(model, objectives, shape)
     keys = _keys(jax.random.key(0) if key is None else key, len(objectives))
-    starts = None if start is None else _check_start(start, len(objectives), canvas, model.image_shape[2])
+    starts = None if start is None else _check_start(start, len(objectives), shape)
     run = partial(
         _run,
         model=_with_fast_products(model),
@@ -109,8 +115,8 @@ def sweep(
         steps=steps,
     )
 
-    batch = at_once(*canvas.size, execution=model.execution) if batch is None else batch
-    image = np.empty((len(objectives), *canvas.size, model.image_shape[2]), np.float32)
+    batch = at_once(*shape[:-1], execution=model.execution) if batch is None else batch
+    image = np.empty((len(objectives), *shape), np.float32)
     scores = np.empty((len(objectives), steps), np.float32)
     still = np.empty(len(objectives), bool)
     finished: list[int] = []
@@ -128,7 +134,7 @@ def sweep(
             "every path to it goes through an inactive ReLU, as in a dead filter, or is saturated. Another key= or "
             f"start= may show something; positions: {dead}"
         )
-    if lost := np.flatnonzero(~np.isfinite(image).all((1, 2, 3))).tolist():
+    if lost := np.flatnonzero(~np.isfinite(image).all(tuple(range(1, image.ndim)))).tolist():
         warnings.warn(f"the ascents in positions {lost} ended in NaN or infinity: try smaller steps", stacklevel=2)
     return Ascent(image, scores)
 
@@ -190,7 +196,8 @@ def _run(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The images `[real h w c]` and scores `[real steps]` of a chunk after all its steps, and which did not change."""
     some, keys, starts = chunk
-    state = _begin(canvas, optimizer, keys, starts, channels=model.image_shape[2])
+    channels = None if len(canvas.size) == len(model.image_shape) else model.channels
+    state = _begin(canvas, optimizer, keys, starts, channels=channels)
     before = np.asarray(_draw(canvas, state.latent))
     scores = np.empty((real, steps), np.float32)
     for first in range(0, steps, STRETCH):
@@ -199,11 +206,13 @@ def _run(
         scores[:, first : first + count] = np.asarray(seen)[:real, :count]
         bar.update(real * count)
     after = np.asarray(_draw(canvas, state.latent))
-    return after[:real], scores, (after == before).all((1, 2, 3))[:real]
+    return after[:real], scores, (after == before).all(tuple(range(1, after.ndim)))[:real]
 
 
 @jit(static=("channels",))
-def _begin(canvas: Canvas, optimizer: Partial, keys: jax.Array, start: jax.Array | None, *, channels: int) -> State:
+def _begin(
+    canvas: Canvas, optimizer: Partial, keys: jax.Array, start: jax.Array | None, *, channels: int | None
+) -> State:
     return begin(canvas, optimizer(), keys, start, channels=channels)
 
 
@@ -265,8 +274,26 @@ class _Constant(NamedTuple):
         return self.value
 
 
-def _check(model: Model, objectives: list[Any], canvas: Canvas) -> None:
-    """Whether each objective fits the activations of an image of the canvas' size.
+def _image_shape(model: Model, canvas: Canvas) -> tuple[int, ...]:
+    """The shape of the image of a canvas, as the network takes it.
+
+    Raises:
+        InputError: the canvas has another number of axes.
+    """
+    rank = len(model.image_shape)
+    whole = len(canvas.size) == rank and canvas.size[-1] == model.channels
+    if not whole and len(canvas.size) != rank - 1:
+        own = model.image_size()
+        size = own[:-1] or own
+        raise InputError(
+            f"this network takes images {list(own)}, so the canvas has a size such as {size}: Pixels({size}), or "
+            f"size={size} of a recipe; given: {canvas.size}"
+        )
+    return model.image_size(tuple(canvas.size))
+
+
+def _checked(model: Model, objectives: list[Any], shape: tuple[int, ...]) -> list[Objective]:
+    """The objectives as pytrees, each of which fits the activations of an image of `shape`.
 
     Raises:
         InputError: no objectives, something else than objectives, an unknown layer, a canvas too small for one, or an
@@ -275,13 +302,15 @@ def _check(model: Model, objectives: list[Any], canvas: Canvas) -> None:
     if not objectives:
         raise InputError("a sweep needs at least one objective, such as jv.channels(model, layer)")
     for objective in objectives:
-        if not isinstance(objective, Objective):
+        if not isinstance(objective, Objective) and (isinstance(objective, type) or not callable(objective)):
             raise InputError(f"a sweep climbs objectives, such as jv.Channel(layer, index); given: {objective!r}")
+    objectives = [as_objective(model, objective, shape) for objective in objectives]
     names = dict.fromkeys(name for objective in objectives for name in objective.layers if name != IMAGE)
-    shapes = model.shapes(canvas.size, [model.check_layer(name) for name in names])
-    shapes[IMAGE] = (*canvas.size, model.image_shape[2])
+    shapes = model.shapes(shape, [model.check_layer(name) for name in names])
+    shapes[IMAGE] = shape
     for objective in objectives:
-        objective.check(shapes)
+        check(objective, shapes)
+    return objectives
 
 
 def _keys(key: jax.Array, count: int) -> jax.Array:
@@ -299,14 +328,13 @@ def _keys(key: jax.Array, count: int) -> jax.Array:
     return key
 
 
-def _check_start(start: ArrayLike, count: int, canvas: Canvas, channels: int) -> np.ndarray:
+def _check_start(start: ArrayLike, count: int, shape: tuple[int, ...]) -> np.ndarray:
     """An image for each objective to start from, `[n h w c]`.
 
     Raises:
         InputError: another shape, or values outside [0, 1].
     """
     values = check_values(np.asarray(start))
-    shape = (*canvas.size, channels)
     if values.shape not in (shape, (count, *shape)):
         raise InputError(
             f"a start is one image {list(shape)} or one for each of {count} objectives; given: {list(values.shape)}"

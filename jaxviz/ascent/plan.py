@@ -59,7 +59,7 @@ def plan(model: Model, layer: str, *, size: int | tuple[int, int] | None = None,
     """
     shape = model.image_size(size)
     ((name, output),) = model.shapes(size, [model.check_layer(layer)]).items()
-    objective: Objective = Channel(name, 0) if len(output) == 3 else Unit(name, 0)
+    objective: Objective = Channel(name, 0) if len(output) > 1 else Unit(name, 0)
 
     def loss(image: jax.Array) -> jax.Array:
         return score(model, image, objective)

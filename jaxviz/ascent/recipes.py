@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike
 
 from jaxviz.ascent.canvases.canvas import Canvas
 from jaxviz.ascent.canvases.pixels import Pixels
-from jaxviz.checks import height_width, near
+from jaxviz.checks import height_width, lengths, near
 from jaxviz.errors import InputError
 from jaxviz.rendering import rgb
 
@@ -76,7 +76,7 @@ class Style:
             hint = near(unknown, defaults)
             raise InputError(f"the recipe {name} has no {unknown}: {hint}it has {', '.join(defaults)}")
         chosen = defaults | given
-        if min(height_width("size", chosen["size"])) <= 2 * self.crop:
+        if min(_size(chosen["size"])) <= 2 * self.crop:
             raise InputError(
                 f"{name} cuts {self.crop} pixels off each side, so size is more than {2 * self.crop}; "
                 f"given: {chosen['size']}"
@@ -104,7 +104,7 @@ def styled(**fields: Any) -> Callable[[F], F]:
 
 @styled(size=64, std=0.1, raw=True)
 def chollet(
-    *, size: int | tuple[int, int] = 150, steps: int = 40, step: float | int = 1.0, start: ArrayLike | None = None
+    *, size: int | tuple[int, ...] = 150, steps: int = 40, step: float | int = 1.0, start: ArrayLike | None = None
 ) -> Recipe:
     """The book's ascent, as arguments of `sweep`: from grey noise, along `gradient / (rms + 1e-5)`.
 
@@ -112,7 +112,8 @@ def chollet(
     preprocessing: load the network with `inputs="raw255"` for its numbers.
 
     Args:
-        size: of the image, in pixels; 150 for one filter, 64 in the book's grids.
+        size: of the image, in pixels; 150 for one filter, 64 in the book's grids. For a signal `(t,)`, for a volume
+            `(d, h, w)`.
         steps: how many steps.
         step: the length of a step, in 0–255 units.
         start: images `[n h w c]` in [0, 1]; else noise from the key.
@@ -124,12 +125,12 @@ def chollet(
     """
     # The book divides by the gradient in 0–255 units; ours is in [0, 1], 255 times as large.
     optimizer = Partial(_normalized, _length(step) / 255, 255 * 1e-5, _rms)
-    return _recipe(Pixels(height_width("size", size)), optimizer, steps, start)
+    return _recipe(Pixels(_size(size)), optimizer, steps, start)
 
 
 @styled(size=180, border=2, crop=25, std=0.15)
 def keras_io(
-    *, size: int | tuple[int, int] = 180, steps: int = 30, step: float | int = 10.0, start: ArrayLike | None = None
+    *, size: int | tuple[int, ...] = 180, steps: int = 30, step: float | int = 10.0, start: ArrayLike | None = None
 ) -> Recipe:
     """keras.io's ascent, as arguments of `sweep`: from faint noise about mid-grey, along the gradient at unit L2 norm.
 
@@ -148,8 +149,13 @@ def keras_io(
     Source: keras.io, "Visualizing what convnets learn", F. Chollet 2020.
     """
     # Its noise is (U - 0.5) / 4 in [-1, 1], which is 0.5 ± 0.0625 in [0, 1]; a step is half as long there.
-    canvas = Pixels(height_width("size", size), 0.5 - 0.0625, 0.5 + 0.0625)
+    canvas = Pixels(_size(size), 0.5 - 0.0625, 0.5 + 0.0625)
     return _recipe(canvas, Partial(_normalized, _length(step) / 2, 1e-12, _norm), steps, start)
+
+
+def _size(size: int | tuple[int, ...]) -> tuple[int, ...]:
+    """The size of a canvas: of an image, or of as many axes as there are numbers."""
+    return lengths("size", size, len(size)) if np.iterable(size) and len(size) else height_width("size", size)
 
 
 def _recipe(canvas: Canvas, optimizer: Partial, steps: int, start: ArrayLike | None) -> Recipe:

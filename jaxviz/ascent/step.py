@@ -55,14 +55,14 @@ def begin(
     keys: jax.Array,
     start: jax.Array | None = None,
     *,
-    channels: int,
+    channels: int | None,
 ) -> State:
     """The `State` of b climbers before the first step.
 
     Args:
         keys: `[b]`, of the noise that each climber starts from.
         start: images `[b h w c]` in [0, 1] to start from instead of noise.
-        channels: colour channels of an image.
+        channels: colour channels of an image; None where the image has no axis of channels.
     """
     latent = jax.vmap(lambda key: canvas.new(key, channels))(keys) if start is None else jax.vmap(canvas.of)(start)
     return State(latent, jax.vmap(optimizer.init)(latent))

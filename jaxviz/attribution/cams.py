@@ -2,6 +2,9 @@
 
     map = ReLU(weigh(activation [h w k], gradient of the score with respect to it [h w k]))
 
+Of a signal, the layer is `[t k]` and the map `[t]`; of a volume, `[d h w k]` and `[d h w]`. So a formula names its axes
+by `map_axes(activation)`, all but the last.
+
 All CAMs here are `cam` with a formula `weigh` of their own. `cam` finds the layer, computes the activation and the
 gradient, and enlarges the map to the image's size. The gradient is that of the score with respect to an *edit* at the
 layer: a number added to each number of its activation.
@@ -96,17 +99,17 @@ def cam(
             to the target, an image of another shape or outside [0, 1].
     """
     question = ask(model, image, target)
-    size = question.images.shape[1:3]
-    layers, places = seen_layers(model, question.objectives, layer, size)
+    layers, places, picture = seen_layers(model, question.objectives, layer, question.images.shape[1:-1])
+    static = {"layers": layers, "grid": picture[:-1], "weigh": weigh, "relu": relu}
 
     def method(images: Array, objectives: Objective) -> tuple[Attribution, np.ndarray]:
-        found, moves, weighed = _cams(model, images, objectives, places, layers=layers, weigh=weigh, relu=relu)
+        found, moves, weighed = _cams(model, images, objectives, places, **static)
         return found, np.select([~np.asarray(moves), np.asarray(weighed)], [STILL, AGAINST], NO_WEIGHT)
 
     return answer(question, method, batch)
 
 
-@jit(static=("layers", "weigh", "relu"))
+@jit(static=("layers", "grid", "weigh", "relu"))
 def _cams(
     model: Model,
     images: jax.Array,
@@ -114,6 +117,7 @@ def _cams(
     places: tuple[Place | None, ...],
     *,
     layers: tuple[tuple[str, Shape], ...],
+    grid: Shape,
     weigh: Weigh,
     relu: bool,
 ) -> tuple[Attribution, jax.Array, jax.Array]:
@@ -127,15 +131,20 @@ def _cams(
         (score, activation), gradient = jax.value_and_grad(edited, has_aux=True)(jnp.zeros(shape))
         values = weigh(turned(activation, where), turned(gradient, where))
         moves, weighed = (activation * gradient != 0).any(), (values != 0).any()
-        return enlarged(values, image.shape[:2], relu, where), score, moves, weighed
+        return enlarged(values, grid, relu, where), score, moves, weighed
 
     def one(image: jax.Array, objective: Objective) -> tuple[Attribution, jax.Array, jax.Array]:
         each = [at(*layer, where, image, objective) for layer, where in zip(layers, places, strict=True)]
         maps, scores, moves, weighed = zip(*each, strict=True)
         return Attribution(fuse(maps), scores[0]), jnp.stack(moves).any(), jnp.stack(weighed).any()
 
-    size = at_once(*images.shape[1:3], execution=model.execution)
+    size = at_once(*images.shape[1:-1], execution=model.execution)
     return map_in_loop(one, images, objectives, size=size, execution=model.execution)
+
+
+def map_axes(activation: jax.Array) -> tuple[int, ...]:
+    """The axes of the places of an activation `[h w k]`, all but the last."""
+    return tuple(range(activation.ndim - 1))
 
 
 def grad_cam(
@@ -171,7 +180,7 @@ def grad_cam(
 
 
 def weigh_grad_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
-    weights = gradient.mean((0, 1))  # eq. 1
+    weights = gradient.mean(map_axes(gradient))  # eq. 1
     return (activation * weights).sum(-1)  # eq. 2
 
 
@@ -208,9 +217,9 @@ def grad_cam_plus_plus(
 
 
 def weigh_grad_cam_plus_plus(activation: jax.Array, gradient: jax.Array) -> jax.Array:
-    below = 2 * gradient**2 + activation.sum((0, 1)) * gradient**3
+    below = 2 * gradient**2 + activation.sum(map_axes(activation)) * gradient**3
     share = jnp.where(below != 0, gradient**2 / jnp.where(below != 0, below, 1), 0)  # α, eq. 19
-    weights = (share * jax.nn.relu(gradient)).sum((0, 1))  # eq. 10
+    weights = (share * jax.nn.relu(gradient)).sum(map_axes(gradient))  # eq. 10
     return (activation * weights).sum(-1)
 
 
@@ -317,7 +326,8 @@ def x_grad_cam(
 
 
 def weigh_x_grad_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
-    weights = (gradient * activation).sum((0, 1)) / (activation.sum((0, 1)) + EPSILON)
+    axes = map_axes(activation)
+    weights = (gradient * activation).sum(axes) / (activation.sum(axes) + EPSILON)
     return (activation * weights).sum(-1)
 
 
@@ -363,4 +373,4 @@ def weigh_eigen_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
     else:
         values = pixels @ jnp.linalg.eigh(pixels.T @ pixels)[1][:, -1]
     sign = jnp.where(values @ activation.sum(-1).ravel() < 0, -1, 1)
-    return (sign * values).reshape(activation.shape[:2])
+    return (sign * values).reshape(activation.shape[:-1])

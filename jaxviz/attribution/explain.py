@@ -50,11 +50,12 @@ class Attribution(NamedTuple):
 
     Attributes:
         values: the map, signed and in the score's own units: `[h w]` of regions or `[h w c]` of pixels, at the image's
-            size; with a leading axis n for a batch.
+            size; with a leading axis n for a batch. Of a signal: `[t]` or `[t c]`; of a volume: `[d h w]` or
+            `[d h w c]`.
         score: the number that the map explains; `[n]` for a batch.
     """
 
-    values: Float[Array, "*n h w"] | Float[Array, "*n h w c"]
+    values: Float[Array, "..."]
     score: Float[Array, "*n"]
 
     def __repr__(self) -> str:
@@ -90,9 +91,9 @@ def ask(model: Model, image: ArrayLike, target: Target) -> Question:
         InputError: an image or a target that does not fit the model.
     """
     images = model.check_images(image)
-    single = images.ndim == 3
+    single = images.ndim == len(model.image_shape)
     stack = images[None] if single else images
-    return Question(model, stack, resolve(model, target, len(stack)), single)
+    return Question(model, stack, resolve(model, target, len(stack), stack.shape[1:]), single)
 
 
 def answer(question: Question, method: Callable[[Any, Any], tuple[Result, np.ndarray]], batch: int) -> Result:
@@ -159,7 +160,7 @@ def reasons_by(moves: Bool[Array, " b"], otherwise: str) -> np.ndarray:
 @jit()
 def score_images(model: Model, images: jax.Array, objective: Objective) -> jax.Array:
     """The scores `[b]` of several images by one objective."""
-    size = at_once(*images.shape[1:3], execution=model.execution)
+    size = at_once(*images.shape[1:-1], execution=model.execution)
     return map_in_loop(lambda image: score(model, image, objective), images, size=size, execution=model.execution)
 
 

@@ -73,7 +73,7 @@ def gradient_of(
         value, values = jax.value_and_grad(function, argnums=1)(model, image, objective)
         return Attribution(values, value), (values != 0).any()
 
-    size = at_once(*images.shape[1:3], execution=model.execution)
+    size = at_once(*images.shape[1:-1], execution=model.execution)
     return map_in_loop(one, images, objectives, size=size, execution=model.execution)
 
 
@@ -119,7 +119,7 @@ class PathAttribution(NamedTuple):
         baseline_score: at the baseline, the start of the path.
     """
 
-    values: Float[Array, "*n h w c"]
+    values: Float[Array, "..."]
     score: Float[Array, "*n"]
     baseline_score: Float[Array, "*n"]
 
@@ -130,7 +130,8 @@ class PathAttribution(NamedTuple):
     def gap(self) -> Float[np.ndarray, "*n"]:
         """By how much the values miss the change in score, relative to it. More `steps` make it smaller."""
         change = np.asarray(self.score - self.baseline_score)
-        missed = np.abs(np.asarray(self.values).sum((-3, -2, -1)) - change)
+        values = np.asarray(self.values)
+        missed = np.abs(values.sum(tuple(range(change.ndim, values.ndim))) - change)
         return np.asarray(missed / np.where(change == 0, 1, np.abs(change)))
 
 
@@ -219,7 +220,7 @@ def _path(
     model: Model, image: jax.Array, start: jax.Array, objective: Objective, where: jax.Array, weight: jax.Array
 ) -> jax.Array:
     """The weighted sum of the gradients at some points of a path."""
-    points = start + where[:, None, None, None].astype(jnp.float32) * (image - start)
+    points = start + where.reshape(-1, *(1 for _ in image.shape)).astype(jnp.float32) * (image - start)
     objectives = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(points), *jnp.shape(leaf))), objective)
     (values, _), _ = gradient_of(score, model, points, objectives)
-    return jnp.einsum("s,shwc->hwc", weight.astype(jnp.float32), values)
+    return jnp.einsum("s,s...->...", weight.astype(jnp.float32), values)

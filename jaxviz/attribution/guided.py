@@ -17,6 +17,7 @@ from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
 from jaxviz.model import Model
 from jaxviz.objectives import Objective, score
+from jaxviz.structure import picture_shape
 from jaxviz.targets import Target
 
 __all__ = ["deconvnet", "guided_grad_cam", "guided_gradient"]
@@ -92,7 +93,10 @@ def guided_grad_cam(
     """
     regions = grad_cam(model, image, target, layer=layer, batch=batch)
     details = guided_gradient(model, image, target, batch=batch)
-    return details._replace(values=details.values * regions.values[..., None])
+    shape = details.values.shape
+    *_, channels = picture_shape(model, np.shape(image)[np.ndim(image) - len(model.image_shape) :][:-1])
+    pixels = details.values.reshape(*regions.values.shape, channels)
+    return details._replace(values=(pixels * regions.values[..., None]).reshape(shape))
 
 
 @jax.custom_vjp

@@ -18,6 +18,7 @@ from jaxviz.structure import Structure, structure
 
 Layers = str | Sequence[str] | None  # one layer, several, or None for the last convolution
 Shape = tuple[int, ...]
+AXES = {1: "t", 2: "h w", 3: "d h w"}  # the places of a signal, an image and a volume
 
 AGAINST = (
     "everything that the layer sees speaks against the target, so the positive part is empty. "
@@ -43,18 +44,32 @@ def turned(activation: jax.Array, where: Place | None) -> jax.Array:
 
 
 def enlarged(values: jax.Array, size: Shape, relu: bool, where: Place | None) -> jax.Array:
-    """A map `[h w]` of a layer at the image's size; 0 where the layer does not see the image."""
+    """A map `[h w]` of a layer at the image's size; 0 where the layer does not see the image.
+
+    Axes of length 1 that the image does not have are dropped.
+    """
     values = jax.nn.relu(values) if relu else values
     if where is None:
-        return jax.image.resize(values, size, "bilinear")
+        return jax.image.resize(values.reshape(without_extra(values.shape, len(size))), size, "bilinear")
     return where.enlarge(values) * where.shown
 
 
 def enlarged_channels(activation: jax.Array, size: Shape, where: Place | None) -> jax.Array:
     """The channels of an activation `[h w k]` at the image's size; those at the edge of what it sees are repeated."""
     if where is None:
-        return jax.image.resize(activation, (*size, activation.shape[-1]), "bilinear")
+        *lengths, channels = activation.shape
+        maps = activation.reshape(*without_extra(tuple(lengths), len(size)), channels)
+        return jax.image.resize(maps, (*size, channels), "bilinear")
     return where.enlarge(activation)
+
+
+def without_extra(shape: Shape, axes: int) -> Shape:
+    """`shape` with as many of its lengths of 1 left out as it has more than `axes`."""
+    for _ in range(len(shape) - axes):
+        if 1 in shape:
+            at = shape.index(1)
+            shape = shape[:at] + shape[at + 1 :]
+    return shape
 
 
 def fuse(maps: Sequence[jax.Array]) -> jax.Array:
@@ -66,13 +81,17 @@ def fuse(maps: Sequence[jax.Array]) -> jax.Array:
 
 
 class Looked(NamedTuple):
-    """The layers that a CAM looks at: (name, shape) of each, and the place of each map in the image."""
+    """The layers that a CAM looks at: (name, shape) of each, the place of each map in the image, and the picture.
+
+    The picture is the shape `[h w c]` of an image with places and channels, see `structure.picture_shape`.
+    """
 
     layers: tuple[tuple[str, Shape], ...]
     places: tuple[Place | None, ...]
+    picture: Shape
 
 
-def seen_layers(model: Model, objective: Objective, layer: Layers, size: tuple[int, int]) -> Looked:
+def seen_layers(model: Model, objective: Objective, layer: Layers, size: Shape) -> Looked:
     """The layers to look at, for images of `size`. A warning says so, if the place of one in the image is not known.
 
     Raises:
@@ -87,9 +106,13 @@ def seen_layers(model: Model, objective: Objective, layer: Layers, size: tuple[i
         if not names:
             raise InputError("a CAM needs at least one layer: give names, or None for the last convolution; given: []")
         network = _before(model, objective, [model.check_layer(name) for name in names], size)
+    grid = network.picture[:-1]
     for name in names:
-        if len(network.shapes[name]) != 3:
-            raise InputError(f"a CAM needs a layer with maps [h w c]; given: {name}, {list(network.shapes[name])}")
+        if not _is_map(network, name):
+            raise InputError(
+                f"a CAM needs a layer with maps [{AXES.get(len(grid), '…')} c]; given: {name}, "
+                f"{list(network.shapes[name])}, for an image of {list(grid)}. jv.gradient and jv.occlusion take none"
+            )
         if name not in network.seen:
             raise InputError(
                 f"a CAM needs a layer that sees the explained image, and {name} depends on other inputs only; "
@@ -100,10 +123,13 @@ def seen_layers(model: Model, objective: Objective, layer: Layers, size: tuple[i
     return Looked(
         layers=tuple((name, network.shapes[name]) for name in names),
         places=tuple(_place(network, name, size) for name in names),
+        picture=network.picture,
     )
 
 
-def _place(network: Structure, name: str, size: tuple[int, int]) -> Place | None:
+def _place(network: Structure, name: str, size: Shape) -> Place | None:
+    if network.picture[:-1] != size:  # an image without an axis of channels: its map is stretched over the picture
+        return None
     found, why = place(network, name, size)
     if why:
         warn(
@@ -126,11 +152,10 @@ def last_convolution(model: Model, objective: Objective) -> str:
     Raises:
         InputError: there is none.
     """
-    height, width, _ = model.image_size()
-    return _last_convolution(_before(model, objective, (), (height, width)), objective)
+    return _last_convolution(_before(model, objective, (), model.image_size()[:-1]), objective)
 
 
-def _before(model: Model, objective: Objective, names: Sequence[str], size: tuple[int, int]) -> Structure:
+def _before(model: Model, objective: Objective, names: Sequence[str], size: Shape) -> Structure:
     """The structure of the network up to `objective` and the layers `names`."""
     last = max((model.handles.index(name) for name in (*objective.layers, *names) if name != IMAGE), default=-1)
     return structure(model, model.handles[: last + 1], size)
@@ -140,15 +165,27 @@ def _leads_to(network: Structure, name: str, objective: Objective) -> bool:
     return bool({name, *network.after(name)}.intersection(objective.layers))
 
 
+def _is_map(network: Structure, name: str) -> bool:
+    """Whether a layer has maps of the places of the image."""
+    shape, axes = network.shapes[name], len(network.picture) - 1
+    return len(shape) > 1 and len(without_extra(shape[:-1], axes)) == axes
+
+
 def _last_convolution(network: Structure, objective: Objective) -> str:
     found = [
         name
         for name in network.convolutions
-        if name in network.seen and len(network.shapes[name]) == 3 and _leads_to(network, name, objective)
+        if name in network.seen and _is_map(network, name) and _leads_to(network, name, objective)
     ]
     if not found:
-        raise InputError("there is no convolution between the image and the target: name the layer, layer=…")
-    large = [name for name in found if network.shapes[name][:-1] != (1, 1)]
+        other = [f"{name} {list(network.shapes[name])}" for name in network.convolutions if name in network.seen]
+        maps = f" that has a place for each of the image's, {list(network.picture[:-1])}" if other else ""
+        given = f"; given: {', '.join(other)}" if other else ""
+        raise InputError(
+            f"there is no convolution between the image and the target{maps}: name a layer with maps, layer=…, or use "
+            f"a method that needs none, such as jv.gradient or jv.occlusion{given}"
+        )
+    large = [name for name in found if set(network.shapes[name][:-1]) != {1}]
     last = (large or found)[-1]
     return _block_end(network, last, found) if last in network.pointwise else last
 

@@ -3,6 +3,7 @@
 On a linear network f(x) = w · x, a window loses the sum of w · (x - fill) over its pixels.
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -12,13 +13,14 @@ from jaxtyping import Key
 from numpy.typing import ArrayLike
 
 from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask, draws, score_images
-from jaxviz.checks import PixelValues, height_width, image_like, whole
+from jaxviz.checks import PixelValues, image_like, lengths, whole
 from jaxviz.compiling.batches import at_once, chunks, map_in_chunks, map_in_loop
 from jaxviz.compiling.jit import jit
 from jaxviz.compiling.one_window import within
 from jaxviz.errors import InputError
 from jaxviz.model import Model
 from jaxviz.objectives import Objective, score
+from jaxviz.structure import picture_shape
 from jaxviz.targets import Target
 
 __all__ = ["RelativeAttribution", "occlusion", "rise"]
@@ -50,7 +52,8 @@ def occlusion(
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each. Classes are explained before their softmax or sigmoid.
         window: height and width of the window in pixels, or one number for a square; None: a fifth of the image's
-            shorter side, which makes 25 windows on a square image.
+            shorter side, which makes 25 windows on a square image. Of a signal `[t c]` it is one number, of a volume
+            `[d h w c]` three; None: a fifth of each.
         stride: pixels from one window to the next, (down, right) or one number for both, at most the window's size, so
             that each pixel is hidden; None: the window's size.
         fill: the values that hide a window, in the image's units: a number (0.5 is mid-grey), a colour [c] or an image
@@ -65,57 +68,77 @@ def occlusion(
     """
     question = ask(model, image, target)
     shape = question.images.shape[1:]
-    window = max(1, min(shape[:2]) // 5) if window is None else window
-    size, step = height_width("window", window), height_width("stride", window if stride is None else stride)
-    if size[0] > shape[0] or size[1] > shape[1]:
-        raise InputError(f"a window fits into the image, {shape[0]} × {shape[1]}; given: {size[0]} × {size[1]}")
-    if step[0] > size[0] or step[1] > size[1]:
+    picture = picture_shape(model, shape[:-1])
+    grid = picture[:-1]
+    if window is None:
+        window = [max(1, (min(grid) if len(grid) == 2 else length) // 5) for length in grid]
+    size = lengths("window", window, len(grid))
+    step = lengths("stride", window if stride is None else stride, len(grid))
+    if any(side > length for side, length in zip(size, grid, strict=True)):
+        raise InputError(f"a window fits into the image, {_by(grid)}; given: {_by(size)}")
+    if any(each > side for each, side in zip(step, size, strict=True)):
         raise InputError(
-            f"a stride is at most the window, {size[0]} × {size[1]}, so that each pixel is hidden at least once; "
-            f"given: {step[0]} × {step[1]}. A larger window, or a smaller stride, hides all pixels"
+            f"a stride is at most the window, {_by(size)}, so that each pixel is hidden at least once; "
+            f"given: {_by(step)}. A larger window, or a smaller stride, hides all pixels"
         )
     filled = image_like("a fill", fill, shape)
     corners = np.stack(
-        np.meshgrid(*(np.arange(0, n - w + s, s) for n, w, s in zip(shape, size, step, strict=False)), indexing="ij"),
-        -1,
-    ).reshape(-1, 2)
+        np.meshgrid(*(np.arange(0, n - w + s, s) for n, w, s in zip(grid, size, step, strict=True)), indexing="ij"), -1
+    ).reshape(-1, len(grid))
 
     def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, str]:
         def hide(at: Array) -> tuple[jax.Array, jax.Array]:
-            return _occluded(model, image, objective, at, filled, size=size)
+            return _occluded(model, image, objective, at, filled, size=size, picture=picture)
 
         whole, lost = map_in_chunks(hide, corners, batch, "window")
-        total, count = np.zeros(shape[:2], np.float32), np.zeros(shape[:2], np.float32)
-        for (y, x), loss in zip(corners, lost, strict=True):
-            total[y : y + size[0], x : x + size[1]] += loss
-            count[y : y + size[0], x : x + size[1]] += 1
+        total, count = np.zeros(grid, np.float32), np.zeros(grid, np.float32)
+        for corner, loss in zip(corners, lost, strict=True):
+            here = tuple(slice(start, start + side) for start, side in zip(corner, size, strict=True))
+            total[here] += loss
+            count[here] += 1
         reason = ALL_FILL if (image == filled).all() else STILL
         return Attribution(values=total / np.maximum(count, 1), score=whole[0]), reason
 
     return answer_each(question, one)
 
 
-@jit(static=("size",))
+def _by(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape))
+
+
+@jit(static=("size", "picture"))
 def _occluded(
-    model: Model, image: jax.Array, objective: Objective, corners: jax.Array, fill: jax.Array, *, size: tuple[int, int]
+    model: Model,
+    image: jax.Array,
+    objective: Objective,
+    corners: jax.Array,
+    fill: jax.Array,
+    *,
+    size: tuple[int, ...],
+    picture: tuple[int, ...],
 ) -> tuple[jax.Array, jax.Array]:
     """The score of the image, b times, and what it loses when a window at each of `corners` [b 2] is filled."""
-    rows, columns = (jnp.arange(length) for length in image.shape[:2])
+    places = jnp.indices(picture[:-1], sparse=True)
 
     def of_image(image: jax.Array) -> jax.Array:
         return score(model, image, objective)
 
     def occluded(corner: jax.Array) -> tuple[jax.Array, jax.Array]:
-        y, x = corner
-        hidden = ((rows >= y) & (rows < y + size[0]))[:, None] & ((columns >= x) & (columns < x + size[1]))
-        changed = jnp.where(hidden[..., None], fill, image)
+        inside = [
+            (place >= start) & (place < start + side) for place, start, side in zip(places, corner, size, strict=True)
+        ]
+        hidden = functools.reduce(jnp.logical_and, inside)[..., None]
+        changed = jnp.where(jnp.broadcast_to(hidden, picture).reshape(image.shape), fill, image)
         whole = of_image(image)
-        loss = whole - within(of_image, image, changed, corner, size)
+        if len(size) == 2 and picture == image.shape:
+            loss = whole - within(of_image, image, changed, corner, (size[0], size[1]))
+        else:
+            loss = whole - of_image(changed)
         # The two scores are computed on two ways, whose rounding differs on some processors. A window that changes no
         # pixel loses nothing at all.
         return whole, jnp.where((changed == image).all(), 0.0, loss)
 
-    together = at_once(*image.shape[:2], execution=model.execution)
+    together = at_once(*image.shape[:-1], execution=model.execution)
     return map_in_loop(occluded, corners, size=together, execution=model.execution)
 
 
@@ -155,21 +178,22 @@ def rise(
     if not 0 < keep < 1:
         raise InputError(f"keep is a share of the cells, between 0 and 1; given: {keep}")
     question = ask(model, image, target)
+    picture = picture_shape(model, question.images.shape[1:-1])
     keys = draws(key, len(question.images))
 
     def one(image: Array, objective: Objective, position: int) -> tuple[RelativeAttribution, str]:
         own = jax.vmap(jax.random.fold_in, (None, 0))(keys[position], np.arange(samples))
-        total = np.zeros(image.shape[:2], np.float32)
+        total = np.zeros(picture[:-1], np.float32)
         for some, positions in chunks(own, batch, "mask"):
             counts = (np.arange(len(some)) < len(positions)).astype(np.float32)
-            total += np.asarray(_masked(model, image, objective, some, counts, keep, grid=grid))
+            total += np.asarray(_masked(model, image, objective, some, counts, keep, grid=grid, picture=picture))
         score = np.asarray(score_images(model, image[None], objective))[0]
         return RelativeAttribution(values=total / (samples * keep), score=score), ALL_ZERO
 
     return answer_each(question, one)
 
 
-@jit(static=("grid",))
+@jit(static=("grid", "picture"))
 def _masked(
     model: Model,
     image: jax.Array,
@@ -179,18 +203,20 @@ def _masked(
     keep: jax.Array | float,
     *,
     grid: int,
+    picture: tuple[int, ...],
 ) -> jax.Array:
     """The sum over masks of mask × score."""
-    height, width = image.shape[:2]
-    cell = -(-height // grid), -(-width // grid)
+    places = picture[:-1]
+    cell = [-(-length // grid) for length in places]
 
     def weighted(key: jax.Array, count: jax.Array) -> jax.Array:
-        cells, rows, columns = jax.random.split(key, 3)
-        shown = jax.random.bernoulli(cells, keep, (grid + 1, grid + 1)).astype(image.dtype)
-        large = jax.image.resize(shown, ((grid + 1) * cell[0], (grid + 1) * cell[1]), "bilinear")
-        y, x = jax.random.randint(rows, (), 0, cell[0]), jax.random.randint(columns, (), 0, cell[1])
-        mask = jax.lax.dynamic_slice(large, (y, x), (height, width))
-        return count * mask * score(model, mask[..., None] * image, objective)
+        cells, *shifts = jax.random.split(key, 1 + len(places))
+        shown = jax.random.bernoulli(cells, keep, (grid + 1,) * len(places)).astype(image.dtype)
+        large = jax.image.resize(shown, [(grid + 1) * length for length in cell], "bilinear")
+        start = [jax.random.randint(shift, (), 0, length) for shift, length in zip(shifts, cell, strict=True)]
+        mask = jax.lax.dynamic_slice(large, start, places)
+        masked = (mask[..., None] * image.reshape(picture)).reshape(image.shape)
+        return count * mask * score(model, masked, objective)
 
-    size = at_once(height, width, execution=model.execution)
+    size = at_once(*image.shape[:-1], execution=model.execution)
     return map_in_loop(weighted, keys, counts, size=size, execution=model.execution).sum(0)

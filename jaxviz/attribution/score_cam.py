@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxviz.attribution.explain import BATCH, Array, Attribution, answer_each, ask, score_images
-from jaxviz.attribution.layer_maps import AGAINST, Layers, enlarged, enlarged_channels, fuse, seen_layers, turned
+from jaxviz.attribution.layer_maps import AGAINST, Layers, Shape, enlarged, enlarged_channels, fuse, seen_layers, turned
 from jaxviz.compiling.batches import at_once, map_in_chunks, map_in_loop
 from jaxviz.compiling.jit import jit
 from jaxviz.geometry import Place
@@ -50,38 +50,42 @@ def score_cam(
     Source: Wang et al. 2020, Score-CAM, equations 5 to 7.
     """
     question = ask(model, image, target)
-    layers, places = seen_layers(model, question.objectives, layer, question.images.shape[1:3])
+    layers, places, picture = seen_layers(model, question.objectives, layer, question.images.shape[1:-1])
+    grid = picture[:-1]
 
     def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, str]:
         found = []
         for (name, _shape), where in zip(layers, places, strict=True):
-            activation, masks = _masks(model, image, where, layer=name)
-            see = partial(_seen, model, image, objective)
+            activation, masks = _masks(model, image, where, layer=name, grid=grid)
+            see = partial(_seen, model, image, objective, picture=picture)
             found.append((activation, map_in_chunks(see, np.asarray(masks), batch, "channel")))
         value = np.asarray(score_images(model, image[None], objective))[0]
-        return Attribution(_weighted(tuple(found), places, size=image.shape[:2], relu=relu), value), AGAINST
+        return Attribution(_weighted(tuple(found), places, size=grid, relu=relu), value), AGAINST
 
     return answer_each(question, one)
 
 
-@jit(static=("layer",))
-def _masks(model: Model, image: jax.Array, where: Place | None, *, layer: str) -> tuple[jax.Array, jax.Array]:
+@jit(static=("layer", "grid"))
+def _masks(
+    model: Model, image: jax.Array, where: Place | None, *, layer: str, grid: Shape
+) -> tuple[jax.Array, jax.Array]:
     """The activation `[h w k]` of a layer, and each channel of it as a mask `[k height width]` in [0, 1]."""
     activation = turned(model(image, (layer,))[layer], where)
-    large = enlarged_channels(activation, image.shape[:2], where)
-    low, high = large.min((0, 1)), large.max((0, 1))
+    large = enlarged_channels(activation, grid, where)
+    axes = tuple(range(len(grid)))
+    low, high = large.min(axes), large.max(axes)
     masks = (large - low) / jnp.where(high > low, high - low, 1)  # a constant channel shows nothing
     return activation, jnp.moveaxis(masks, -1, 0)
 
 
-@jit()
-def _seen(model: Model, image: jax.Array, objective: Objective, masks: jax.Array) -> jax.Array:
+@jit(static=("picture",))
+def _seen(model: Model, image: jax.Array, objective: Objective, masks: jax.Array, *, picture: Shape) -> jax.Array:
     """The scores `[b]` of the image seen through each mask."""
 
     def through(mask: jax.Array) -> jax.Array:
-        return score(model, mask[..., None] * image, objective)
+        return score(model, (mask[..., None] * image.reshape(picture)).reshape(image.shape), objective)
 
-    together = at_once(*image.shape[:2], execution=model.execution)
+    together = at_once(*image.shape[:-1], execution=model.execution)
     return map_in_loop(through, masks, size=together, execution=model.execution)
 
 
@@ -90,7 +94,7 @@ def _weighted(
     found: tuple[tuple[jax.Array, jax.Array], ...],
     places: tuple[Place | None, ...],
     *,
-    size: tuple[int, int],
+    size: Shape,
     relu: bool,
 ) -> jax.Array:
     """The map, from the activation of each layer and the scores of the image seen through its channels."""

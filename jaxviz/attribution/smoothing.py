@@ -78,6 +78,7 @@ def smooth(
     samples: int = 25,
     noise: float | int = 0.15,
     form: str = "mean",
+    axes: int = 3,
     batch: int = BATCH,
 ) -> Any:
     """What `explain` returns, averaged over noisy copies of the image. Any attribution can be smoothed.
@@ -96,6 +97,8 @@ def smooth(
         samples: noisy copies of each image.
         noise: the standard deviation of the noise, in the image's units.
         form: of the values: "mean", "squared" (the mean of squares, SmoothGrad²), or "variance" (VarGrad).
+        axes: of one image: 3 for `[h w c]`, 2 for a signal `[t c]` or an image `[h w]`, 4 for a volume `[d h w c]`, 1
+            for a flat image. It says whether the array is one image or a batch.
         batch: noisy copies made at a time.
 
     Raises:
@@ -108,9 +111,13 @@ def smooth(
     if form not in FORMS:
         raise InputError(f"a form is {', '.join(FORMS)}; given: {form!r}")
     images = check_values(np.asarray(image))
-    if images.ndim not in (3, 4):
-        raise InputError(f"an image is [h w c], a batch [n h w c]; given: {list(images.shape)}")
-    single = images.ndim == 3
+    axes = whole("axes", axes)
+    if images.ndim not in (axes, axes + 1):
+        raise InputError(
+            f"an image has {axes} axes, and a batch one more in front; given: {list(images.shape)}. smooth knows no "
+            f"network, so for one image of another kind say axes={images.ndim}: 2 for [t c] or [h w], 4 for [d h w c]"
+        )
+    single = images.ndim == axes
     stack = images[None] if single else images
     smoothed = [
         _smooth(explain, one, own, samples, noise, form, batch)

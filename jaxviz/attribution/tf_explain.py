@@ -44,11 +44,12 @@ from numpy.typing import ArrayLike
 from jaxviz.attribution import cams, gradients, perturbation, smoothing
 from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask, score_images
 from jaxviz.attribution.layer_maps import Layers
-from jaxviz.checks import PixelValues, height_width, image_like, whole
+from jaxviz.checks import PixelValues, image_like, lengths, whole
 from jaxviz.errors import InputError
 from jaxviz.forward_pass import activations
 from jaxviz.model import Model
 from jaxviz.objectives import Objective, Scaled, class_score, probabilities
+from jaxviz.structure import picture_shape
 from jaxviz.targets import Target, class_index, is_several
 
 
@@ -63,7 +64,7 @@ def vanilla_gradients(model: Model, image: ArrayLike, target: Target, *, batch: 
     Raises:
         InputError: an unknown class, a target that is no class, an image of another shape or outside [0, 1].
     """
-    return _summed(gradients.gradient(model, image, target, batch=batch))
+    return _summed(model, image, gradients.gradient(model, image, target, batch=batch))
 
 
 def gradients_inputs(
@@ -81,7 +82,8 @@ def gradients_inputs(
         InputError: an unknown class, a target that is no class, an image of another shape or outside [0, 1], or a
             baseline of another shape.
     """
-    return _summed(gradients.input_x_gradient(model, image, target, baseline=baseline, batch=batch))
+    found = gradients.input_x_gradient(model, image, target, baseline=baseline, batch=batch)
+    return _summed(model, image, found)
 
 
 def smooth_grad(
@@ -116,7 +118,9 @@ def smooth_grad(
     def gradient(copies: Array) -> Attribution:
         return gradients.gradient(model, copies, loss, batch=batch)
 
-    return _summed(smoothing.smooth(gradient, images, key=key, samples=samples, noise=noise))
+    axes = len(model.image_shape)
+    found = smoothing.smooth(gradient, images, key=key, samples=samples, noise=noise, axes=axes)
+    return _summed(model, images, found)
 
 
 def integrated_gradients(
@@ -146,7 +150,7 @@ def integrated_gradients(
     def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, str]:
         mean = gradients.path_gradient(model, image, start, objective, points, weights, batch)
         score = np.asarray(score_images(model, image[None], objective))[0]
-        return _summed(Attribution(values=mean, score=score)), STILL
+        return _summed(model, image, Attribution(values=mean, score=score)), STILL
 
     return answer_each(question, one)
 
@@ -178,8 +182,10 @@ def occlusion_sensitivity(
     """
     wanted = _each(confidence, model, target)
     found = perturbation.occlusion(model, image, wanted, window=window, fill=fill, batch=batch)
-    height, width = height_width("window", window)
-    missing = 1 - np.asarray(found.score)[..., None, None] + found.values[..., ::height, ::width]
+    score = np.asarray(found.score)
+    places = found.values.ndim - score.ndim
+    every: tuple[Any, ...] = tuple(slice(None, None, step) for step in lengths("window", window, places))
+    missing = 1 - score.reshape(*score.shape, *(1 for _ in every)) + np.asarray(found.values)[(Ellipsis, *every)]
     return found._replace(values=np.asarray(jax.image.resize(missing, found.values.shape, "bilinear")))
 
 
@@ -224,7 +230,7 @@ def extract_activations(
         InputError: an unknown layer or one without maps, or an image of another shape or outside [0, 1].
     """
     values = activations(model, image, layer, batch=batch)[layer]
-    many = values.shape[: np.ndim(image) - 3]
+    many = values.shape[: np.ndim(image) - len(model.image_shape)]
     if values.ndim != len(many) + 3:
         raise InputError(f"a grid needs a layer with maps [h w c]; given: {layer}, {list(values.shape)}")
     height, width, count = values.shape[-3:]
@@ -282,10 +288,16 @@ def _each(objective: Callable[[Model, Target], Objective], model: Model, target:
     """The objective of a class; for several targets, a list with one for each."""
     if is_several(target):
         return [_each(objective, model, one) for one in target]
-    if target is None or isinstance(target, Objective):
+    own = isinstance(target, Objective) or callable(target)
+    if own and objective is confidence and len(model.shapes(names=[model.scores])[model.scores]) != 1:
+        return target  # of a network without classes, such as a U-Net
+    if target is None or own:
         raise InputError(f"tf-explain explains a class, by its number or name; given: {target!r}")
     return objective(model, target)
 
 
-def _summed(found: Attribution) -> Attribution:
-    return found._replace(values=np.abs(found.values).sum(-1))
+def _summed(model: Model, image: ArrayLike, found: Attribution) -> Attribution:
+    """The magnitudes of the values, summed over the channels that the images have, if any."""
+    batch = np.ndim(image) - len(model.image_shape)
+    picture = picture_shape(model, np.shape(image)[batch:-1])
+    return found._replace(values=np.abs(found.values).reshape(*np.shape(image)[:batch], *picture).sum(-1))

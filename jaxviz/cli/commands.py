@@ -16,10 +16,10 @@ from jaxviz.attribution.cams import last_convolution
 from jaxviz.attribution.lrp_rules import COMPOSITES
 from jaxviz.cli import demo, methods
 from jaxviz.cli.exits import OneLine
-from jaxviz.model import SPARE_SIZE
 from jaxviz.objectives import probabilities
 from jaxviz.rendering import rgb
 from jaxviz.rendering.images import resize
+from jaxviz.structure import picture_shape
 from weights_convert import CAFFE, INPUTS, RAW255
 
 TOP = 5  # how many classes of a prediction are printed
@@ -317,8 +317,13 @@ def attribute(
 
 def _read(model: jv.Model, photo: str) -> np.ndarray:
     """The photograph at the size, and with the channels, that the network takes."""
-    height, width, channels = model.image_shape
-    return jv.read_image(photo, (height or SPARE_SIZE, width or SPARE_SIZE), channels=channels)
+    shape = model.image_size()
+    picture = picture_shape(model, shape[:-1])
+    if len(picture) != 3:
+        raise jv.InputError(
+            f"a command explains photographs: use Python for signals and volumes; given: a network that takes {shape}"
+        )
+    return jv.read_image(photo, picture[:2], channels=picture[2]).reshape(shape)
 
 
 def _write_grid(path: Path, images: np.ndarray, source: Style, columns: int, margin: int) -> None:
@@ -346,7 +351,7 @@ def _target(model: jv.Model, target: str) -> int | str | jv.Objective:
     """The target that "386", "African_elephant" or "block5_conv3:27" on the command line stands for."""
     if place := re.fullmatch(r"(.+):(\d+)", target):
         name, index = model.check_layer(place[1]), int(place[2])
-        maps = len(model.shapes(names=[name])[name]) == 3
+        maps = len(model.shapes(names=[name])[name]) > 1
         return jv.Channel(name, index) if maps else jv.Unit(name, index)
     if re.fullmatch(r"-?\d+", target):
         return int(target)

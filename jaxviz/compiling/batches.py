@@ -12,6 +12,7 @@ There are two ways to do it, and most methods of jaxviz use both, one inside the
 The law of both: the result is that of the function of each item alone, whatever the size.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -82,9 +83,9 @@ def map_in_loop(function: Callable, *items: Any, size: int, execution: Execution
     return rewrite(lambda *items: lax.map(lambda item: function(*item), items, batch_size=each), execution)(*items)
 
 
-def at_once(height: int, width: int, *, execution: Execution = AS_USUAL) -> int:
-    """The number of images of this size with which the platform is fastest, in a forward and backward pass."""
-    return max(1, ON_CPU // (height * width)) if platform_of(execution) == "cpu" else ELSEWHERE
+def at_once(*size: int, execution: Execution = AS_USUAL) -> int:
+    """The number of images of this size (height and width, say) with which the platform is fastest, both ways."""
+    return max(1, ON_CPU // math.prod(size)) if platform_of(execution) == "cpu" else ELSEWHERE
 
 
 def progress(total: int, unit: str) -> tqdm:

@@ -122,14 +122,18 @@ def from_net(
     except ValueError as error:
         raise InputError(str(error)) from None
     shape = net.open_inputs.get(IMAGE, ())
-    if len(net.open_inputs) != 1 or len(shape) != 3 or shape[2] is None:
-        takes = ", ".join(f"{name} {list(shape)}" for name, shape in net.open_inputs.items())
+    takes = ", ".join(f"{name} {list(shape)}" for name, shape in net.open_inputs.items())
+    if len(net.open_inputs) != 1:
         raise InputError(
             "a network must take one image [h w c]: give all other inputs, load(…, others={name: array}), or {name: "
             f'"image"}} for an input that takes the same image; given: a network that takes {takes or "nothing"}'
         )
-    height, width, channels = shape
-    assert channels is not None  # `parse` refuses None
+    if not 1 <= len(shape) <= 4 or shape[-1] is None:
+        raise InputError(
+            "a network must take an image [h w c], a signal [t c], a volume [d h w c], or an image without channels, "
+            f"[h w] or [pixels], whose last axis has a fixed length; given: a network that takes {takes}"
+        )
+    channels = shape[-1]
     graphdef, params = nnx.split(net)
     counts = {name: sum(leaf.size for leaf in jax.tree.leaves(nnx.state(part))) for name, part in net.layers.items()}
     # The weights of a shared layer are counted once, at its first call.
@@ -139,7 +143,7 @@ def from_net(
         params=params,
         forward=KerasForward(graphdef),
         inputs=fed,
-        image_shape=(height, width, channels),
+        image_shape=shape,
         table=table,
         handles=net.names,
         outputs=net.graph.outputs,

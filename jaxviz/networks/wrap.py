@@ -44,7 +44,7 @@ __all__ = ["wrap"]
 def wrap(
     module: Any,
     variables: Any = None,
-    image_shape: tuple[int, int, int] | None = None,
+    image_shape: tuple[int, ...] | None = None,
     inputs: str | Inputs = "unit",
     output: Any = None,
     *,
@@ -65,7 +65,8 @@ def wrap(
             `(variables, images [n h w c]) -> array or {name: array}`.
         variables: what linen's `init` returned, or the first argument of the function; None for an nnx module, which
             holds its own.
-        image_shape: `(h, w, c)` of one image, also if the module takes images `[n c h w]`.
+        image_shape: of one image: `(h, w, c)`, also if the module takes images `[n c h w]`; `(t, c)` of a signal;
+            `(d, h, w, c)` of a volume; `(h, w)` or `(pixels,)` of an image without channels.
         inputs: the preprocessing that the network was trained with: "unit" (images in [0, 1]), "raw255" (0–255 pixels),
             or Keras' "caffe", "torch" or "tf".
         output: which array is the output, if the module returns several in a tuple, list, dictionary, NamedTuple or
@@ -81,10 +82,12 @@ def wrap(
             `channels_first`, that a word such as mode="train" switches, that fails (its own error is the cause), or
             that does not turn a batch of n images into an array `[n …]`.
     """
-    if not np.iterable(image_shape) or len(tuple(image_shape)) != 3:
-        raise InputError(f"wrap needs the shape of one image, such as image_shape=(32, 32, 3); given: {image_shape}")
-    height, width, channels = (whole("each number of image_shape", number) for number in image_shape)
-    image_shape = height, width, channels
+    if not np.iterable(image_shape) or not 1 <= len(tuple(image_shape)) <= 4:
+        raise InputError(
+            "wrap needs the shape of one image, such as image_shape=(32, 32, 3), or (180, 2) of a signal; "
+            f"given: {image_shape}"
+        )
+    image_shape = tuple(whole("each number of image_shape", number) for number in image_shape)
     if isinstance(module, nnx.Module | nn.Module):
         check_mode(module, bound)
     forward: NnxForward | LinenForward | FunctionForward
@@ -132,7 +135,7 @@ def wrap(
     return Model(
         params=params,
         forward=forward,
-        inputs=find_inputs(inputs, image_shape[2]),
+        inputs=find_inputs(inputs, image_shape[-1]),
         image_shape=image_shape,
         table=table,
         handles=tuple(layer.name for layer in table),

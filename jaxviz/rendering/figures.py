@@ -5,6 +5,9 @@
 Law: every value of an array is a square of whole output pixels at the figure's own resolution, unless the page would be
 longer than LONGEST.
 
+A signal `[t c]` is drawn as curves (`curves`), and a volume `[d h w c]` as all of its slices (`ranks`). Where an array
+does not say what it is, `places` does: 1 is a signal, 2 an image, 3 a volume.
+
 A figure is returned and never shown: `figure.savefig("out.png")` writes it, and a notebook displays it after
 `%matplotlib inline`.
 
@@ -27,7 +30,7 @@ from numpy.typing import ArrayLike
 
 from jaxviz.checks import whole
 from jaxviz.errors import InputError
-from jaxviz.rendering import rgb
+from jaxviz.rendering import curves, ranks, rgb
 from jaxviz.rendering.images import resize
 
 if TYPE_CHECKING:  # a third of the time of `import jaxviz`; it is imported when a figure is drawn
@@ -54,6 +57,7 @@ def show_activations(
     channel: int | None = None,
     columns: int = 16,
     cmap: str = "viridis",
+    places: int = 2,
 ) -> "matplotlib.figure.Figure":
     """A Figure with all channels of each layer as a grid of maps, one layer below the other.
 
@@ -66,14 +70,17 @@ def show_activations(
         channel: show this channel alone, in larger maps from its minimum to its maximum; vectors are left out.
         columns: maps in a row.
         cmap: one of matplotlib's colour maps.
+        places: 1 for the layers `[t k]` of a signal, each channel a row; 3 for those of a volume, `[d h w k]`, each
+            channel a row of slices.
 
     Raises:
         InputError: more than one image, another shape, NaN in a layer, or a channel that a layer does not have.
     """
+    ranks.check(places)
     named = activations if isinstance(activations, Mapping) else {"activation": activations}
-    layers = {name: _activation(name, values) for name, values in named.items()}
+    layers = {name: _activation(name, values, places) for name, values in named.items()}
     if channel is not None:
-        layers = {name: values for name, values in layers.items() if values.ndim == 3}
+        layers = {name: values for name, values in layers.items() if values.ndim > 1}
     if not layers:
         raise InputError("there is no layer to show" + (" that has channels" if named else ": activations is empty"))
     drawn = [_draw_layer(name, values, channel, columns, cmap) for name, values in layers.items()]
@@ -90,6 +97,7 @@ def show_filters(
     std: float | int = 0.1,
     by: str = "row",
     titles: Sequence[str] | None = None,
+    places: int | None = None,
 ) -> "matplotlib.figure.Figure":
     """A Figure with images in a grid, the contrast of each set by `rgb.stretch`.
 
@@ -101,20 +109,22 @@ def show_filters(
         std: the contrast: the standard deviation of each picture, as a part of the range from black to white.
         by: "row" fills the first row first, "column" the first column.
         titles: one for each image.
+        places: 1 for signals `[n t c]`, 3 for volumes `[n d h w c]`; None: as the Ascent says, or 2.
 
     Raises:
         InputError: the images have another shape or hold NaN, or there are more or fewer titles than images.
     """
-    images = rgb.finite(getattr(images, "image", images), "the images")
-    images = images[None] if images.ndim == 3 else images
-    if images.ndim != 4 or images.size == 0:
-        raise InputError(f"images must be [n h w c] or [h w c] and not empty; given: shape {list(images.shape)}")
+    images, places = ranks.images_of(images, places)
     if columns < 1 or (rows is not None and rows < 1):
         raise InputError(f"columns and rows must be 1 or more; given: {columns} and {rows}")
     if titles is not None and len(titles) != len(images):
         raise InputError(f"titles must be one for each of the {len(images)} images; given: {len(titles)}")
     shown = slice(None if rows is None else rows * columns)
-    pictures = [rgb.stretch(image, std) for image in images[shown]]
+    if places == 1:
+        return curves.curves(list(images[shown]), titles or [""] * len(images), columns)
+    pictures = [rgb.stretch(image if places == 2 else ranks.stacked(image), std) for image in images[shown]]
+    if places == 3:
+        pictures = [ranks.slices(picture, images.shape[1]) for picture in pictures]
     columns = min(columns, len(pictures))
     if titles is not None:
         return _page(pictures, [str(title) for title in titles[shown]], columns=columns, by=by, side=TITLED_SIDE)
@@ -122,7 +132,13 @@ def show_filters(
 
 
 def show_overlay(
-    image: ArrayLike, attribution: Any, *, cmap: str = "jet", weight: float | int = 0.4, title: str = ""
+    image: ArrayLike,
+    attribution: Any,
+    *,
+    cmap: str = "jet",
+    weight: float | int = 0.4,
+    title: str = "",
+    places: int | None = None,
 ) -> "matplotlib.figure.Figure":
     """A Figure with the positive part of an attribution drawn over its photograph, at the photograph's own size.
 
@@ -132,12 +148,24 @@ def show_overlay(
         cmap: one of matplotlib's colour maps.
         weight: of the colours; the photograph itself has weight 1.
         title: above the picture.
+        places: 1 for a signal `[t c]`, whose curves get the colours; 3 for a volume `[d h w c]`, of which all slices
+            are drawn. None: as the shapes of the image and the Attribution say. A flat image is drawn in the shape of
+            the map.
 
     Raises:
         InputError: another shape, more than one image, an image outside [0, 1], or NaN.
     """
     image = rgb.finite(image, "the image")
-    image = _one(image, "the image") if image.ndim == 4 else image
+    places = ranks.check(ranks.of_pair(image.shape, attribution) if places is None else places)
+    if places == 1:
+        rgb.colour_table(cmap)  # refuses an unknown one
+        return curves.coloured(*ranks.pair(image, attribution, 1), cmap, title)
+    if places == 3:
+        volume, values = ranks.pair(image, attribution, 3)
+        picture = rgb.overlay(ranks.stacked(volume), ranks.stacked(values), cmap, weight)
+        return _page([ranks.slices(picture, len(volume))], [title])
+    image = ranks.as_map(image, np.shape(getattr(attribution, "values", attribution)))
+    image = ranks.one(image, "the image", "[0] of it, or say places=3 for a volume") if image.ndim == 4 else image
     image = image[:, :, None] if image.ndim == 2 else image
     if image.ndim != 3:
         raise InputError(f"the image must be [h w c] or grey [h w]; given: shape {list(image.shape)}")
@@ -152,6 +180,7 @@ def show_maps(
     percentile: float | int = 99.5,
     cmap: str | None = None,
     columns: int = 4,
+    places: int | None = None,
 ) -> "matplotlib.figure.Figure":
     """A Figure with heat maps in rows, each with its own scale and colour bar.
 
@@ -163,6 +192,8 @@ def show_maps(
             empty; 100 ends it at the largest.
         cmap: one of matplotlib's colour maps; None: "RdBu_r" if symmetric, else "viridis".
         columns: maps in a row.
+        places: 1 for maps `[t]` or `[t c]` of a signal, which are curves; 3 for `[d h w]` or `[d h w c]` of a volume,
+            whose slices are drawn. None: 1 for `[t]`, 3 for an Attribution `[d h w c]`, and else 2.
 
     Raises:
         InputError: another shape, more than one image in a map, NaN, or columns below 1.
@@ -176,15 +207,21 @@ def show_maps(
         raise InputError("there is no map to show: maps is empty")
     if not 0 <= percentile <= 100:
         raise InputError(f"percentile must be between 0 and 100; given: {percentile}")
+    kinds = [ranks.of_map(each) if places is None else ranks.check(places) for each in maps]
+    if set(kinds) == {1}:
+        return curves.curves([ranks.values_of(each, 1) for each in maps], titles, whole("columns", columns), zero=True)
+    if 1 in kinds:
+        raise InputError("maps of signals and of images are figures of their own: show them one after the other")
     scales, pictures = [], []
-    for each in maps:
-        values = _values(each)
+    for each, kind in zip(maps, kinds, strict=True):
+        values = _values(each) if kind == 2 else ranks.values_of(each, 3)
         symmetric = bool(values.min() < 0) if signed is None else signed
         size = np.abs(values) if symmetric else np.maximum(values, 0)
         # If most of the map is 0, so is the percentile. A map of zeros gets any scale, so that zero keeps its colour.
         high = float(np.percentile(size, percentile, method="higher") or size.max() or 1)
         low, colours = (-high, cmap or "RdBu_r") if symmetric else (0.0, cmap or "viridis")
-        pictures.append(rgb.heat(values, colours, low=low, high=high))
+        picture = rgb.heat(values if kind == 2 else ranks.stacked(values), colours, low=low, high=high)
+        pictures.append(picture if kind == 2 else ranks.slices(picture, len(values)))
         scales.append(_scale(low, high, colours))
     figure = _page(pictures, titles, columns=min(whole("columns", columns), len(maps)), right=90)
     for axes, scale in zip(list(figure.axes), scales, strict=True):
@@ -228,14 +265,17 @@ def show_scores(scores: Any, *, labels: Sequence[str] | None = None) -> "matplot
     return figure
 
 
-def _activation(name: str, values: ArrayLike) -> np.ndarray:
+def _activation(name: str, values: ArrayLike, places: int) -> np.ndarray:
     """The maps `[h w c]` or the vector `[k]` of a layer, for one image; maps of 1×1 are a vector."""
     values = rgb.finite(values, f"layer {name!r}")
-    if values.ndim in (2, 4):
-        values = _one(values, f"layer {name!r}")
-    if values.ndim not in (1, 3) or values.size == 0:
-        raise InputError(f"layer {name!r} must be [h w c] or [k] and not empty; given: shape {list(values.shape)}")
-    return values.ravel() if values.shape[:-1] == (1, 1) else values
+    if values.ndim == places + 2 or (values.ndim == 2 and places != 1):
+        hint = ", or say places=1 for a signal [t k]" if values.ndim == 2 else ""
+        hint = ", or say places=3 for a volume [d h w k]" if values.ndim == 4 else hint
+        values = ranks.one(values, f"layer {name!r}", f"[0] of it{hint}")
+    if values.ndim not in (1, places + 1) or values.size == 0:
+        maps = {1: "t c", 2: "h w c", 3: "d h w c"}[places]
+        raise InputError(f"layer {name!r} must be [{maps}] or [k] and not empty; given: shape {list(values.shape)}")
+    return values.ravel() if set(values.shape[:-1]) == {1} else values
 
 
 def _draw_layer(name: str, values: np.ndarray, channel: int | None, columns: int, cmap: str) -> tuple[np.ndarray, str]:
@@ -243,10 +283,15 @@ def _draw_layer(name: str, values: np.ndarray, channel: int | None, columns: int
     if values.ndim == 1:
         squares = rgb.heat(values[:, None], cmap)[:, None]  # [k 1 1 3]
         return rgb.tile(squares, min(STRIP, len(values)), margin=0), f"{name} · {_count(len(values), 'unit')}"
-    height, width, channels = values.shape
+    *lengths, channels = values.shape
+    size = "×".join(map(str, lengths))
+    if len(lengths) == 1:  # a signal: a row for each channel
+        values, columns = values[None], 1
+    elif len(lengths) == 3:  # a volume: its slices from left to right
+        values, columns = np.concatenate(list(values), axis=1), 1
     if channel is None:
         grid, dead = rgb.activation_grid(values, min(columns, channels), cmap)
-        title = f"{name} · {_count(channels, 'channel')} of {height}×{width}"
+        title = f"{name} · {_count(channels, 'channel')} of {size}"
         return grid, title + (f" ({dead} dead)" if dead else "")
     if not 0 <= channel < channels:
         raise InputError(f"layer {name!r} has {_count(channels, 'channel')}, 0 to {channels - 1}; given: {channel}")
@@ -259,24 +304,12 @@ def _values(attribution: Any) -> np.ndarray:
     """The signed map `[h w]` of an Attribution or array of one image; a map with colours is summed over them."""
     values = rgb.finite(getattr(attribution, "values", attribution), "the map")
     if values.ndim == 4 or (values.ndim == 3 and values.shape[2] not in (1, 3)):
-        values = _one(values, "the map", "[0] of an array, .values[0] of an Attribution")
+        values = ranks.one(values, "the map", "[0] of an array, .values[0] of an Attribution")
     if values.ndim == 3:
         values = values.sum(axis=2)
     if values.ndim != 2 or values.size == 0:
         raise InputError(f"a map must be [h w] or [h w c] and not empty; given: shape {list(values.shape)}")
     return values
-
-
-def _one(values: np.ndarray, what: str, pick: str = "[0] of it") -> np.ndarray:
-    """The only image of a batch of one.
-
-    Raises:
-        InputError: a batch of several images.
-    """
-    if len(values) != 1:
-        given = f"{len(values)} images, shape {list(values.shape)}"
-        raise InputError(f"{what} must be of one image: pick one, such as {pick}; given: {given}")
-    return values[0]
 
 
 def _count(n: int, noun: str) -> str:

@@ -16,6 +16,7 @@ the picture with the functions that it is made of.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import UInt8
@@ -28,7 +29,8 @@ from jaxviz.errors import InputError
 from jaxviz.forward_pass import activations
 from jaxviz.model import Model
 from jaxviz.objectives import Objective
-from jaxviz.rendering import rgb
+from jaxviz.rendering import ranks, rgb
+from jaxviz.structure import picture_shape
 from jaxviz.targets import Target
 
 Picture = UInt8[np.ndarray, "_ _ 3"]
@@ -36,6 +38,7 @@ View = Callable[[Model], Picture]
 Explain = Callable[..., Attribution]  # (model, images, target) -> Attribution, such as `grad_cam`
 
 SIDE = 512  # pixels: a smaller picture is enlarged by a whole number, at most to this side
+TALL = 48  # pixels of height of all channels of a signal, before they are enlarged
 ROW = 8  # images or filters in a row
 STEPS = 20  # steps of ascent: half as many as in the book, enough to see noise turn into a pattern
 
@@ -58,12 +61,15 @@ class Activations:
 
     def __call__(self, model: Model) -> Picture:
         values = activations(model, self.image, self.layer)[self.layer]
-        if values.ndim == 3:
-            return _enlarged(rgb.activation_grid(values, self.columns, self.cmap)[0])
-        if values.ndim != 1:
+        if np.ndim(self.image) != len(model.image_shape) or values.ndim not in (1, 2, 3, 4):
             raise InputError(
                 f"this view draws one image [h w c]; given: images for which {self.layer} is {list(values.shape)}"
             )
+        if values.ndim == 3:
+            return _enlarged(rgb.activation_grid(values, self.columns, self.cmap)[0])
+        if values.ndim > 1:  # of a signal, a row for each channel; of a volume, a row of slices
+            rows = values[None] if values.ndim == 2 else np.concatenate(list(values), axis=1)
+            return _enlarged(rgb.activation_grid(rows, 1, self.cmap)[0])
         squares = rgb.heat(values[:, None], self.cmap)[:, None]  # [units 1 1 3]
         return _enlarged(rgb.tile(squares, self.columns, margin=0))
 
@@ -82,10 +88,13 @@ class Filters:
     recipe: recipes.Recipe | None = None
 
     def __call__(self, model: Model) -> Picture:
-        height, width = (side or 64 for side in model.image_shape[:2])
-        recipe = recipes.chollet(size=(height, width), steps=STEPS) if self.recipe is None else self.recipe
+        recipe = self.recipe
+        if recipe is None:
+            sides = model.image_shape[:-1] if len(model.image_shape) == 3 else model.image_shape
+            recipe = recipes.chollet(size=tuple(side or 64 for side in sides), steps=STEPS)
         images = sweep(model, self.objectives, **recipe).image
-        return _tiled([rgb.stretch(image) for image in images])
+        picture = picture_shape(model, images.shape[1:-1])
+        return _tiled([_drawn(lambda image, _: rgb.stretch(image), image.reshape(picture)) for image in images])
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +118,11 @@ class Overlay:
 
     def __call__(self, model: Model) -> Picture:
         maps = zip(*_explained(model, self), strict=True)
-        return _tiled([rgb.overlay(image, values, self.cmap, self.weight) for image, values in maps])
+
+        def draw(image: np.ndarray, values: np.ndarray) -> Picture:
+            return rgb.overlay(image, values, self.cmap, self.weight)
+
+        return _tiled([_drawn(draw, image, values) for image, values in maps])
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,18 +147,38 @@ class Map:
 
     def __call__(self, model: Model) -> Picture:
         pictures = []
-        for values in _explained(model, self)[1]:
+        for image, values in zip(*_explained(model, self), strict=True):
             high = float(np.percentile(np.abs(values), self.percentile) or np.abs(values).max() or 1)
-            pictures.append(rgb.heat(values, "RdBu_r", low=-high, high=high))
+            draw = partial(_heat, high=high)
+            pictures.append(_drawn(draw, image[..., :1], values))
         return _tiled(pictures)
+
+
+def _heat(image: np.ndarray, values: np.ndarray, high: float) -> Picture:
+    return rgb.heat(values, "RdBu_r", low=-high, high=high)
 
 
 def _explained(model: Model, view: Overlay | Map) -> tuple[np.ndarray, np.ndarray]:
     """The images `[n h w c]` of a view and their maps `[n h w]`; a map with colours is summed over them."""
     images = model.check_images(view.image)
-    images = images if images.ndim == 4 else images[None]
+    images = images if images.ndim > len(model.image_shape) else images[None]
+    picture = (len(images), *picture_shape(model, images.shape[1:-1]))
     values = np.asarray(view.explain(model, images, view.target).values)
-    return images, values.sum(-1) if values.ndim == 4 else values
+    return images.reshape(picture), values if values.shape == picture[:-1] else values.reshape(picture).sum(-1)
+
+
+def _drawn(draw: Callable[..., Picture], image: np.ndarray, values: np.ndarray | None = None) -> Picture:
+    """What `draw` makes of an image `[h w c]` and its map `[h w]`.
+
+    A signal `[t c]` is drawn as a grey row for each channel, and a volume `[d h w c]` as its slices.
+    """
+    if image.ndim == 2:
+        rows = np.moveaxis(image, -1, 0)[..., None].repeat(max(1, TALL // image.shape[-1]), axis=0)
+        return draw(rows, None if values is None else np.broadcast_to(values, rows.shape[:2]))
+    if image.ndim == 4:
+        picture = draw(ranks.stacked(image), None if values is None else ranks.stacked(values))
+        return ranks.slices(picture, len(image))
+    return draw(image, values)
 
 
 def _tiled(pictures: Sequence[Picture]) -> Picture:

@@ -349,3 +349,88 @@ def test_pyplot_never_hears_of_a_figure():
     show_maps(random(4, 4))
     show_scores(random(2, 4))
     assert plt.get_fignums() == []
+
+
+SIGNAL, VOLUME = np.random.default_rng(0).random((20, 2)), np.random.default_rng(1).random((5, 4, 6, 1))
+
+
+@pytest.mark.parametrize("values", [random(20), random(20, 2)])
+def test_the_curves_of_a_signal_are_coloured_by_its_map(values):
+    figure = show_overlay(SIGNAL, Attribution(values, np.float32(1)), title="ecg")
+    first, second, _ = figure.axes  # the last is the colour bar
+    assert first.get_title() == "ecg"
+    for channel, axes in enumerate((first, second)):
+        (lines,) = axes.collections
+        pieces = np.array(lines.get_segments())
+        np.testing.assert_allclose(pieces[:, 1], np.stack([np.arange(20), SIGNAL[:, channel]], -1), rtol=1e-6)
+        shade = values if values.ndim == 1 else values[:, channel]
+        np.testing.assert_array_equal(lines.get_array(), np.maximum(shade, 0))
+        assert lines.get_clim() == (0, values.max())
+    rendered(figure)
+
+
+def test_the_map_of_a_signal_is_a_curve():
+    values = random(20)
+    figure = show_maps({"cam": values, "lrp": Attribution(SIGNAL, np.float32(1))}, places=1)
+    assert titles(figure) == ["cam", "lrp"]
+    for axes, expected in zip(figure.axes, (values, SIGNAL.sum(1)), strict=True):
+        np.testing.assert_allclose(axes.lines[-1].get_ydata(), expected, rtol=1e-6)
+    assert len(show_maps(values).axes[0].lines) == 2  # with the line of 0
+    with pytest.raises(InputError, match="figures of their own"):
+        show_maps([values, random(3, 3)])
+
+
+def sliced(stacked: np.ndarray) -> np.ndarray:
+    """Five slices of 4×6, three in a row, with black lines of one pixel between them."""
+    return rgb.tile(stacked.reshape(5, 4, 6, 3), 3, margin=1)
+
+
+@pytest.mark.parametrize("values", [random(5, 4, 6), random(5, 4, 6, 1)])
+def test_the_slices_of_a_volume_have_one_scale(values):
+    stacked = values.reshape(20, 6)
+    expected = sliced(rgb.overlay(VOLUME.reshape(20, 6, 1), stacked))
+    assert expected.shape == (9, 20, 3)
+    found = show_overlay(VOLUME, Attribution(values, np.float32(1)))
+    np.testing.assert_array_equal(pictures(found)[0], expected)
+    np.testing.assert_array_equal(pictures(show_overlay(VOLUME, values, places=3))[0], expected)
+    (picture,) = pictures(show_maps(values, places=3, percentile=100))
+    high = float(np.abs(values).max())
+    np.testing.assert_array_equal(picture, sliced(rgb.heat(stacked, "RdBu_r", low=-high, high=high)))
+    with pytest.raises(InputError, match=r"one image: pick one, .* or say places=3 for a volume; given: 5 images"):
+        show_overlay(VOLUME, values)  # an array may as well be five images
+    with pytest.raises(InputError, match=r"places is 1 .* given: 4"):
+        show_overlay(VOLUME, values, places=4)
+
+
+def test_activations_of_signals_and_volumes():
+    values = random(20, 3)
+    figure = show_activations({"conv": values, "dense": random(1, 7)}, places=1)
+    assert titles(figure) == ["conv · 3 channels of 20", "dense · 7 units"]
+    np.testing.assert_array_equal(pictures(figure)[0], rgb.activation_grid(values[None], 1)[0])
+    values = random(5, 4, 6, 2)
+    figure = show_activations({"conv": values}, places=3)
+    assert titles(figure) == ["conv · 2 channels of 5×4×6"]
+    beside = np.concatenate(list(values), axis=1)
+    np.testing.assert_array_equal(pictures(figure)[0], rgb.activation_grid(beside, 1)[0])
+    with pytest.raises(InputError, match="places=1 for a signal"):
+        show_activations({"conv": random(20, 3)})
+
+
+def test_filters_of_signals_volumes_and_images_without_channels():
+    scores = random(2, 4)
+    figure = show_filters(Ascent(np.stack([SIGNAL, SIGNAL]), scores), titles=["a", "b"])
+    assert titles(figure) == ["a", "b"]
+    np.testing.assert_array_equal(figure.axes[0].lines[1].get_ydata(), SIGNAL[:, 1].astype(np.float32))
+    (picture,) = pictures(show_filters(Ascent(VOLUME, scores[0])))
+    np.testing.assert_array_equal(picture, sliced(rgb.stretch(VOLUME.reshape(20, 6, 1))))
+    grey = random(2, 18, 17)
+    (picture,) = pictures(show_filters(Ascent(grey, scores)))
+    np.testing.assert_array_equal(picture, rgb.tile([rgb.stretch(each[..., None]) for each in grey], 2))
+
+
+def test_a_flat_image_is_drawn_in_the_shape_of_its_map():
+    flat, values = np.random.default_rng(0).random(24), random(4, 6)
+    np.testing.assert_array_equal(
+        pictures(show_overlay(flat, Attribution(values, np.float32(1))))[0],
+        rgb.overlay(flat.reshape(4, 6, 1), values),
+    )

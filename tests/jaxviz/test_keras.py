@@ -245,8 +245,10 @@ def test_inputs_that_are_not_given(siamese):
         jv.load(path)
     with pytest.raises(jv.InputError, match="one input is left for the image"):
         jv.load(path, others={"right": "image"})
-    with pytest.raises(jv.InputError, match=r"must take one image .*given: a network that takes image \[2\]"):
-        jv.load(path, others={"right": np.zeros((12, 12, 3)), "left": np.zeros((12, 12, 3))})
+    # What is left may also be a vector, which is then explained.
+    model = jv.load(path, others={"right": np.zeros((12, 12, 3)), "left": np.zeros((12, 12, 3))})
+    assert model.image_shape == (2,)
+    assert jv.gradient(model, np.full(2, 0.5, np.float32)).values.shape == (2,)
 
 
 def test_custom_functions_reach_the_file(tmp_path):

@@ -29,11 +29,11 @@ class Canvas(Protocol):
     """A pytree: sizes are static, ranges are leaves."""
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the image in pixels."""
+    def size(self) -> tuple[int, ...]:
+        """Height and width of the image in pixels; of a signal its length, of a volume three numbers."""
 
-    def new(self, key: jax.Array, channels: int) -> Any:
-        """A latent to start from, drawn with `key`; its image has so many colour channels."""
+    def new(self, key: jax.Array, channels: int | None) -> Any:
+        """A latent to start from, drawn with `key`; its image has so many colour channels, and None no axis of them."""
 
     def of(self, image: jax.Array) -> Any:
         """The latent of an image `[h w c]` in [0, 1]."""

@@ -19,13 +19,14 @@ class Pixels:
     section 5.4).
     """
 
-    size: tuple[int, int] = struct.field(pytree_node=False, default=(150, 150))
+    size: tuple[int, ...] = struct.field(pytree_node=False, default=(150, 150))
     low: Any = 128 / 255  # in the units of [0, 1] images; a leaf, so a number or what JAX puts in its place
     high: Any = 148 / 255
 
-    def new(self, key: jax.Array, channels: int) -> jax.Array:
-        """Noise `[h w channels]`."""
-        return jax.random.uniform(key, (*self.size, channels), minval=self.low, maxval=self.high)
+    def new(self, key: jax.Array, channels: int | None) -> jax.Array:
+        """Noise `[h w channels]`, or `[h w]` without channels."""
+        shape = self.size if channels is None else (*self.size, channels)
+        return jax.random.uniform(key, shape, minval=self.low, maxval=self.high)
 
     def of(self, image: jax.Array) -> jax.Array:
         """The image."""
