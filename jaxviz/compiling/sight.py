@@ -76,7 +76,7 @@ def _whole_image(shape: Sequence[int], picture: Sequence[int] | None) -> Sights:
 def _equation(equation: Equation, *inputs: Any) -> list[Any]:
     """The outputs of an equation: sights, and values that do not depend on the image."""
     outputs, name = range(len(equation.outvars)), equation.primitive.name
-    if 0 in _out_shape(equation):
+    if not outputs or 0 in _out_shape(equation):
         return [_Unknown() for _ in outputs]
     if not any(isinstance(value, Sights) for value in inputs):
         if any(isinstance(value, _Unknown) for value in inputs) or getattr(equation, "effects", None):
