@@ -3,8 +3,8 @@
 To add a kind of layer, change two files, and write a page again:
 
 1. The file of its family (`linear`, `normalization`, `attention`, `nonlinear`, `pooling`, `merging`, `shaping`,
-   `images` or `identity`): add a row to `KINDS` there. The fields of `Kind` say what a row holds. Every key of the layer's
-   Keras config is in exactly one of `options`, `harmless` and `training`.
+   `images` or `identity`): add a row to `KINDS` there. The fields of `Kind` say what a row holds. Every key of the
+   layer's Keras config is in exactly one of `options`, `harmless` and `training`.
 2. `tests/weights_convert/test_layers.py`: add the layer, with each of its options, to the list of its family; to
    `REQUIRED` if Keras does not make such a layer without arguments; and to `FACTORED` if its row has `factors`. These
    cases compare it with Keras, also after it was saved and loaded again.
