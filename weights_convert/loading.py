@@ -160,6 +160,7 @@ def _fill(net: KerasNet, saved: Saved) -> None:
     matches = match(saved, net)
     if lines := list(differences(matches)):
         head = f"{saved.path} does not fit the network (- what the network needs, + what the file has):"
+        lines += [f"+ {place} {shape}" for place, shape in saved.rest.items()]
         lines += _about_shared(saved, matches)
         raise WeightMismatch("\n".join([head, *lines]))
     for each in matches:

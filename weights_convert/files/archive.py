@@ -49,10 +49,13 @@ def read_archive(path: Path, max_bytes: int) -> Saved:
         inputs, names = read_notes(metadata.get(KEY), f"{path}: {KEY!r} in {METADATA}")
         source = Source(path, _weights(archive, _checked(members[WEIGHTS], max_bytes, path), path))
     check_text(source)
-    weights = named(shared(read_containers(source), model), model)
+    found, rest = read_containers(source)
+    weights = named(shared(found, model), model)
     layers = {names.get(layer, layer): group for layer, group in weights.items()}
     keras = 2 if str(metadata.get("keras_version")).startswith("2.") else 3
-    return Saved(path=path, weights=layers, config=model, keras=keras, inputs=inputs, numbered=True, names=names)
+    return Saved(
+        path=path, weights=layers, config=model, keras=keras, inputs=inputs, numbered=True, names=names, rest=rest
+    )
 
 
 @contextmanager

@@ -56,6 +56,7 @@ def write(saved: Saved, path: Path) -> None:
             "keras": saved.keras,
             "numbered": saved.numbered,
             "names": dict(saved.names),
+            "rest": saved.rest,
         },
         "model_config": saved.config,
         "inputs": None if saved.inputs is None else asdict(saved.inputs),
@@ -87,6 +88,7 @@ def read_safetensors(path: Path) -> Saved:
             raise NotReadable(f"{path}: holds {', '.join(found)[:200]}, which its description does not list")
         inputs = read_inputs(described["inputs"], f"{path}: inputs") if "inputs" in described else None
         keras, numbered, names = int(saved["keras"]), bool(saved["numbered"]), checked_names(saved["names"], str(path))
+        rest = {str(key): tuple(map(int, shape)) for key, shape in saved.get("rest", {}).items()}
     except KerasFileError:
         raise
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -99,6 +101,7 @@ def read_safetensors(path: Path) -> Saved:
         inputs=inputs,
         numbered=numbered,
         names=names,
+        rest=rest,
     )
 
 
