@@ -64,7 +64,10 @@ def read_containers(*sources: Source) -> tuple[Weights, Mapping[str, Shape]]:
         for name, inner in _groups(layer).items():
             if name == "vars":
                 del layer[name]  # what is left in the tree at the end is the rest
-                yield from ((path + number, weight(each, source)) for number, each in inner.items())
+                for number, each in inner.items():
+                    if isinstance(each, dict):
+                        raise NotReadable(f"{source}: {number!r} in a group of weights is not an array")
+                    yield path + number, weight(each, source)
             elif name in GENERATORS and _is_random_state(inner):
                 del layer[name]
             elif name not in (LAYERS, LAYERS_COUNTED_TWICE):
