@@ -19,7 +19,7 @@ from jaxtyping import Float
 from .errors import UnsupportedLayer, did_you_mean
 from .graph import IMAGE, Graph, Node, Shape
 from .inputs import UNIT, Inputs
-from .layers import KINDS, activation
+from .layers import KINDS, activation, attributes
 
 Edits = Mapping[str, Callable[[Array], Array]]
 Given = Array | np.ndarray | Mapping[str, Array | np.ndarray]
@@ -125,11 +125,11 @@ class KerasNet(nnx.Module):
         return {
             node.layer: {
                 name: getattr(self.layers[node.layer], attribute)
-                for name, attribute in KINDS[node.kind].weights.items()
+                for name, attribute in attributes(node).items()
                 if getattr(self.layers[node.layer], attribute) is not None
             }
             for node in self.graph.nodes
-            if KINDS[node.kind].weights
+            if attributes(node)
         }
 
     def steps(self) -> dict[str, Step]:

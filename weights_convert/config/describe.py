@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..graph import Graph, Node, split_call
-from ..layers import CUSTOM
+from ..layers import CUSTOM, WITH_WEIGHTS, Activation
 from .operations import arguments
 
 
@@ -40,8 +40,10 @@ def describe(graph: Graph) -> dict[str, Any]:
 
 
 def _written(name: str, kind: str, config: Mapping[str, Any], calls: list[Any]) -> dict[str, Any]:
-    if kind == CUSTOM:
-        return _layer(name, kind, {}, calls)
+    if kind in (CUSTOM, WITH_WEIGHTS):
+        return _layer(name, CUSTOM, {key: config[key] for key in ("of", "settings")}, calls)
+    if isinstance(config.get("activation"), Activation):
+        config = {**config, "activation": config["activation"].own}
     if not kind.startswith("ops."):
         return _layer(name, kind, config, calls)
     config = {key: value for key, value in config.items() if key not in ("arguments", "key")}

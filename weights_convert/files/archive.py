@@ -13,7 +13,7 @@ from typing import Any
 from ..config.description import MAX_TEXT, decode
 from ..errors import KerasFileError, NotReadable, UnsafeFile
 from .hdf5 import MAX_RATIO, MAX_UNSTORED, Source, check_text
-from .keras_3 import named, read_containers, shared
+from .keras_3 import named, read_containers, shared, with_names
 from .notes import KEY, read_notes
 from .saved import Saved
 
@@ -42,7 +42,7 @@ def read_archive(path: Path, max_bytes: int) -> Saved:
     """
     with _opened(path) as archive:
         members = _members(archive, path)
-        model = decode(archive.read(_checked(members[CONFIG], MAX_TEXT, path)), f"{path}: {CONFIG}")
+        model = with_names(decode(archive.read(_checked(members[CONFIG], MAX_TEXT, path)), f"{path}: {CONFIG}"))
         metadata = {}
         if METADATA in members:
             metadata = decode(archive.read(_checked(members[METADATA], MAX_TEXT, path)), f"{path}: {METADATA}")

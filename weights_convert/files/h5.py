@@ -17,7 +17,7 @@ from ..config.description import decode
 from ..errors import NotReadable, UnsafeFile
 from ..layers import KINDS
 from .hdf5 import MAX_OBJECTS, Dataset, Group, Source, arrays, check_text, member, opened, text, texts, weight
-from .keras_3 import in_containers, read_containers
+from .keras_3 import in_containers, read_containers, with_names
 from .notes import KEY, read_notes
 from .saved import Saved, Weight
 from .shards import parts
@@ -106,7 +106,7 @@ def _source(path: Path) -> Source:
 
 def _config(file: Group, source: Source) -> dict[str, Any] | None:
     config = text(file, "model_config", source)
-    return None if config is None else decode(config, f"{source}: the attribute `model_config`")
+    return None if config is None else with_names(decode(config, f"{source}: the attribute `model_config`"))
 
 
 def _weights(group: Group, layer: str, source: Source) -> dict[str, Weight]:

@@ -192,10 +192,30 @@ def _names(model: Mapping[str, Any], path: str, outer: str) -> Iterator[tuple[st
             continue
         settings = layer.get("config")
         name = layer.get("name") or (settings.get("name") if isinstance(settings, Mapping) else None)
-        place = f"{path}/{LAYERS}/{nth(snake_case(layer['class_name']), counts)}"
+        kind = snake_case(layer["class_name"].rpartition(">")[2])  # of "package>Name", as an own class is registered
+        place = f"{path}/{LAYERS}/{nth(kind, counts)}"
         if isinstance(name, str):
             yield place, outer + name
             yield from _names(layer, place, f"{outer}{name}/")
+
+
+def with_names(model: dict[str, Any]) -> dict[str, Any]:
+    """`model`, in which a layer without a name has the name that Keras gives it when it loads the file.
+
+    Keras 3 leaves the name out of the config of an own class in a Sequential model, if the class takes it as `**kwargs`.
+    """
+    config = model.get("config")
+    layers = config.get("layers") if isinstance(config, Mapping) else config
+    layers = [layer for layer in layers if isinstance(layer, dict)] if isinstance(layers, list) else []
+    settings = [layer.get("config") if isinstance(layer.get("config"), dict) else {} for layer in layers]
+    taken = {str(layer.get("name", own.get("name"))) for layer, own in zip(layers, settings, strict=True)}
+    counts: Counter[str] = Counter()
+    for layer, own in zip(layers, settings, strict=True):
+        if "name" not in layer and "name" not in own and isinstance(layer.get("class_name"), str):
+            kind = snake_case(layer["class_name"].rpartition(">")[2])
+            layer["name"] = next(name for name in iter(lambda kind=kind: nth(kind, counts), "") if name not in taken)
+        with_names(layer)
+    return model
 
 
 def snake_case(kind: str) -> str:

@@ -20,7 +20,7 @@ from ..config.describe import describe
 from ..config.keras_order import keras_order
 from ..errors import UnsupportedLayer
 from ..graph import Graph, call_name, split_call
-from ..layers import ACTIVATIONS, KINDS, Kind
+from ..layers import ACTIVATIONS, KINDS, Activation, Kind
 from ..net import KerasNet
 from . import notes
 from .h5 import UNUSED
@@ -120,8 +120,9 @@ def _complaints(graph: Graph) -> Iterator[str]:
         activation: Any = dict(node.config).get("activation")
         if KINDS[node.kind].package is None:
             yield f"{node.name}: Keras 3 has no layer of kind {node.kind}"
-        if activation is not None and not ACTIVATIONS[activation].keras_3:
-            yield f"{node.name}: Keras 3 does not have the activation function {activation}"
+        own = activation.own if isinstance(activation, Activation) else ""
+        if activation is not None and (own or not ACTIVATIONS[activation].keras_3):
+            yield f"{node.name}: Keras 3 does not have the activation function {own or activation}"
 
 
 def _arrays(net: KerasNet, names: dict[str, str]) -> tuple[Arrays, Arrays]:

@@ -1,5 +1,7 @@
 """What Keras layers compute: the table KINDS, one row for each kind of layer. `kind.py` says how to add a kind."""
 
+from .custom import WITH_WEIGHTS as WITH_WEIGHTS
+from .custom import bound as bound
 from .functions import ACTIVATIONS as ACTIVATIONS
 from .functions import MIXING as MIXING
 from .functions import PROBABILITIES as PROBABILITIES
@@ -18,4 +20,5 @@ from .table import EFFECTS as EFFECTS
 from .table import KINDS as KINDS
 from .table import OVER as OVER
 from .table import activation as activation
+from .table import attributes as attributes
 from .table import node as node

@@ -164,8 +164,9 @@ def along(values: Array, axes: tuple[int, ...], rank: int) -> Array:
 
 
 def named(config: Config) -> Activation | None:
-    """The activation function that the option `activation` names; None for "linear"."""
-    return None if config["activation"] == "linear" else ACTIVATIONS[config["activation"]]
+    """The activation function in the option `activation`, most often a name; None for "linear"."""
+    found = config["activation"]
+    return found if isinstance(found, Activation) else None if found == "linear" else ACTIVATIONS[found]
 
 
 CHANNELS_LAST = Option(o.one_of("channels_last"), "channels_last")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from . import options as o
+from .custom import OPTIONS
 from .kind import Config, Effect, Kind
 from .options import Option
 
@@ -55,5 +56,5 @@ KINDS = {
     "ops.TrueDivide": Kind(ARGUMENTS, _arithmetic(jnp.divide), prepares="values"),
     "ops.GetItem": Kind({"key": Option(o.key)}, _item, effect=Effect.MOVES, prepares="values"),
     "ops.Stack": Kind({"axis": Option(o.integer, 0)}, _stack, effect=Effect.MOVES, prepares="values"),
-    CUSTOM: Kind({"function": Option(o.function)}, _call, prepares="values"),
+    CUSTOM: Kind(OPTIONS, _call, prepares="values", package=None),
 }

@@ -4,9 +4,11 @@ The law: nothing that changes the result is ignored silently. Every key of a lay
 row, which the layer then honours, or does not matter at inference. `node` refuses all other keys by name.
 """
 
+from typing import Any
+
 from ..errors import UnsupportedLayer
 from ..graph import Node
-from . import identity, images, linear, merging, nonlinear, normalization, operations, pooling, shaping
+from . import custom, identity, images, linear, merging, nonlinear, normalization, operations, pooling, shaping
 from . import options as o
 from .functions import Activation
 from .kind import Config, Effect, Kind
@@ -14,7 +16,7 @@ from .kind import Config, Effect, Kind
 # Keys that any layer may have, and that change nothing at inference. (`dtype`: all networks here are float32.)
 HARMLESS = {"name", "trainable", "dtype", "input_dtype", "batch_input_shape", "batch_shape", "activity_regularizer"}
 
-FAMILIES = (linear, normalization, nonlinear, pooling, merging, shaping, images, identity, operations)
+FAMILIES = (linear, normalization, nonlinear, pooling, merging, shaping, images, identity, operations, custom)
 KINDS: dict[str, Kind] = {name: kind for family in FAMILIES for name, kind in family.KINDS.items()}
 
 OVER = tuple(name for name, kind in KINDS.items() if kind.does_nothing)
@@ -68,6 +70,14 @@ def _is_plain(value: object) -> bool:
     if isinstance(value, list):
         return all(item is None or _is_plain(item) for item in value)
     return isinstance(value, int | float | str)
+
+
+def attributes(node: Node) -> dict[str, str]:
+    """{Keras' name of a weight: the attribute of the layer's module that holds it}, in Keras' order."""
+    if node.kind != custom.WITH_WEIGHTS:
+        return dict(KINDS[node.kind].weights)
+    weights: Any = dict(node.config)["weights"]
+    return {name: custom.attribute(number) for number, (name, _) in enumerate(weights)}
 
 
 def activation(node: Node) -> Activation | None:
