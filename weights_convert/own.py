@@ -4,8 +4,11 @@ What the caller gave for a layer becomes a function of its inputs, or of (weight
 it. The weights keep the names of the file, without the name of the layer.
 """
 
+import importlib
+import os
+import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +18,29 @@ from .graph import Graph, Node
 from .layers import CUSTOM, WITH_WEIGHTS, bound
 
 Weights = Mapping[str, Mapping[str, Weight]]
+
+
+def imported(places: Iterable[str]) -> dict[str, Any]:
+    """`custom` for `load` from the command line: {"Swish": its object} for the place "my_layers:Swish".
+
+    If the object is a dict, its items are taken. Modules are found as Python finds them, and in the current folder.
+
+    Raises:
+        ValueError: a place is not "module:name", or there is no such module or name.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # a command, unlike `python -m`, does not look there
+    found: dict[str, Any] = {}
+    for place in places:
+        module, _, name = place.partition(":")
+        if not module or not name:
+            raise ValueError(f"a layer of your own is MODULE:NAME, such as my_layers:Swish; given: {place!r}")
+        try:
+            given = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise ValueError(f"there is no {name!r} in a Python module {module!r} ({error}); given: {place!r}") from error
+        found |= given if isinstance(given, Mapping) else {name: given}
+    return found
 
 
 def with_own(graph: Graph, saved: Saved) -> tuple[Graph, Saved]:

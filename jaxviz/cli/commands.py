@@ -21,6 +21,7 @@ from jaxviz.objectives import probabilities
 from jaxviz.rendering import rgb
 from jaxviz.rendering.images import resize
 from weights_convert import CAFFE, INPUTS, RAW255
+from weights_convert.own import imported
 
 TOP = 5  # how many classes of a prediction are printed
 RECIPES = jv.recipes.RECIPES
@@ -41,6 +42,13 @@ folder = click.option(
 )
 
 
+def _imported(context: click.Context, option: click.Parameter, places: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        return imported(places)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 def network(command: Callable) -> Callable:
     """The command with what all commands on a network share: the argument FILE, how to load it, the folder."""
     for decorate in (
@@ -55,6 +63,14 @@ def network(command: Callable) -> Callable:
             metavar="NAME",
             help="The architecture, for a file that holds weights only: the name of an application, such as "
             "vgg16_notop, or a .json file that Keras' model.to_json() wrote.",
+        ),
+        click.option(
+            "--custom",
+            multiple=True,
+            callback=_imported,
+            metavar="MODULE:NAME",
+            help="The code of a layer, class or activation function called NAME that the file does not bring, such as "
+            "my_layers:Swish, or a dict of such; repeatable.",
         ),
         click.argument("file"),
     ):
@@ -288,6 +304,7 @@ def attribute(
     out: Path,
     inputs: str | None,
     architecture: str | None,
+    custom: dict[str, Any],
     **options: Any,
 ) -> None:
     """Draw where in PHOTO a decision comes from, by any method.
@@ -303,7 +320,7 @@ def attribute(
     """
     given = {name: value for name, value in options.items() if value not in (None, ())}
     chosen = methods.share(names, given)
-    model = jv.load(file, inputs=inputs, architecture=architecture)
+    model = jv.load(file, inputs=inputs, architecture=architecture, custom=custom)
     image, photograph = _read(model, photo), jv.read_image(photo)
     wanted = _decision(model, image, target)
     for name, settings in chosen.items():

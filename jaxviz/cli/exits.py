@@ -42,8 +42,9 @@ class OneLine(click.Group):
     def advise(self, message: str) -> str:
         """The message with each argument of Python that is also an option written as the option.
 
-        `layer=…` becomes `--layer …`, and `relu=False` becomes `--no-relu`.
+        `layer=…` becomes `--layer …`, `relu=False` becomes `--no-relu`, and `custom={…}` becomes `--custom MODULE:NAME`.
         """
+        message = re.sub(r"\bcustom=\{[^}]*\}", "--custom MODULE:NAME", message)
         options = {
             name.removeprefix("--"): option
             for command in self.commands.values()

@@ -14,6 +14,7 @@ from ..layers import CUSTOM, KINDS
 from .calls import Call, Tensor, leaves, read_call, read_tensors
 from .versions import RENAMED, modern
 
+CONTRIBUTED = ("InstanceNormalization",)  # a class that is known without being one of Keras
 PACKAGES = ("keras", "tf_keras", "tensorflow")  # whose classes are those of Keras
 
 MODELS = ("Sequential", "Functional", "Model")  # Keras 2 called a Functional model "Model" until version 2.3
@@ -160,7 +161,7 @@ def _class(layer: Mapping[str, Any]) -> Any:
     kind, registered, module = layer["class_name"], layer.get("registered_name"), layer.get("module")
     if not isinstance(registered, str) or (isinstance(module, str) and module.split(".")[0] in PACKAGES):
         return kind
-    if ">" in registered and (registered in KINDS or registered in RENAMED):
+    if (">" in registered and (registered in KINDS or registered in RENAMED)) or registered in CONTRIBUTED:
         return registered
     return kind if kind not in KINDS else registered if ">" in registered else f"own>{kind}"
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax import Array
 
+from . import custom
 from . import options as o
 from .custom import OPTIONS
 from .kind import Config, Effect, Kind
@@ -56,5 +57,6 @@ KINDS = {
     "ops.TrueDivide": Kind(ARGUMENTS, _arithmetic(jnp.divide), prepares="values"),
     "ops.GetItem": Kind({"key": Option(o.key)}, _item, effect=Effect.MOVES, prepares="values"),
     "ops.Stack": Kind({"axis": Option(o.integer, 0)}, _stack, effect=Effect.MOVES, prepares="values"),
+    **custom.KINDS,
     CUSTOM: Kind(OPTIONS, _call, prepares="values", package=None),
 }

@@ -16,7 +16,7 @@ from .kind import Config, Effect, Kind
 # Keys that any layer may have, and that change nothing at inference. (`dtype`: all networks here are float32.)
 HARMLESS = {"name", "trainable", "dtype", "input_dtype", "batch_input_shape", "batch_shape", "activity_regularizer"}
 
-FAMILIES = (linear, normalization, nonlinear, pooling, merging, shaping, images, identity, operations, custom)
+FAMILIES = (linear, normalization, nonlinear, pooling, merging, shaping, images, identity, operations)
 KINDS: dict[str, Kind] = {name: kind for family in FAMILIES for name, kind in family.KINDS.items()}
 
 OVER = tuple(name for name, kind in KINDS.items() if kind.does_nothing)
