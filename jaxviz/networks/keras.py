@@ -90,7 +90,7 @@ def load(
     elif name in ARCHITECTURES and name in FILES:
         path, architecture = fetch(name, instead=WITHOUT_NETWORK), name
         labels = None if name.endswith("_notop") else _imagenet_names()
-    elif not path.exists() and not path.suffix:
+    elif not path.exists() and not path.suffix and not path.with_name(f"{path.name}.index").exists():
         hint = near(name.lower(), [*ARCHITECTURES, DEMO])
         raise InputError(f"no file and no known network {name!r}: {hint}known are {DEMO}, {TUMOR}, {ARCHITECTURES}")
     try:

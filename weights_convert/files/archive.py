@@ -12,6 +12,7 @@ from typing import Any
 
 from ..config.description import MAX_TEXT, decode
 from ..errors import KerasFileError, NotReadable, UnsafeFile
+from .foreign import foreign_zip
 from .hdf5 import MAX_RATIO, MAX_UNSTORED, Source, check_text
 from .keras_3 import named, read_containers, shared, with_names
 from .notes import KEY, read_notes
@@ -84,6 +85,8 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
         found[name] = info
     for name in (CONFIG, WEIGHTS):
         if name not in found:
+            if (reason := foreign_zip(path, found)) is not None:
+                raise NotReadable(reason)
             raise NotReadable(
                 f"{path} is a zip without {name!r}, so it is not an archive of Keras; it holds {list(found)[:9]}"
             )
