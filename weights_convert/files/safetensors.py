@@ -80,8 +80,8 @@ def read_safetensors(path: Path) -> Saved:
             found = {key: _weight(path, key, file.get_slice(key)) for key in file.keys()}  # noqa: SIM118 (no mapping)
         if found and "saved" not in metadata:
             raise NotReadable(
-                f"{path} was not written by weights_convert.save, but by another library, as weights without a network: "
-                "build the network in Flax with these weights, and wrap it with jaxviz.wrap"
+                f"{path} was not written by weights_convert.save, or is damaged: it holds weights without a network. "
+                "Build the network in Flax with these weights, and wrap it with jaxviz.wrap"
             )
         described = {key: decode(text, f"{path}: {key}") for key, text in metadata.items()}
         saved = described["saved"]
