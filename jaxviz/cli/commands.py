@@ -78,10 +78,16 @@ def network(command: Callable) -> Callable:
     return command
 
 
+def seen(command: Callable) -> Callable:
+    """The command with what all commands that look at a photograph share: the argument PHOTO and how to read it."""
+    turned = "Whether to turn PHOTO as the camera was held (EXIF). Default: not, as Keras reads it."
+    return click.argument("photo")(click.option("--upright/--no-upright", default=None, help=turned)(command))
+
+
 def explained(command: Callable) -> Callable:
-    """The command with what all commands that explain a decision share: the argument PHOTO and the target."""
+    """The command with what all commands that explain a decision share: the photograph and the target."""
     wanted = "What to explain: a class number or name, or LAYER:CHANNEL. Default: the class with the highest score."
-    return click.argument("photo")(click.option("--target", help=wanted)(command))
+    return seen(click.option("--target", help=wanted)(command))
 
 
 # `ignore_unknown_options`: an option before the command is taken as an unknown command, which is refused in one line.
@@ -127,10 +133,18 @@ def show_demo(out: Path, quick: bool) -> None:
 
 @main.command()
 @network
-@click.argument("photo")
+@seen
 @click.option("--layer", "layers", multiple=True, help="A layer; repeatable. Default: every layer with maps.")
 @click.option("--channel", type=int, help="Draw this channel alone, and larger.")
-def activations(file: str, photo: str, layers: tuple[str, ...], channel: int | None, out: Path, **loading: Any) -> None:
+def activations(
+    file: str,
+    photo: str,
+    upright: bool | None,
+    layers: tuple[str, ...],
+    channel: int | None,
+    out: Path,
+    **loading: Any,
+) -> None:
     """Draw the activations of each layer for PHOTO.
 
     There is one picture for each layer, with all channels of the layer. A channel with the same value everywhere is
@@ -148,7 +162,7 @@ def activations(file: str, photo: str, layers: tuple[str, ...], channel: int | N
     if channel is not None:
         for name in names:
             jv.channels(model, name, [channel])  # an index out of range is refused before any picture is written
-    found = jv.activations(model, _read(model, photo), names)
+    found = jv.activations(model, _read(model, photo, upright), names)
     for name in names:
         path = _path(out, "activations", name, channel)
         jv.show_activations({name: found[name]}, channel=channel).savefig(path)
@@ -241,7 +255,15 @@ def filters(
     help="Weight of the colours over the photograph.",
 )
 def gradcam(
-    file: str, photo: str, target: str | None, layer: str | None, cmap: str, weight: float, out: Path, **loading: Any
+    file: str,
+    photo: str,
+    upright: bool | None,
+    target: str | None,
+    layer: str | None,
+    cmap: str,
+    weight: float,
+    out: Path,
+    **loading: Any,
 ) -> None:
     """Draw where in PHOTO a decision comes from.
 
@@ -254,7 +276,7 @@ def gradcam(
       jaxviz gradcam vgg16_demo cat.jpg --target block5_conv3:286 --layer block5_conv2
     """
     model = jv.load(file, **loading)
-    image, photograph = _read(model, photo), jv.read_image(photo)
+    image, photograph = _read(model, photo, upright), jv.read_image(photo, upright=bool(upright))
     cam = jv.grad_cam(model, image, _decision(model, image, target), layer=layer)
     path = _path(out, "gradcam", Path(photo).stem, target)
     values = resize(cam.values, photograph.shape[:2])
@@ -299,6 +321,7 @@ def gradcam(
 def attribute(
     file: str,
     photo: str,
+    upright: bool | None,
     target: str | None,
     names: tuple[str, ...],
     out: Path,
@@ -321,7 +344,7 @@ def attribute(
     given = {name: value for name, value in options.items() if value not in (None, ())}
     chosen = methods.share(names, given)
     model = jv.load(file, inputs=inputs, architecture=architecture, custom=custom)
-    image, photograph = _read(model, photo), jv.read_image(photo)
+    image, photograph = _read(model, photo, upright), jv.read_image(photo, upright=bool(upright))
     wanted = _decision(model, image, target)
     for name, settings in chosen.items():
         found = methods.METHODS[name](model, image, wanted, **settings)
@@ -332,10 +355,10 @@ def attribute(
         click.echo(path)
 
 
-def _read(model: jv.Model, photo: str) -> np.ndarray:
+def _read(model: jv.Model, photo: str, upright: bool | None) -> np.ndarray:
     """The photograph at the size, and with the channels, that the network takes."""
     height, width, channels = model.image_shape
-    return jv.read_image(photo, (height or SPARE_SIZE, width or SPARE_SIZE), channels=channels)
+    return jv.read_image(photo, (height or SPARE_SIZE, width or SPARE_SIZE), channels=channels, upright=upright)
 
 
 def _write_grid(path: Path, images: np.ndarray, source: Style, columns: int, margin: int) -> None:

@@ -63,8 +63,8 @@ def load(
         inputs: the preprocessing that the network was trained with: "unit" (the network takes images in [0, 1]),
             "raw255" (0–255 pixels), or Keras' "caffe", "torch" or "tf". Default: a known architecture has its own. For
             a full model it is "raw255" if the first layers preprocess such images (Rescaling, Normalization,
-            `preprocess_input` …), and else "unit". Preprocessing done outside the model is not recorded in the file:
-            pass `inputs` then.
+            `preprocess_input` …), "tf" for an export of Teachable Machine, and else "unit". Preprocessing done outside
+            the model is not recorded in the file: pass `inputs` then. The last line of `print(model)` says which it is.
         others: for a network of several inputs, all inputs except the image that is explained: {name: array without a
             batch axis, in the network's own units}, or {name: "image"} for an input that takes the same image.
         custom: {layer, class or activation function: function} for code that a file may not bring: a Lambda, a class
