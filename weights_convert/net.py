@@ -55,7 +55,7 @@ class KerasNet(nnx.Module):
                 if kind.module is not None and node.layer not in modules:
                     modules[node.layer] = kind.module(dict(node.config), sources[0], rngs)
                 shapes[node.name] = _output_shape(_whole(node, modules), sources)
-            except (TypeError, ValueError, IndexError, ArithmeticError) as error:
+            except (TypeError, ValueError, LookupError, ArithmeticError) as error:
                 raise UnsupportedLayer([f"{node.name}: does not fit its input {sources}: {error}"]) from error
         self.shapes = tuple(shapes.items())
         self.layers = nnx.Dict(modules)

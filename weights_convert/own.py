@@ -100,6 +100,8 @@ def _gathered(layer: str, weights: Weights) -> dict[str, Mapping[str, Weight]]:
             found[layer] |= mine
             rest[name] = {key: weight for key, weight in group.items() if key not in mine}
     found[layer] = _short(found[layer], layer)
+    # The layer's own weights come first, as in Keras; a `.keras` file has those of the layers in it by name.
+    found[layer] = dict(sorted(found[layer].items(), key=lambda item: "/" in item[0]))
     order = {name: found[name] if name == layer else rest[name] for name in weights if name == layer or name in rest}
     return {**order, **found}
 
