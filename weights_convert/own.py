@@ -38,7 +38,9 @@ def imported(places: Iterable[str]) -> dict[str, Any]:
         try:
             given = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as error:
-            raise ValueError(f"there is no {name!r} in a Python module {module!r} ({error}); given: {place!r}") from error
+            raise ValueError(
+                f"there is no {name!r} in a Python module {module!r} ({error}); given: {place!r}"
+            ) from error
         found |= given if isinstance(given, Mapping) else {name: given}
     return found
 

@@ -46,12 +46,14 @@ def recognized(net: KerasNet) -> Inputs:
         return found
     names = {node.layer.rpartition("/")[2] for node in net.graph.nodes}
     base = next(((name, inputs) for layers, name, inputs in APPLICATIONS if layers <= names), None)
-    if base is not None and base[0].startswith("MobileNet") and TEACHABLE <= names:
+    if base is not None and base[0].startswith("MobileNet") and names >= TEACHABLE:
         return replace(TF, note="the layers are those of an export of Teachable Machine, which feeds x / 127.5 - 1")
     unknown = 'the file does not record how images were prepared; "unit" is assumed, and inputs=… says otherwise'
     if base is None:
         return replace(UNIT, note=unknown)
-    return replace(UNIT, note=f'{unknown}: it has the layers of {base[0]}, which Keras feeds as inputs="{base[1].name}"')
+    return replace(
+        UNIT, note=f'{unknown}: it has the layers of {base[0]}, which Keras feeds as inputs="{base[1].name}"'
+    )
 
 
 def _prepares(net: KerasNet) -> Inputs | None:

@@ -43,7 +43,7 @@ class OneLine(click.Group):
     def advise(self, message: str) -> str:
         """The message with each argument of Python that is also an option written as the option.
 
-        `layer=…` becomes `--layer …`, `relu=False` becomes `--no-relu`, and `custom={…}` becomes `--custom MODULE:NAME`.
+        `layer=…` becomes `--layer …`, `relu=False` becomes `--no-relu`, `custom={…}` becomes `--custom MODULE:NAME`.
         """
         message = re.sub(r"\bcustom=\{[^}]*\}", "--custom MODULE:NAME", message)
         options = {

@@ -157,9 +157,7 @@ def resize(values: ArrayLike, size: int | Sequence[int]) -> Float32[np.ndarray, 
     return np.stack([np.asarray(channel) for channel in resized], axis=-1).reshape(height, width, *values.shape[2:])
 
 
-def _decode(
-    path: str | os.PathLike[str], mode: str, white: float | int | None
-) -> tuple[Image.Image, int]:
+def _decode(path: str | os.PathLike[str], mode: str, white: float | int | None) -> tuple[Image.Image, int]:
     """The first frame of an image file and its EXIF orientation.
 
     The image is in one of MODES, or in "F", greys in [0, 1], if the file has more than 8 bits. An error of Pillow
@@ -197,9 +195,9 @@ def _greys(image: Image.Image, white: float | int | None, name: str) -> Image.Im
     """An image of 16 bits, 32 bits or floats in [0, 1]: divided by the number that is white."""
     values = np.asarray(image)
     kind = "floats" if image.mode == "F" else f"greys of {'16' if image.mode.startswith('I;16') else '32'} bits"
-    if white is None and kind == "greys of 32 bits":
-        raise InputError(f"{name} holds {kind}, from {values.min()} to {values.max()}: white= must say which is white")
     white = {"floats": 1, "greys of 16 bits": 65535}.get(kind) if white is None else white
+    if white is None:
+        raise InputError(f"{name} holds {kind}, from {values.min()} to {values.max()}: white= must say which is white")
     if not 0 < white < np.inf:
         raise InputError(f"white is a number above 0; given: {white!r}")
     scaled = values.astype(np.float64) / white
@@ -212,7 +210,7 @@ def _greys(image: Image.Image, white: float | int | None, name: str) -> Image.Im
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation of an image that was decoded; 1 if it is upright or does not say. Pillow turns TIFF itself."""
+    """The EXIF orientation of an image that was decoded; 1 if it is upright or has none. Pillow turns TIFF itself."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged metadata

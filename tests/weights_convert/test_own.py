@@ -142,14 +142,19 @@ def test_what_does_not_fit_is_said(tmp_path):
         ({"Scale": scale}, "base/conv: Conv2D with activation=(.|\n)*its activation function, custom="),
         ({"Scale": lambda x: x}, r"top: has weights in the file, .* give a function \(weights, x\) -> y, or a Flax"),
         ({"Scale": Module}, "top: is given as the class Module; give a function, or a module that is made of it"),
-        ({"Scale": Module(5, 0.0)}, r"base/scaled: does not fit its input .*the module has the weights b_first \[5\], a_second"),
+        (
+            {"Scale": Module(5, 0.0)},
+            r"base/scaled: does not fit its input .*the module has the weights b_first \[5\], a_second",
+        ),
         ({"Scale": nnx.Linear(3, 3, rngs=nnx.Rngs(0))}, r"and the file a \[4\], b \[4\], "),
         ({"Scale": lambda w, x: w["gamma"] * x}, "the file has no weight 'gamma' for this layer; it has a, b, "),
     ):
         custom = given if "Scale" not in given or given["Scale"] is scale else {**given, "bent": jnp.square}
         with pytest.raises(UnsupportedLayer, match=reason):
             weights_convert.load(path, custom=custom)
-    with pytest.raises(ValueError, match="custom functions for Skale: there is no such layer in this network, no class"):
+    with pytest.raises(
+        ValueError, match="custom functions for Skale: there is no such layer in this network, no class"
+    ):
         weights_convert.load(path, custom={"Scale": scale, "bent": jnp.square, "Skale": scale})
 
 
@@ -173,7 +178,11 @@ def test_own_classes_without_weights(suffix, tmp_path):
     path = tmp_path / f"m.{suffix}"
     model.save(path)
     double = {"double": lambda x: 2 * x} if suffix == "keras" else {}
-    for given in ({"FixedDropout": lambda x: x}, {"FixedDropout": "Dropout"}, {f"drop{n}": lambda x: x for n in (0, 1)}):
+    for given in (
+        {"FixedDropout": lambda x: x},
+        {"FixedDropout": "Dropout"},
+        {f"drop{n}": lambda x: x for n in (0, 1)},
+    ):
         net = weights_convert.load(path, custom={**given, **double})
         assert error(net(IMAGES), model.predict(IMAGES, verbose=0)) <= 1e-5
     if suffix == "keras":

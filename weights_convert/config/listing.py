@@ -20,7 +20,7 @@ PACKAGES = ("keras", "tf_keras", "tensorflow")  # whose classes are those of Ker
 MODELS = ("Sequential", "Functional", "Model")  # Keras 2 called a Functional model "Model" until version 2.3
 SEQUENTIAL = {"name", "trainable", "dtype", "layers", "build_input_shape"}  # all that Keras writes of a Sequential
 AS_FUNCTIONAL = (
-    "In Keras, `image = keras.Input((h, w, c)); keras.Model(image, model.call(image)).save(\"m.keras\")` saves a "
+    'In Keras, `image = keras.Input((h, w, c)); keras.Model(image, model.call(image)).save("m.keras")` saves a '
     "subclassed model as a Functional one, if its `call` uses layers and operations of Keras only"
 )
 DEEPEST = 32  # the most levels of nested models
@@ -147,9 +147,7 @@ def _entry(layer: Any, calls: Iterable[Call]) -> Entry:
     names = [layer.get("registered_name"), kind, config.get("of") if kind == CUSTOM else None]
     names = [each for each in names if isinstance(each, str)]
     classes = dict.fromkeys(each for full in names for each in (full, full.rpartition(">")[2]))
-    return Entry(
-        name=name, kind=model_kind(kind, config), config=config, calls=tuple(calls), classes=tuple(classes)
-    )
+    return Entry(name=name, kind=model_kind(kind, config), config=config, calls=tuple(calls), classes=tuple(classes))
 
 
 def _class(layer: Mapping[str, Any]) -> Any:

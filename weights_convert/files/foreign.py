@@ -4,11 +4,11 @@ The law: nothing is unpacked, executed or imported to find it out.
 """
 
 import re
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
 HEAD = 4096  # bytes; enough for all that is looked for
+NUMPY = b"\x93NUMPY"
 HDF5 = b"\x89HDF\r\n\x1a\n"
 FIRST_BLOCK = 512  # bytes; HDF5 may begin after a block of this length, or of twice, four times … as many
 LAST_BLOCK = 1 << 20
@@ -16,17 +16,18 @@ TABLE = bytes.fromhex("57fb808b247547db")  # the end of the index of a TensorFlo
 
 KERAS = "load the Keras model that it was made from, or its weights with architecture=…"
 SAVED_MODEL = (
-    "in Python, `tf.keras.models.load_model({folder!r}).save(\"m.keras\")` writes a file that is read here (from "
-    "TensorFlow 2.16 on, `tf_keras.models.load_model` of the package tf-keras); a model that was exported without Keras "
-    "has no layers to look at"
+    'in Python, `tf.keras.models.load_model({folder!r}).save("m.keras")` writes a file that is read here (from '
+    "TensorFlow 2.16 on, `tf_keras.models.load_model` of the package tf-keras); a model that was exported without "
+    "Keras has no layers to look at"
 )
 CHECKPOINT = (
-    'a TensorFlow checkpoint, weights without a network. In Python, build the network as it was trained, then '
+    "a TensorFlow checkpoint, weights without a network. In Python, build the network as it was trained, then "
     '`model.load_weights({prefix!r}); model.save("m.keras")`'
 )
 TORCH = (
-    "a file of PyTorch, weights without a network. Build the same network in Keras or Flax, copy the arrays of its `state_dict` (a kernel [o i h w] "
-    "is [h w i o] there), and save it with Keras, or wrap the Flax module with jaxviz.wrap"
+    "a file of PyTorch, weights without a network. Build the same network in Keras or Flax, copy the arrays of its "
+    "`state_dict` (a kernel [o i h w] is [h w i o] there), and save it with Keras, or wrap the Flax module with "
+    "jaxviz.wrap"
 )
 ARCHITECTURE = (
     "the description of a network, without weights (what `model.to_json()` gave): pass it, as a .json file, with the "
@@ -36,11 +37,13 @@ UNPACK = "an archive: unpack it, and load the file in it"
 
 # (first bytes, what such a file is and what to do)
 BEGINNINGS = (
-    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, a few lines that stand for the file: get the file "
-     "with `git lfs pull`, or download it from the page of the repository"),
+    (
+        b"version https://git-lfs.github.com/spec/",
+        "a Git LFS pointer, a few lines that stand for the file: get the file with `git lfs pull`, or download it from "
+        "the page of the repository",
+    ),
     (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", TORCH),
-    (b"\x93NUMPY", "an array of NumPy, without a network: put the arrays into the Keras model with `model.set_weights`, "
-     "and save it"),
+    (NUMPY, "an array of NumPy, without a network: put it into the Keras model with `model.set_weights`, and save it"),
     (b"MATLAB 5.0", "a file of MATLAB: " + KERAS),
     (b"\x1f\x8b", UNPACK),
     (b"7z\xbc\xaf\x27\x1c", UNPACK),
@@ -48,10 +51,12 @@ BEGINNINGS = (
     (b"\xfd7zXZ\0", UNPACK),
     (b"BZh", UNPACK),
     (b"GGUF", "a language model in the format GGUF, not a network for images"),
-)  # fmt: skip
+)
 PICTURE = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|II\*\0|MM\0\*|BM....\0\0\0\0|RIFF....WEBP", re.DOTALL)
 PICKLE = re.compile(rb"\x80[\x02-\x05].*", re.DOTALL)
-PAGE = re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype|html|head|body|script)\b", re.IGNORECASE | re.DOTALL)
+PAGE = re.compile(
+    rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype|html|head|body|script)\b", re.IGNORECASE | re.DOTALL
+)
 SHARD = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
 
 
@@ -101,7 +106,7 @@ def foreign_zip(path: Path, members: Iterable[str]) -> str | None:
     if "saved_model.pb" in plain:
         return f"{path} is an archive with a SavedModel of TensorFlow: unpack it; {SAVED_MODEL.format(folder='folder')}"
     if members and all(name.endswith(".npy") for name in members):
-        return f"{path} is {dict(BEGINNINGS)[bytes.fromhex('93') + b'NUMPY']}"
+        return f"{path} is {dict(BEGINNINGS)[NUMPY]}"
     return None
 
 

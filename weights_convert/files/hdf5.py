@@ -109,7 +109,7 @@ def members(group: Group, source: Source) -> Iterator[tuple[str, Group | Dataset
 
 
 def arrays(group: Group, source: Source, skip: Container[str] = ()) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """(path, shape) of all arrays in a group, without its members in `skip`, and in the groups in it. Links are left out.
+    """(path, shape) of all arrays in a group, except its members in `skip`, and in the groups in it, without links.
 
     Raises:
         UnsafeFile: it has groups without end.

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import NotReadable, UnsafeFile
-from .hdf5 import MAX_DEPTH, MAX_OBJECTS, Dataset, Group, Source, members, opened, weight, word
+from .hdf5 import MAX_DEPTH, MAX_OBJECTS, Group, Source, members, opened, weight, word
 from .saved import Weight
 
 LAYERS = "layers"
@@ -129,9 +129,7 @@ def _groups(tree: Any) -> dict[str, Tree]:
 
 def _is_random_state(tree: Tree) -> bool:
     """Whether all arrays in a tree are of whole numbers: no weights are."""
-    return all(
-        _is_random_state(each) if isinstance(each, dict) else each.dtype.kind in "iu" for each in tree.values()
-    )
+    return all(_is_random_state(each) if isinstance(each, dict) else each.dtype.kind in "iu" for each in tree.values())
 
 
 def _arrays(tree: Tree, path: str) -> dict[str, Shape]:
@@ -202,7 +200,7 @@ def _names(model: Mapping[str, Any], path: str, outer: str) -> Iterator[tuple[st
 def with_names(model: dict[str, Any]) -> dict[str, Any]:
     """`model`, in which a layer without a name has the name that Keras gives it when it loads the file.
 
-    Keras 3 leaves the name out of the config of an own class in a Sequential model, if the class takes it as `**kwargs`.
+    Keras 3 leaves the name of an own class in a Sequential model out, if the class takes it as one of `**kwargs`.
     """
     config = model.get("config")
     layers = config.get("layers") if isinstance(config, Mapping) else config
@@ -213,7 +211,10 @@ def with_names(model: dict[str, Any]) -> dict[str, Any]:
     for layer, own in zip(layers, settings, strict=True):
         if "name" not in layer and "name" not in own and isinstance(layer.get("class_name"), str):
             kind = snake_case(layer["class_name"].rpartition(">")[2])
-            layer["name"] = next(name for name in iter(lambda kind=kind: nth(kind, counts), "") if name not in taken)
+            name = nth(kind, counts)
+            while name in taken:
+                name = nth(kind, counts)
+            layer["name"] = name
         with_names(layer)
     return model
 

@@ -61,7 +61,8 @@ def existing(path: str | PathLike[str]) -> Path:
 
     Raises:
         FileNotFoundError: there is none, or it is some folder.
-        NotReadable: it is the folder of a SavedModel, or it stands for the files of a checkpoint; the message says how to get a file.
+        NotReadable: it is the folder of a SavedModel or stands for the files of a checkpoint; the message says how to
+            get a file that is read.
     """
     path = Path(path)
     if not path.is_file():

@@ -59,7 +59,9 @@ def _run_group(config: Config, weights: Weights, x: Array) -> Array:
 def _contributed(config: Config, shape: Shape, rngs: nnx.Rngs) -> nnx.Module:
     """InstanceNormalization of keras-contrib: without an axis, one gamma and one beta for all features of an image."""
     n = 1 if config["axis"] is None else length(shape, config["axis"])
-    return Weighted(_run_contributed, config, gamma=ones(n, wanted=config["scale"]), beta=zeros(n, wanted=config["center"]))
+    return Weighted(
+        _run_contributed, config, gamma=ones(n, wanted=config["scale"]), beta=zeros(n, wanted=config["center"])
+    )
 
 
 def _run_contributed(config: Config, weights: Weights, x: Array) -> Array:
