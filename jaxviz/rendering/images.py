@@ -104,7 +104,7 @@ def read_image(
         image = image.resize((width, height), RESAMPLE[resample])
     values = np.asarray(image, np.float32)
     # Of floats, some filters go beyond the range of the image, where Pillow clips whole numbers.
-    values = np.clip(values, 0, 1) if image.mode == "F" else values / 255
+    values = np.clip(values, 0, 1) if image.mode == "F" else values / np.float32(255)
     return np.broadcast_to(values.reshape(*values.shape[:2], -1), (*values.shape[:2], channels)).copy()
 
 
