@@ -20,6 +20,7 @@ NAMES = (
     "filter_sweep",
     "ascent_profile",
     "full_gradient",
+    "networks",
     "attribution",
     "scaling",
     "start_up",

@@ -21,6 +21,7 @@ from jaxviz.compiling.cache import *
 from jaxviz.compiling.execution import *
 from jaxviz.errors import *
 from jaxviz.forward_pass import *
+from jaxviz.geometry import *
 from jaxviz.model import *
 from jaxviz.networks.keras import *
 from jaxviz.networks.wrap import *

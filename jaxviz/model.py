@@ -6,7 +6,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from os import PathLike
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -15,13 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from flax.errors import FlaxError
 
 from jaxviz.checks import height_width, near
 from jaxviz.compiling.batches import at_once, map_in_loop
 from jaxviz.compiling.execution import Execution
 from jaxviz.compiling.jit import jit
-from jaxviz.errors import InputError
+from jaxviz.errors import InputError, RunError
 from weights_convert import INPUTS, Inputs
 
 __all__ = ["Model"]
@@ -42,16 +41,19 @@ class Forward(Protocol):
         """The activations of `names`; None: all activations on the way to the output."""
 
 
-# The errors that shape rules of JAX and Flax raise when an image is too small for a layer.
-SIZE_ERRORS = (ValueError, TypeError, ZeroDivisionError, FlaxError)
-
-
 class Layer(NamedTuple):
     """One row of the layer table. A layer with a fused activation function has a second handle, `name/pre`."""
 
     name: str
     kind: str
     parameters: int
+
+
+class Hidden(NamedTuple):
+    """A layer whose activation cannot be read, and the reason, as a sentence."""
+
+    layer: Layer
+    reason: str
 
 
 @struct.dataclass(eq=False)
@@ -70,6 +72,7 @@ class Model:
         source, sha256: where the parameters come from: a name, and the hash of the file.
         execution: the options that change how the network is computed, not what it computes, up to rounding.
         logits: the handle before the softmax or sigmoid that the network ends in; None if it ends in neither.
+        hidden: the layers whose activations cannot be read.
     """
 
     params: Any
@@ -84,6 +87,7 @@ class Model:
     sha256: str = struct.field(pytree_node=False, default="")
     execution: Execution = struct.field(pytree_node=False, default=Execution())
     logits: str | None = struct.field(pytree_node=False, default=None)
+    hidden: tuple[Hidden, ...] = struct.field(pytree_node=False, default=())
 
     def __call__(
         self, images: jax.Array, names: Iterable[str] | None = None, edits: Edits | None = None
@@ -104,18 +108,18 @@ class Model:
         """The forward pass in the precision of `execution`. Images, the arguments of edits, and results are float32."""
         dtype = jnp.dtype(self.execution.dtype)
 
-        def cast(leaf: Any) -> Any:
-            return leaf.astype(dtype) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf
+        def cast(leaf: Any, to: Any = dtype) -> Any:
+            return leaf.astype(to) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf
 
         def edited(edit: Callable[[jax.Array], jax.Array], value: jax.Array) -> jax.Array:
-            return edit(value.astype(jnp.float32)).astype(value.dtype)
+            return edit(cast(value, jnp.float32)).astype(value.dtype)
 
+        # A module may compute in a precision of its own.
+        edits = {name: functools.partial(edited, edit) for name, edit in edits.items()}
+        params = self.params if dtype == jnp.float32 else jax.tree.map(cast, self.params)
         with jax.default_matmul_precision(self.execution.precision or "highest"):
-            if dtype == jnp.float32:
-                return self.forward(self.params, images, names, edits)
-            edits = {name: functools.partial(edited, edit) for name, edit in edits.items()}
-            found = self.forward(jax.tree.map(cast, self.params), images.astype(dtype), names, edits)
-            return {name: value.astype(jnp.float32) for name, value in found.items()}
+            found = self.forward(params, images.astype(dtype), names, edits)
+        return {name: cast(value, jnp.float32) for name, value in found.items()}
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -152,10 +156,13 @@ class Model:
         """
         names = self.layers if names is None else tuple(names)
         height, width, channels = self.image_size(size)
-        found = self._shapes((height, width, channels), names)
-        if found is None:
-            raise InputError(f"an image of {height} × {width} does not fit {names[-1]}: {self._what_fits(names[-1])}")
-        return found
+        try:
+            return self._shapes((height, width, channels), names)
+        except RunError as error:
+            own = f"; {error}" if str(error) else ""
+            fits = self._what_fits(names[-1])
+            cause = error.__cause__ or error
+            raise InputError(f"an image of {height} × {width} does not fit {names[-1]}: {fits}{own}") from cause
 
     def image_size(self, size: int | tuple[int, int] | None = None) -> tuple[int, int, int]:
         """The shape `[h w c]` of an image of `size`; None: the network's own size, or 224 where it takes any."""
@@ -165,25 +172,34 @@ class Model:
         return *height_width("size", size), channels
 
     def _what_fits(self, name: str) -> str:
-        channels = self.image_shape[2]
-        sizes = (n for n in range(1, 1025) if self._shapes((n, n, channels), (name,)) is not None)
-        least = next(sizes, None)
-        if least is not None and self._shapes((2 * least, 2 * least, channels), (name,)) is not None:
-            return f"it needs at least {least} × {least}"
-        height, width = self.image_shape[:2]
-        return f"it comes after a Flatten and needs the network's own size, {height} × {width}"
+        height, width, channels = self.image_shape
+        if height and not self._fits((2 * height, 2 * (width or height), channels), name):
+            return f"like a layer after a Flatten, it needs the network's own size, {height} × {width}"
+        least = next((n for n in range(1, 1025) if self._fits((n, n, channels), name)), None)
+        return f"it needs at least {least} × {least}" if least else "it fits no square image of up to 1024 × 1024"
 
-    def _shapes(self, shape: tuple[int, int, int], names: tuple[str, ...]) -> dict[str, tuple] | None:
-        """The shapes for an image of `shape`; None if nothing is left of the image at one of the layers."""
+    def _fits(self, shape: tuple[int, int, int], name: str) -> bool:
+        with suppress(RunError):
+            return bool(self._shapes(shape, (name,)))
+        return False
+
+    def _shapes(self, shape: tuple[int, int, int], names: tuple[str, ...]) -> dict[str, tuple]:
+        """The shapes for an image of `shape`.
+
+        Raises:
+            RunError: the network does not run on it, or nothing is left of the image at one of the layers.
+        """
         image = jax.ShapeDtypeStruct(shape, jnp.float32)
         try:
             found = compute.compiled().eval_shape(self, image, names=names)
         except InputError:
             raise
-        except SIZE_ERRORS:
-            return None
+        except Exception as error:  # whatever a layer raises where its input is too small
+            raise RunError from error
         shapes = {name: found[name].shape for name in names}  # JAX sorts the keys of a dictionary
-        return None if any(0 in shape for shape in shapes.values()) else shapes
+        if any(0 in shape for shape in shapes.values()):
+            raise RunError
+        return shapes
 
     def check_layer(self, name: str) -> str:
         """`name`, if it is a handle of this model.
@@ -193,6 +209,12 @@ class Model:
         """
         if name in self.handles:
             return name
+        for layer, reason in self.hidden:
+            if layer.name == name:
+                layers = ", ".join(self.layers)
+                raise InputError(
+                    f"{name} cannot be read: {reason}. Take a layer before or after it; there are {layers}"
+                )
         raise InputError(
             f"no layer {name!r} in this model: {near(name, self.handles)}its layers are {', '.join(self.layers)}"
         )
@@ -224,7 +246,7 @@ class Model:
     def __repr__(self) -> str:
         size = " × ".join(str(n or "any") for n in self.image_shape)
         source = f"{self.source}: " if self.source else ""
-        parameters = sum(layer.parameters for layer in self.table)
+        parameters = sum(layer.parameters for layer in (*self.table, *(each.layer for each in self.hidden)))
         facts = f"{len(self.table)} layers, {parameters:,} parameters, image {size}, inputs {self.inputs.name}"
         which = f", sha256 {self.sha256[:12]}…" if self.sha256 else ""
         return f"<Model {source}{facts}{which}>"
@@ -235,6 +257,8 @@ class Model:
         rows = [("layer", "kind", f"output{size}", "parameters")]
         for layer in self.table:
             rows.append((layer.name, layer.kind, "×".join(map(str, shapes[layer.name])), f"{layer.parameters:,}"))
+        for layer, reason in self.hidden:
+            rows.append((layer.name, layer.kind, f"hidden: {reason}", f"{layer.parameters:,}"))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in rows]
         note = [f"inputs {self.inputs.name}: {self.inputs.note}"] if self.inputs.note else []

@@ -5,6 +5,7 @@ called `Stem` may be one. The network is traced once to a jaxpr; nothing is comp
 to the innermost layer whose path is on JAX's name stack.
 """
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +15,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxviz.compiling.execution import AS_USUAL
+from jaxviz.compiling.jaxprs import bodies
 from jaxviz.compiling.jit import jit
-from jaxviz.compiling.workarounds import ClosedJaxpr, Jaxpr, Var, closed, parameters
-from jaxviz.model import SIZE_ERRORS, Activations, Model
+from jaxviz.compiling.positions import Sights
+from jaxviz.compiling.sight import follow
+from jaxviz.compiling.workarounds import Var, parameters
+from jaxviz.model import Activations, Model
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,19 @@ class Structure:
     convolutions: tuple[str, ...]
     pointwise: frozenset[str]
     seen: frozenset[str]
-    _equations: Sequence[Any]
+    _program: Any  # a closed jaxpr, whose last input is the image
     _variables: dict[str, Any]
 
     def after(self, name: str) -> frozenset[str]:
         """Handles of the later layers that depend on the layer `name`."""
         later = list(self.shapes)[list(self.shapes).index(name) + 1 :]
-        return _dependent(self._equations, [self._variables[name]], self._variables).intersection(later)
+        return _dependent(self._program.jaxpr.eqns, [self._variables[name]], self._variables).intersection(later)
+
+    @functools.cached_property
+    def sights(self) -> dict[str, Sights | None]:
+        """{handle: which pixels of the image its positions see} of all layers."""
+        found = follow(self._program, self._program.jaxpr.invars[-1])
+        return dict(zip(self._variables, found, strict=True))
 
 
 def structure(model: Model, names: Sequence[str], size: tuple[int, int]) -> Structure:
@@ -51,20 +61,23 @@ def structure(model: Model, names: Sequence[str], size: tuple[int, int]) -> Stru
     """
     images = jax.ShapeDtypeStruct((1, *size, model.image_shape[2]), jnp.float32)
     try:
-        traced = _whole.trace(replace(model, execution=AS_USUAL), images, names=tuple(names)).jaxpr.jaxpr
-    except SIZE_ERRORS:
+        traced = _whole.trace(replace(model, execution=AS_USUAL), images, names=tuple(names)).jaxpr
+    except Exception:
         model.shapes(size, names)  # raises an InputError, if the size is at fault
         raise
+    program, traced = traced, traced.jaxpr
     variables = dict(zip(sorted(names), traced.outvars, strict=True))  # JAX sorts the keys of a dictionary
     kernels: dict[str, list[bool]] = {}
-    for where, pointwise in _convolutions(traced, ""):
-        kernels.setdefault(handle_at(where, names), []).append(pointwise)
+    for where, convolution in convolutions(traced):
+        kernels.setdefault(handle_at(where, names), []).append(_is_pointwise(convolution))
+    shapes = {name: tuple(variables[name].aval.shape[1:]) for name in names}
+    variables = {name: _source(traced.eqns, variable) for name, variable in variables.items()}
     return Structure(
-        shapes={name: tuple(variables[name].aval.shape[1:]) for name in names},
+        shapes=shapes,
         convolutions=tuple(name for name in names if name in kernels),
         pointwise=frozenset(name for name, each in kernels.items() if all(each)),
         seen=_dependent(traced.eqns, traced.invars[-1:], variables),
-        _equations=traced.eqns,
+        _program=program,
         _variables=variables,
     )
 
@@ -77,22 +90,36 @@ def _whole(model: Model, images: jax.Array, names: tuple[str, ...]) -> Activatio
 
 def handle_at(where: str, handles: Iterable[str]) -> str:
     """The layer of a place on JAX's name stack: "transpose(jvp(block1_conv1/pre))" is in block1_conv1. Or else ""."""
-    names = re.sub(r"transpose|jvp|vmap|[()]", "", where).split("/")
+    names = re.sub(r"(transpose|jvp|vmap)\(|\)", "", where).split("/")
     paths = ("/".join(names[first:last]) for last in range(len(names), 0, -1) for first in range(last))
     return next((path for path in paths if path in handles), "").removesuffix("/pre")
 
 
-def _convolutions(jaxpr: Any, outer: str) -> Iterator[tuple[str, bool]]:
-    """The name stack of each convolution, also inside functions that are called, and whether its kernel is 1 × 1."""
+def convolutions(jaxpr: Any, outer: str = "") -> Iterator[tuple[str, Any]]:
+    """Each convolution with its name stack, also those inside functions that are called."""
     for equation in jaxpr.eqns:
         where = f"{outer}/{equation.source_info.name_stack}"
         if equation.primitive.name == "conv_general_dilated":
-            layout, kernel = parameters(equation)["dimension_numbers"], equation.invars[1].aval.shape
-            yield where, all(kernel[axis] == 1 for axis in layout.rhs_spec[2:])
-        for value in parameters(equation).values():
-            for body in value if isinstance(value, tuple) else (value,):
-                if isinstance(body, ClosedJaxpr | Jaxpr):
-                    yield from _convolutions(closed(body).jaxpr, where)
+            yield where, equation
+        for body in bodies(equation):
+            yield from convolutions(body.jaxpr, where)
+
+
+def _is_pointwise(convolution: Any) -> bool:
+    layout, kernel = parameters(convolution)["dimension_numbers"], convolution.invars[1].aval.shape
+    return all(kernel[axis] == 1 for axis in layout.rhs_spec[2:])
+
+
+def _source(equations: Sequence[Any], variable: Any) -> Any:
+    """The variable that later layers read: one that is read itself, or that was only turned or cast for the caller."""
+    made = {out: equation for equation in equations for out in equation.outvars}
+    read = {atom for equation in equations for atom in equation.invars if isinstance(atom, Var)}
+    while variable in made and variable not in read and made[variable].primitive.name in _FOR_CALLERS:
+        (variable,) = made[variable].invars
+    return variable
+
+
+_FOR_CALLERS = ("convert_element_type", "transpose")
 
 
 def _dependent(equations: Iterable[Any], starts: Iterable[Any], variables: dict[str, Any]) -> frozenset[str]:

@@ -47,7 +47,7 @@ FLOORS = (
     ("ascent",),
     ("rendering",),
     ("networks",),
-    ("forward_pass", "targets", "objectives", "structure", "model"),
+    ("forward_pass", "targets", "objectives", "geometry", "structure", "model"),
     ("compiling",),
     ("checks", "results", "errors"),
 )

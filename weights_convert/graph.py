@@ -18,7 +18,8 @@ Shape = tuple[int | None, ...]
 class Node:
     """One call of a layer. `kind` is Keras' class name; `config` has every option of it, Keras' defaults filled in.
 
-    A layer that is called more than once is several nodes, `conv`, `conv#2`, …, with the same weights. `training` has
+    A layer that is called more than once is several nodes, `conv`, `conv#2`, …, with the same weights. A layer that
+    returns several tensors is a node for each that is read, `split`, `split:1`, …. `training` has
     the options that matter during training only, such as the rate of a Dropout. They are kept for files for Keras, and
     do not count when two nodes are compared.
     """
@@ -35,15 +36,16 @@ class Node:
         return split_call(self.name)[0]
 
 
-def call_name(layer: str, number: int) -> str:
-    """The name of a call of a layer: the `number`-th call in Keras' list, counted from 0."""
-    return f"{layer}#{number + 1}" if number else layer
+def call_name(layer: str, number: int, output: int = 0) -> str:
+    """The name of a call of a layer: the `number`-th call in Keras' list, counted from 0, and its output `output`."""
+    called = f"{layer}#{number + 1}" if number else layer
+    return f"{called}:{output}" if output else called
 
 
 def split_call(name: str) -> tuple[str, int]:
-    """(layer, number) of a name that `call_name` made."""
-    found = re.fullmatch(r"(.+)#(\d+)", name)
-    return (found[1], int(found[2]) - 1) if found else (name, 0)
+    """(layer, number of the call) of a name that `call_name` made."""
+    found = re.fullmatch(r"(.+?)(?:#(\d+))?(?::\d+)?", name, re.DOTALL)
+    return (found[1], int(found[2] or 1) - 1) if found else (name, 0)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ There are three ways, by how the file says it. `match` chooses one of them, once
 - in order: a file of weights only in the legacy layout. Its layers are in the order of the network's layers.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -14,10 +15,11 @@ from typing import Any, NamedTuple
 from flax import nnx
 
 from .config.describe import describe
-from .files.keras_3 import named
+from .files.keras_3 import named, numbers
 from .files.nested import unnest
 from .files.saved import Saved, Weight
 from .graph import Graph
+from .layers import KINDS
 from .net import KerasNet
 
 Needed = Mapping[str, Mapping[str, nnx.Variable]]
@@ -43,11 +45,16 @@ def match(saved: Saved, net: KerasNet) -> list[Match]:
         saved: the contents of the file.
         net: the network, whose weights may be abstract; it already has the file's names of layers, if it has names.
     """
-    needed = net.weights()
+    needed, kinds = net.weights(), {node.layer: KINDS[node.kind] for node in net.graph.nodes}
     if saved.numbered:
         weights = named(saved.weights, _nested(net.graph)) if saved.config is None else saved.weights
-        return _by_name(needed, {layer: _numbered(needed.get(layer, {}), found) for layer, found in weights.items()})
+        parts = {layer: kind.parts for layer, kind in kinds.items()}
+        return _by_name(
+            needed,
+            {layer: _numbered(needed.get(layer, {}), found, parts.get(layer, {})) for layer, found in weights.items()},
+        )
     weights = unnest(saved.weights, needed, saved.config)
+    weights = {layer: _of_parts(needed.get(layer, {}), found) for layer, found in weights.items()}
     return _in_order(needed, weights) if saved.config is None else _by_name(needed, weights)
 
 
@@ -71,9 +78,27 @@ def _only_one(needed: Mapping[str, nnx.Variable], found: Mapping[str, Weight]) -
     return dict(zip(needed, found.values(), strict=True)) if len(found) == len(needed) == 1 else found
 
 
-def _numbered(needed: Mapping[str, nnx.Variable], found: Mapping[str, Weight]) -> Mapping[str, Weight]:
-    """`found`, whose names are the numbers of the weights in Keras' order, under the needed names."""
-    return dict(zip(needed, found.values(), strict=True)) if len(found) == len(needed) else found
+def _numbered(
+    needed: Mapping[str, nnx.Variable], found: Mapping[str, Weight], parts: Mapping[str, str]
+) -> Mapping[str, Weight]:
+    """`found`, whose names are the numbers of the weights in Keras' order, under the needed names.
+
+    The weights of a layer in this layer, such as `query_dense/0`, are numbered for themselves.
+    """
+    if not parts or not any("/" in name for name in found):
+        return dict(zip(needed, found.values(), strict=True)) if len(found) == len(needed) else found
+    theirs = dict(zip(numbers(needed, parts), needed, strict=True))
+    # Keras 2 writes `_query_dense`.
+    return {theirs.get(name.removeprefix("_"), name): weight for name, weight in found.items()}
+
+
+def _of_parts(needed: Mapping[str, nnx.Variable], found: Mapping[str, Weight]) -> Mapping[str, Weight]:
+    """`found`, where the needed names are those of layers in the layer: `query/kernel` for `net/mha/query/kernel:0`."""
+    if not any("/" in name for name in needed):
+        return found
+    ends = {re.sub(r":\d+$", "", name): name for name in found}
+    mine = {full: next((n for n in needed if f"/{end}".endswith(f"/{n}")), full) for end, full in ends.items()}
+    return {mine[full]: weight for full, weight in found.items()}
 
 
 def _nested(graph: Graph) -> dict[str, Any]:

@@ -5,9 +5,9 @@ before it, and `name`. The handles of `activations` are the names of the steps. 
 on are not run.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,9 +51,16 @@ class KerasNet(nnx.Module):
         shapes: dict[str, Shape] = {name: (1, *shape) for name, shape in graph.inputs}
         for node in graph.nodes:
             kind, sources = KINDS[node.kind], [shapes[name] for name in node.inputs]
+            if dict(node.config).get("data_format") == "channels_first":
+                raise UnsupportedLayer(
+                    [
+                        f"{node.name}: {node.kind} with data_format='channels_first'; supported is a "
+                        "description with it, which `parse` changes to 'channels_last'"
+                    ]
+                )
             try:
                 if kind.module is not None and node.layer not in modules:
-                    modules[node.layer] = kind.module(dict(node.config), sources[0], rngs)
+                    modules[node.layer] = kind.module(dict(node.config), _built_for(sources, kind.frames), rngs)
                 shapes[node.name] = _output_shape(_whole(node, modules), sources)
             except (TypeError, ValueError, LookupError, ArithmeticError) as error:
                 raise UnsupportedLayer([f"{node.name}: does not fit its input {sources}: {error}"]) from error
@@ -136,7 +143,7 @@ class KerasNet(nnx.Module):
         """{handle: the step that computes it}, in execution order."""
         steps = {}
         for node in self.graph.nodes:
-            function, ending, inputs = _function(node, self.layers), activation(node), node.inputs
+            function, ending, inputs = _function(node, self.layers), _ending(node), node.inputs
             if ending is not None:
                 steps[f"{node.name}/pre"] = Step(function, inputs)
                 function, inputs = ending, (f"{node.name}/pre",)
@@ -179,15 +186,42 @@ class KerasNet(nnx.Module):
             )
 
 
+def _built_for(sources: list[Shape], frames: bool) -> Any:
+    """The shape that the weights of a layer depend on; a list of shapes, if it has several inputs."""
+    shapes = [(*shape[:1], *shape[2:]) if frames else shape for shape in sources]
+    return shapes[0] if len(shapes) == 1 else shapes
+
+
 def _function(node: Node, modules: Mapping[str, nnx.Module]) -> Callable[..., Array]:
     """The function of a node before its activation function."""
     kind = KINDS[node.kind]
-    return modules[node.layer] if kind.module is not None else partial(kind.function, dict(node.config))
+    config: dict[str, Any] = dict(node.config)
+    function: Any = modules[node.layer] if kind.module is not None else partial(kind.function, config)
+    function = partial(_output, function, config["output"]) if kind.several else function
+    return partial(_each, function) if kind.frames else function
+
+
+def _ending(node: Node) -> Callable[..., Array] | None:
+    """The activation function of a node."""
+    ending = activation(node)
+    return partial(_each, ending) if ending is not None and KINDS[node.kind].frames else ending
+
+
+def _each(function: Callable[..., Array], *inputs: Array) -> Array:
+    """`function` of each frame of inputs [n t …]."""
+    n, t = inputs[0].shape[:2]
+    found = function(*(x.reshape(n * t, *x.shape[2:]) for x in inputs))
+    return found.reshape(n, t, *found.shape[1:])
+
+
+def _output(function: Callable[..., Sequence[Array]], output: int, *inputs: Array) -> Array:
+    """One of the tensors that a layer returns."""
+    return function(*inputs)[output]
 
 
 def _whole(node: Node, modules: Mapping[str, nnx.Module]) -> Callable[..., Array]:
     """The function of a node with its activation function, which may change the shape (`glu` does)."""
-    function, ending = _function(node, modules), activation(node)
+    function, ending = _function(node, modules), _ending(node)
     return function if ending is None else lambda *inputs: ending(function(*inputs))
 
 

@@ -30,7 +30,7 @@ from jaxviz.checks import whole
 from jaxviz.compiling.batches import at_once, chunks, progress
 from jaxviz.compiling.jit import jit
 from jaxviz.compiling.rewrite import rewrite
-from jaxviz.errors import InputError
+from jaxviz.errors import InputError, warn
 from jaxviz.model import IMAGE, Model, check_values
 from jaxviz.objectives import Objective
 from jaxviz.results import brief
@@ -112,15 +112,22 @@ def sweep(
     batch = at_once(*canvas.size, execution=model.execution) if batch is None else batch
     image = np.empty((len(objectives), *canvas.size, model.image_shape[2]), np.float32)
     scores = np.empty((len(objectives), steps), np.float32)
+    still = np.empty(len(objectives), bool)
     finished: list[int] = []
     try:
         with progress(len(objectives) * steps, "step") as bar:
             for positions, chunk in _chunks(objectives, keys, starts, batch):
-                image[positions], scores[positions] = run(chunk, real=len(positions), bar=bar)
+                image[positions], scores[positions], still[positions] = run(chunk, real=len(positions), bar=bar)
                 finished.extend(positions)
     except KeyboardInterrupt:
         kept = Ascent(image[finished], scores[finished]) if finished else None
         raise Interrupted(kept, finished) from None
+    if dead := np.flatnonzero(still).tolist():
+        warn(
+            f"the score of {objectives[dead[0]]!r} does not move, so its image is still the start, such as noise: "
+            "every path to it goes through an inactive ReLU, as in a dead filter, or is saturated. Another key= or "
+            f"start= may show something; positions: {dead}"
+        )
     if lost := np.flatnonzero(~np.isfinite(image).all((1, 2, 3))).tolist():
         warnings.warn(f"the ascents in positions {lost} ended in NaN or infinity: try smaller steps", stacklevel=2)
     return Ascent(image, scores)
@@ -180,17 +187,19 @@ def _run(
     steps: int,
     real: int,
     bar: tqdm,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The images `[real h w c]` and scores `[real steps]` of a chunk after all its steps."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The images `[real h w c]` and scores `[real steps]` of a chunk after all its steps, and which did not change."""
     some, keys, starts = chunk
     state = _begin(canvas, optimizer, keys, starts, channels=model.image_shape[2])
+    before = np.asarray(_draw(canvas, state.latent))
     scores = np.empty((real, steps), np.float32)
     for first in range(0, steps, STRETCH):
         count = min(STRETCH, steps - first)
         state, seen = _climb(model, some, keys, state, first, count, canvas, transform, optimizer)
         scores[:, first : first + count] = np.asarray(seen)[:real, :count]
         bar.update(real * count)
-    return np.asarray(_draw(canvas, state.latent))[:real], scores
+    after = np.asarray(_draw(canvas, state.latent))
+    return after[:real], scores, (after == before).all((1, 2, 3))[:real]
 
 
 @jit(static=("channels",))

@@ -34,10 +34,12 @@ from jaxviz.attribution.layer_maps import (
     enlarged,
     fuse,
     seen_layers,
+    turned,
 )
 from jaxviz.attribution.layer_maps import last_convolution as last_convolution
 from jaxviz.compiling.batches import at_once, map_in_loop
 from jaxviz.compiling.jit import jit
+from jaxviz.geometry import Place
 from jaxviz.model import Model
 from jaxviz.objectives import Objective
 from jaxviz.targets import Target
@@ -95,10 +97,10 @@ def cam(
     """
     question = ask(model, image, target)
     size = question.images.shape[1:3]
-    layers = seen_layers(model, question.objectives, layer, size)
+    layers, places = seen_layers(model, question.objectives, layer, size)
 
     def method(images: Array, objectives: Objective) -> tuple[Attribution, np.ndarray]:
-        found, moves, weighed = _cams(model, images, objectives, layers=layers, weigh=weigh, relu=relu)
+        found, moves, weighed = _cams(model, images, objectives, places, layers=layers, weigh=weigh, relu=relu)
         return found, np.select([~np.asarray(moves), np.asarray(weighed)], [STILL, AGAINST], NO_WEIGHT)
 
     return answer(question, method, batch)
@@ -109,6 +111,7 @@ def _cams(
     model: Model,
     images: jax.Array,
     objectives: Objective,
+    places: tuple[Place | None, ...],
     *,
     layers: tuple[tuple[str, Shape], ...],
     weigh: Weigh,
@@ -116,16 +119,18 @@ def _cams(
 ) -> tuple[Attribution, jax.Array, jax.Array]:
     """The CAMs of a batch; whether the score moves with anything in a layer; whether `weigh` gives anything but 0."""
 
-    def at(layer: str, shape: Shape, image: jax.Array, objective: Objective) -> tuple[jax.Array, ...]:
+    def at(
+        layer: str, shape: Shape, where: Place | None, image: jax.Array, objective: Objective
+    ) -> tuple[jax.Array, ...]:
         """The map of one layer at the image's size, the score, and the two facts about them."""
         edited = partial(edited_score, model, image, objective, layer)
         (score, activation), gradient = jax.value_and_grad(edited, has_aux=True)(jnp.zeros(shape))
-        values = weigh(activation, gradient)
+        values = weigh(turned(activation, where), turned(gradient, where))
         moves, weighed = (activation * gradient != 0).any(), (values != 0).any()
-        return enlarged(values, image.shape[:2], relu), score, moves, weighed
+        return enlarged(values, image.shape[:2], relu, where), score, moves, weighed
 
     def one(image: jax.Array, objective: Objective) -> tuple[Attribution, jax.Array, jax.Array]:
-        each = [at(layer, shape, image, objective) for layer, shape in layers]
+        each = [at(*layer, where, image, objective) for layer, where in zip(layers, places, strict=True)]
         maps, scores, moves, weighed = zip(*each, strict=True)
         return Attribution(fuse(maps), scores[0]), jnp.stack(moves).any(), jnp.stack(weighed).any()
 

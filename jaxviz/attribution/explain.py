@@ -22,19 +22,18 @@ A new attribution is one public function `(model, image, target=None, *, options
 The command line, the demo and `jv` find it by its signature.
 """
 
-import inspect
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
 from jaxviz.compiling.batches import at_once, map_in_chunks, map_in_loop
 from jaxviz.compiling.jit import jit
-from jaxviz.errors import InputError
+from jaxviz.errors import InputError, warn
 from jaxviz.model import Model, compute
 from jaxviz.objectives import Highest, Objective, score
 from jaxviz.results import brief
@@ -133,6 +132,25 @@ def decide(model: Model, image: Array, objective: Objective) -> Objective:
     return objective.decided(compute(model, image, names=objective.layers))
 
 
+def draws(key: jax.Array | None, count: int) -> jax.Array:
+    """The key of each of `count` images, for a method that draws noise or masks.
+
+    This is the only rule for random numbers in attributions: one key means the same draws for every image, so a batch
+    gives what single calls give, and maps differ by the images alone. One key for each image gives each its own draws.
+
+    Raises:
+        InputError: keys of another number.
+    """
+    key = jax.random.key(0) if key is None else key
+    if not isinstance(key, jax.Array):
+        raise InputError(f"a key is a random key of JAX, such as jax.random.key(0); given: {key!r}")
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key)  # one of `jax.random.PRNGKey`
+    if key.shape not in ((), (count,)):
+        raise InputError(f"a key is one for all images, or one for each of {count}; given: {list(key.shape)} keys")
+    return jax.vmap(jax.random.fold_in, (0, None))(jnp.broadcast_to(key, count), 0)
+
+
 def reasons_by(moves: Bool[Array, " b"], otherwise: str) -> np.ndarray:
     """A reason for each image: `STILL` where the score does not move, `otherwise` where it does."""
     return np.where(np.asarray(moves), otherwise, STILL)
@@ -160,13 +178,5 @@ def _checked(question: Question, found: Any, reasons: np.ndarray) -> Any:
         )
     blank = (found.values == 0).all(axes)
     for reason in dict.fromkeys(reasons[blank].tolist()):
-        _warn(f"the map{whose(np.flatnonzero(blank & (reasons == reason)))} is all zero: {reason}")
+        warn(f"the map{whose(np.flatnonzero(blank & (reasons == reason)))} is all zero: {reason}", BlankMap)
     return jax.tree.map(lambda leaf: leaf[0], found) if question.single else found
-
-
-def _warn(message: str) -> None:
-    """A BlankMap at the line outside of this package that asked for the map."""
-    frame, level = inspect.currentframe(), 1
-    while (frame := frame.f_back if frame else None) and frame.f_globals.get("__name__", "").startswith("jaxviz."):
-        level += 1
-    warnings.warn(message, BlankMap, stacklevel=level + 1)

@@ -1,12 +1,17 @@
-"""The layers that a CAM looks at, and what it does with them: edit one, enlarge its map, join the maps of several."""
+"""The layers that a CAM looks at, and what it does with them: edit one, enlarge its map, join the maps of several.
+
+Where the map of a layer lies in the image is settled in `jaxviz.geometry`.
+"""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxviz.errors import InputError
+from jaxviz.errors import InputError, warn
+from jaxviz.geometry import Place, place
 from jaxviz.model import IMAGE, Activations, Model
 from jaxviz.objectives import Objective
 from jaxviz.structure import Structure, structure
@@ -32,9 +37,24 @@ def _edited(model: Model, image: jax.Array, names: Sequence[str], layer: str, ed
     return model(image, names, {layer: lambda activation: activation + edit[None].astype(activation.dtype)})
 
 
-def enlarged(values: jax.Array, size: Shape, relu: bool) -> jax.Array:
-    """A map `[h w]` of a layer at the image's size."""
-    return jax.image.resize(jax.nn.relu(values) if relu else values, size, "bilinear")
+def turned(activation: jax.Array, where: Place | None) -> jax.Array:
+    """The activation of a layer, or a gradient, as `[h w k]`, also of a layer that is laid out as `[k h w]`."""
+    return activation if where is None else where.turned(activation)
+
+
+def enlarged(values: jax.Array, size: Shape, relu: bool, where: Place | None) -> jax.Array:
+    """A map `[h w]` of a layer at the image's size; 0 where the layer does not see the image."""
+    values = jax.nn.relu(values) if relu else values
+    if where is None:
+        return jax.image.resize(values, size, "bilinear")
+    return where.enlarge(values) * where.shown
+
+
+def enlarged_channels(activation: jax.Array, size: Shape, where: Place | None) -> jax.Array:
+    """The channels of an activation `[h w k]` at the image's size; those at the edge of what it sees are repeated."""
+    if where is None:
+        return jax.image.resize(activation, (*size, activation.shape[-1]), "bilinear")
+    return where.enlarge(activation)
 
 
 def fuse(maps: Sequence[jax.Array]) -> jax.Array:
@@ -45,10 +65,15 @@ def fuse(maps: Sequence[jax.Array]) -> jax.Array:
     return jnp.stack([each / jnp.maximum(jnp.abs(each).max(), tiny) for each in maps]).mean(0)
 
 
-def seen_layers(
-    model: Model, objective: Objective, layer: Layers, size: tuple[int, int]
-) -> tuple[tuple[str, Shape], ...]:
-    """(name, shape `[h w k]`) of the layers to look at, for images of `size`.
+class Looked(NamedTuple):
+    """The layers that a CAM looks at: (name, shape) of each, and the place of each map in the image."""
+
+    layers: tuple[tuple[str, Shape], ...]
+    places: tuple[Place | None, ...]
+
+
+def seen_layers(model: Model, objective: Objective, layer: Layers, size: tuple[int, int]) -> Looked:
+    """The layers to look at, for images of `size`. A warning says so, if the place of one in the image is not known.
 
     Raises:
         InputError: no or an unknown layer, one without maps, one that does not depend on the image or that the target
@@ -72,7 +97,20 @@ def seen_layers(
             )
         if not _leads_to(network, name, objective):
             raise InputError(f"the target, {', '.join(objective.layers)}, does not depend on {name}")
-    return tuple((name, network.shapes[name]) for name in names)
+    return Looked(
+        layers=tuple((name, network.shapes[name]) for name in names),
+        places=tuple(_place(network, name, size) for name in names),
+    )
+
+
+def _place(network: Structure, name: str, size: tuple[int, int]) -> Place | None:
+    found, why = place(network, name, size)
+    if why:
+        warn(
+            f"the map of {name} is stretched over the whole image, and may show the wrong place: where its positions "
+            f"lie in the image is not known, because {why}. A layer before that has a place: give its name, layer=…"
+        )
+    return found
 
 
 def last_convolution(model: Model, objective: Objective) -> str:

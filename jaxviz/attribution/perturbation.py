@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Key
 from numpy.typing import ArrayLike
 
-from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask, score_images
+from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask, draws, score_images
 from jaxviz.checks import PixelValues, height_width, image_like, whole
 from jaxviz.compiling.batches import at_once, chunks, map_in_chunks, map_in_loop
 from jaxviz.compiling.jit import jit
@@ -51,14 +51,15 @@ def occlusion(
             batch, one for all or a list with one for each. Classes are explained before their softmax or sigmoid.
         window: height and width of the window in pixels, or one number for a square; None: a fifth of the image's
             shorter side, which makes 25 windows on a square image.
-        stride: pixels from one window to the next, (down, right) or one number for both; None: the window's size.
+        stride: pixels from one window to the next, (down, right) or one number for both, at most the window's size, so
+            that each pixel is hidden; None: the window's size.
         fill: the values that hide a window, in the image's units: a number (0.5 is mid-grey), a colour [c] or an image
             [h w c].
         batch: windows in one compiled call.
 
     Raises:
-        InputError: an unknown class, an image of another shape or outside [0, 1], a window larger than the image, or a
-            fill of another shape.
+        InputError: an unknown class, an image of another shape or outside [0, 1], a window larger than the image, a
+            stride larger than the window, or a fill of another shape.
 
     Source: Zeiler & Fergus 2013, Visualizing and understanding convolutional networks, section 4.2.
     """
@@ -68,6 +69,11 @@ def occlusion(
     size, step = height_width("window", window), height_width("stride", window if stride is None else stride)
     if size[0] > shape[0] or size[1] > shape[1]:
         raise InputError(f"a window fits into the image, {shape[0]} × {shape[1]}; given: {size[0]} × {size[1]}")
+    if step[0] > size[0] or step[1] > size[1]:
+        raise InputError(
+            f"a stride is at most the window, {size[0]} × {size[1]}, so that each pixel is hidden at least once; "
+            f"given: {step[0]} × {step[1]}. A larger window, or a smaller stride, hides all pixels"
+        )
     filled = image_like("a fill", fill, shape)
     corners = np.stack(
         np.meshgrid(*(np.arange(0, n - w + s, s) for n, w, s in zip(shape, size, step, strict=False)), indexing="ij"),
@@ -118,7 +124,7 @@ def rise(
     image: ArrayLike,
     target: Target = None,
     *,
-    key: Key[jax.Array, ""] | None = None,
+    key: Key[jax.Array, "*n"] | None = None,
     samples: int = 4000,
     grid: int = 7,
     keep: float = 0.5,
@@ -132,7 +138,8 @@ def rise(
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each. Classes are explained before their softmax or sigmoid.
-        key: of the masks, folded with each image's and each mask's position; default `jax.random.key(0)`.
+        key: of the masks, folded with each mask's position: one for all images, which get the same masks then, or one
+            for each; default `jax.random.key(0)`.
         samples: masks, each one forward pass.
         grid: cells of a mask along each side of the image, before it is enlarged smoothly and shifted.
         keep: the share of cells that show the image.
@@ -147,18 +154,19 @@ def rise(
     samples, grid = whole("samples", samples), whole("grid", grid)
     if not 0 < keep < 1:
         raise InputError(f"keep is a share of the cells, between 0 and 1; given: {keep}")
-    key = jax.random.key(0) if key is None else key
+    question = ask(model, image, target)
+    keys = draws(key, len(question.images))
 
     def one(image: Array, objective: Objective, position: int) -> tuple[RelativeAttribution, str]:
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, position), np.arange(samples))
+        own = jax.vmap(jax.random.fold_in, (None, 0))(keys[position], np.arange(samples))
         total = np.zeros(image.shape[:2], np.float32)
-        for some, positions in chunks(keys, batch, "mask"):
+        for some, positions in chunks(own, batch, "mask"):
             counts = (np.arange(len(some)) < len(positions)).astype(np.float32)
             total += np.asarray(_masked(model, image, objective, some, counts, keep, grid=grid))
         score = np.asarray(score_images(model, image[None], objective))[0]
         return RelativeAttribution(values=total / (samples * keep), score=score), ALL_ZERO
 
-    return answer_each(ask(model, image, target), one)
+    return answer_each(question, one)
 
 
 @jit(static=("grid",))

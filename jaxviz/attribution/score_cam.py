@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxviz.attribution.explain import BATCH, Array, Attribution, answer_each, ask, score_images
-from jaxviz.attribution.layer_maps import AGAINST, Layers, enlarged, fuse, seen_layers
+from jaxviz.attribution.layer_maps import AGAINST, Layers, enlarged, enlarged_channels, fuse, seen_layers, turned
 from jaxviz.compiling.batches import at_once, map_in_chunks, map_in_loop
 from jaxviz.compiling.jit import jit
+from jaxviz.geometry import Place
 from jaxviz.model import Model
 from jaxviz.objectives import Objective, score
 from jaxviz.targets import Target
@@ -49,25 +50,25 @@ def score_cam(
     Source: Wang et al. 2020, Score-CAM, equations 5 to 7.
     """
     question = ask(model, image, target)
-    layers = seen_layers(model, question.objectives, layer, question.images.shape[1:3])
+    layers, places = seen_layers(model, question.objectives, layer, question.images.shape[1:3])
 
     def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, str]:
         found = []
-        for name, _shape in layers:
-            activation, masks = _masks(model, image, layer=name)
+        for (name, _shape), where in zip(layers, places, strict=True):
+            activation, masks = _masks(model, image, where, layer=name)
             see = partial(_seen, model, image, objective)
             found.append((activation, map_in_chunks(see, np.asarray(masks), batch, "channel")))
         value = np.asarray(score_images(model, image[None], objective))[0]
-        return Attribution(_weighted(tuple(found), size=image.shape[:2], relu=relu), value), AGAINST
+        return Attribution(_weighted(tuple(found), places, size=image.shape[:2], relu=relu), value), AGAINST
 
     return answer_each(question, one)
 
 
 @jit(static=("layer",))
-def _masks(model: Model, image: jax.Array, *, layer: str) -> tuple[jax.Array, jax.Array]:
+def _masks(model: Model, image: jax.Array, where: Place | None, *, layer: str) -> tuple[jax.Array, jax.Array]:
     """The activation `[h w k]` of a layer, and each channel of it as a mask `[k height width]` in [0, 1]."""
-    activation = model(image, (layer,))[layer]
-    large = jax.image.resize(activation, (*image.shape[:2], activation.shape[-1]), "bilinear")
+    activation = turned(model(image, (layer,))[layer], where)
+    large = enlarged_channels(activation, image.shape[:2], where)
     low, high = large.min((0, 1)), large.max((0, 1))
     masks = (large - low) / jnp.where(high > low, high - low, 1)  # a constant channel shows nothing
     return activation, jnp.moveaxis(masks, -1, 0)
@@ -85,6 +86,17 @@ def _seen(model: Model, image: jax.Array, objective: Objective, masks: jax.Array
 
 
 @jit(static=("size", "relu"))
-def _weighted(found: tuple[tuple[jax.Array, jax.Array], ...], *, size: tuple[int, int], relu: bool) -> jax.Array:
+def _weighted(
+    found: tuple[tuple[jax.Array, jax.Array], ...],
+    places: tuple[Place | None, ...],
+    *,
+    size: tuple[int, int],
+    relu: bool,
+) -> jax.Array:
     """The map, from the activation of each layer and the scores of the image seen through its channels."""
-    return fuse([enlarged((activation * jax.nn.softmax(seen)).sum(-1), size, relu) for activation, seen in found])
+    return fuse(
+        [
+            enlarged((activation * jax.nn.softmax(seen)).sum(-1), size, relu, where)
+            for (activation, seen), where in zip(found, places, strict=True)
+        ]
+    )

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Key
 from numpy.typing import ArrayLike
 
-from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask
+from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask, draws
 from jaxviz.attribution.gradients import gradients
 from jaxviz.checks import whole
 from jaxviz.compiling.batches import chunks
@@ -33,7 +33,7 @@ def smoothgrad(
     image: ArrayLike,
     target: Target = None,
     *,
-    key: Key[jax.Array, ""] | None = None,
+    key: Key[jax.Array, "*n"] | None = None,
     samples: int = 25,
     noise: float | int = 0.15,
     batch: int = BATCH,
@@ -46,7 +46,8 @@ def smoothgrad(
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each. Classes are explained before their softmax or sigmoid.
-        key: of the noise, folded with each image's and each sample's position; default `jax.random.key(0)`.
+        key: of the noise, folded with each sample's position: one for all images, which get the same noise then, or one
+            for each; default `jax.random.key(0)`.
         samples: noisy copies of each image, each one gradient.
         noise: the standard deviation of the noise, in the image's units.
         batch: noisy copies in one compiled call.
@@ -56,24 +57,24 @@ def smoothgrad(
 
     Source: Smilkov et al. 2017, SmoothGrad, section 3.
     """
-    samples = _check(samples, noise)
-    key = jax.random.key(0) if key is None else key
+    samples, question = _check(samples, noise), ask(model, image, target)
+    keys = draws(key, len(question.images))
 
     def one(image: Array, objective: Objective, position: int) -> tuple[Attribution, str]:
         def of_copies(copies: np.ndarray) -> Attribution:
             stack = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (len(copies), *np.shape(leaf))), objective)
             return jax.tree.map(np.asarray, gradients(model, copies, stack)[0])
 
-        return _smooth(of_copies, image, jax.random.fold_in(key, position), samples, noise, "mean", batch), STILL
+        return _smooth(of_copies, image, keys[position], samples, noise, "mean", batch), STILL
 
-    return answer_each(ask(model, image, target), one)
+    return answer_each(question, one)
 
 
 def smooth(
     explain: Callable[[np.ndarray], Any],
     image: ArrayLike,
     *,
-    key: Key[jax.Array, ""] | None = None,
+    key: Key[jax.Array, "*n"] | None = None,
     samples: int = 25,
     noise: float | int = 0.15,
     form: str = "mean",
@@ -90,7 +91,8 @@ def smooth(
         explain: a function from a batch `[b h w c]` to an Attribution of as many images. Its argument may have values
             outside [0, 1].
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
-        key: of the noise, folded with each image's and each sample's position; default `jax.random.key(0)`.
+        key: of the noise, folded with each sample's position: one for all images, which get the same noise then, or one
+            for each; default `jax.random.key(0)`.
         samples: noisy copies of each image.
         noise: the standard deviation of the noise, in the image's units.
         form: of the values: "mean", "squared" (the mean of squares, SmoothGrad²), or "variance" (VarGrad).
@@ -108,11 +110,11 @@ def smooth(
     images = check_values(np.asarray(image))
     if images.ndim not in (3, 4):
         raise InputError(f"an image is [h w c], a batch [n h w c]; given: {list(images.shape)}")
-    key = jax.random.key(0) if key is None else key
     single = images.ndim == 3
+    stack = images[None] if single else images
     smoothed = [
-        _smooth(explain, one, jax.random.fold_in(key, i), samples, noise, form, batch)
-        for i, one in enumerate(images[None] if single else images)
+        _smooth(explain, one, own, samples, noise, form, batch)
+        for one, own in zip(stack, draws(key, len(stack)), strict=True)
     ]
     return smoothed[0] if single else jax.tree.map(lambda *leaves: np.stack(leaves), *smoothed)
 

@@ -91,7 +91,7 @@ def smooth_grad(
     *,
     noise: float | int,
     samples: int = 5,
-    key: Key[jax.Array, ""] | None = None,
+    key: Key[jax.Array, "*n"] | None = None,
     batch: int = BATCH,
 ) -> Attribution:
     """An `Attribution` with a map `[h w]`: the magnitude of the smoothed gradient of the cross-entropy, summed.
@@ -101,7 +101,8 @@ def smooth_grad(
         target: a class number or name, one for all images.
         noise: the standard deviation of the noise, in the image's units; tf-explain's default is 1 in the network's.
         samples: noisy copies of each image, each one gradient.
-        key: of the noise, folded with each image's and each sample's position; default `jax.random.key(0)`.
+        key: of the noise, folded with each sample's position: one for all images, which get the same noise then, or one
+            for each; default `jax.random.key(0)`.
         batch: images computed at a time.
 
     Raises:

@@ -118,12 +118,17 @@ def _split(body: ClosedJaxpr, fixed: Sequence[Any], rules: Mapping[str, Rule]) -
 _SPREADING = ("broadcast_in_dim", "iota")
 
 
-def bind(equation: Equation, *inputs: Any, rules: Mapping[str, Rule] | None = None) -> list[Any]:
-    """The outputs of the equation itself; with `rules`, the functions among its parameters run by them."""
+def bind(
+    equation: Equation, *inputs: Any, rules: Mapping[str, Rule] | None = None, scope: str | None = None
+) -> list[Any]:
+    """The outputs of the equation itself; with `rules`, the functions among its parameters run by them.
+
+    `scope` is the place on JAX's name stack, where it is another than the equation's own.
+    """
     params = parameters(equation)
     if rules:
         params = {name: _inner(equation, value, rules) for name, value in params.items()}
-    scope = str(equation.source_info.name_stack)  # the layer
+    scope = str(equation.source_info.name_stack) if scope is None else scope  # the layer
     with jax.named_scope(scope) if scope else contextlib.nullcontext():
         return workarounds.bind(equation, inputs, params)
 
@@ -136,8 +141,23 @@ def _inner(equation: Equation, value: Any, rules: Mapping[str, Rule]) -> Any:
     if not isinstance(value, ClosedJaxpr | Jaxpr):
         return value
     body = workarounds.closed(value)
+    if not _any(body, rules):  # traced again, a function of `jax.nn` would not be known as one
+        return value
     other = jax.make_jaxpr(lambda *args: run(body.jaxpr, body.consts, args, rules))(*body.in_avals)
     return workarounds.like(equation, value, other)
+
+
+def _any(body: ClosedJaxpr, rules: Mapping[str, Rule]) -> bool:
+    """Whether any equation of a body, or of the bodies in it, has a rule."""
+    equations = body.jaxpr.eqns
+    return any(each.primitive.name in rules or any(_any(inner, rules) for inner in bodies(each)) for each in equations)
+
+
+def bodies(equation: Equation) -> list[ClosedJaxpr]:
+    """The functions among the parameters of an equation."""
+    values = parameters(equation).values()
+    parts = (part for value in values for part in (value if isinstance(value, tuple) else (value,)))
+    return [workarounds.closed(part) for part in parts if isinstance(part, ClosedJaxpr | Jaxpr)]
 
 
 PLAIN_CALLS = frozenset(("jit", "closed_call", "eval_jaxpr"))

@@ -4,15 +4,15 @@
 
 XLA:CPU transposes convolutions to the layout of its fast kernel only in the entry computation of a program. Inside a
 loop body, where gradient ascent spends its time, it computes the backward convolution of every NHWC model element by
-element, which is 5 to 6 times slower. The backward pass of a max-pool is one serial loop everywhere. The pass replaces
-both after differentiation, in any model, so the code of models stays plain. On a GPU or TPU, and with
-`Execution(rewrite=False)`, the function stays as it is.
+element, which is 5 to 6 times slower. Everywhere, it computes convolutions in groups (depthwise ones, for example)
+element by element, and the backward pass of a max-pool in one serial loop. The pass replaces them after
+differentiation, in any model, so the code of models stays plain. On a GPU or TPU, and with `Execution(rewrite=False)`,
+the function stays as it is.
 
 Each rule below takes one equation of the traced function and its inputs, and returns its outputs (see `jaxprs`).
 """
 
 import functools
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxviz.compiling import few_channels, winograd
+from jaxviz.compiling import few_channels, grouped, max_pool, winograd
 from jaxviz.compiling.execution import AS_USUAL, Execution
 from jaxviz.compiling.jaxprs import CALLS, Rule, bind, body_of, hoist, run, with_rules
 from jaxviz.compiling.workarounds import Equation, closed, parameters, scan_split
@@ -113,6 +113,8 @@ def _convolution(
         output = lax.conv_general_dilated_p.bind(images, kernel, **params)
     elif algorithm == "taps":
         output = few_channels.convolution(images, kernel, params)
+    elif algorithm == "grouped":
+        output = grouped.convolution(images, kernel, params)
     else:
         tile = winograd.TILES[algorithm]
         if in_axis < out_axis:
@@ -127,11 +129,16 @@ def _convolution(
 def _fastest(
     images: jax.Array, kernel: jax.Array, params: dict[str, Any], looped: bool, execution: Execution
 ) -> tuple[str, str]:
-    """The algorithm of a convolution in the fast layout, "direct", "taps" or one of Winograd's tiles, and the reason.
+    """The algorithm of a convolution in the fast layout, and the reason.
+
+    It is "direct", "taps", "grouped" or one of Winograd's tiles.
 
     `looped` says whether the convolution is inside a loop that is long enough for Winograd.
     """
     single = images.dtype == kernel.dtype == jnp.float32 and params["preferred_element_type"] in (None, jnp.float32)
+    groups, kept = params["feature_group_count"], params["preferred_element_type"] in (None, images.dtype)
+    if groups > 1 and params["batch_group_count"] == 1 and images.dtype == kernel.dtype and kept:
+        return "grouped", f"{groups} groups"
     if images.ndim != 4 or not single or not few_channels.is_plain(params):
         return "direct", "not a plain float32 convolution of two axes"
     few, many = sorted(kernel.shape[2:])
@@ -184,44 +191,14 @@ def _scan(execution: Execution, looped: bool, equation: Equation, *inputs: Any) 
 
 
 def _max_pool_backward(equation: Equation, cotangent: jax.Array, operand: jax.Array) -> list[Any]:
-    """The gradient of a max-pool whose windows do not overlap: each window's cotangent goes to its first maximum.
-
-    The values are those of XLA's select-and-scatter, which is a serial loop on a CPU.
-    """
+    """The gradient of a max-pool, by comparisons."""
     params = parameters(equation)
-    window, strides = params["window_dimensions"], params["window_strides"]
-    padding, select = params["padding"], params["select_prim"]
-    if tuple(window) != tuple(strides) or select is not lax.ge_p:
-        _note(equation, (operand,), "select and scatter", "windows that overlap")
+    if params["select_prim"] is not lax.ge_p:
+        _note(equation, (operand,), "select and scatter", "not a maximum")
         return bind(equation, cotangent, operand)
-    _note(equation, (operand,), "mask", "windows that do not overlap")
-
-    # Make the operand a whole number of windows: add the padding of the pool, and cut or pad the pixels at the far end
-    # that no window covers.
-    whole = [count * size for count, size in zip(cotangent.shape, window, strict=True)]
-    fit = [(low, size - low - n, 0) for (low, _), size, n in zip(padding, whole, operand.shape, strict=True)]
-    padded = lax.pad(operand, jnp.array(-jnp.inf, operand.dtype), fit)
-
-    def corner(values: jax.Array, offset: tuple[int, ...]) -> jax.Array:
-        return lax.slice(values, offset, values.shape, strides)
-
-    offsets = list(itertools.product(*map(range, window)))
-    corners = [corner(padded, offset) for offset in offsets]
-    largest = functools.reduce(jnp.maximum, corners)
-    free = jnp.ones(largest.shape, bool)
-    parts = []
-    for values in corners:
-        first = free & (values == largest)
-        free &= ~first
-        parts.append(jnp.where(first, cotangent, 0))
-    # Interleave the parts again, one axis after the other. XLA writes a concatenation in one pass, which is faster than
-    # a sum of arrays padded with gaps.
-    for axis in reversed(range(len(window))):
-        size = window[axis]
-        stacks = (jnp.stack(parts[first : first + size], axis + 1) for first in range(0, len(parts), size))
-        parts = [stack.reshape(*stack.shape[:axis], -1, *stack.shape[axis + 2 :]) for stack in stacks]
-    (gradient,) = parts
-    return [lax.pad(gradient, jnp.zeros((), cotangent.dtype), [(-low, -high, 0) for low, high, _ in fit])]
+    _note(equation, (operand,), "mask", "a max-pool")
+    settings = (params[name] for name in ("window_dimensions", "window_strides", "padding"))
+    return [max_pool.backward(operand, cotangent, *settings)]
 
 
 @functools.cache

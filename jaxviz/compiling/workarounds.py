@@ -18,6 +18,7 @@ from jax.extend.core import ClosedJaxpr as ClosedJaxpr
 from jax.extend.core import Jaxpr as Jaxpr
 from jax.extend.core import JaxprEqn as Equation
 from jax.extend.core import Literal as Literal
+from jax.extend.core import Primitive as Primitive
 from jax.extend.core import Var as Var
 
 
@@ -48,6 +49,10 @@ def parameters(equation: Equation) -> dict[str, Any]:
     `test_an_equation_with_unknown_parameters_runs_as_it_is`. It stays for good.
     """
     return _Parameters(equation)
+
+
+REMAT = "remat2"
+"""The name of the primitive of `jax.checkpoint` in JAX 0.10 to 0.12. Test: `test_bodies_with_constants`."""
 
 
 def scan_split(equation: Equation) -> tuple[int, int]:

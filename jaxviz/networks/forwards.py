@@ -9,97 +9,190 @@ the edited value, and the edited value is returned. A Keras network brings its o
 nnx or linen module is tapped at the outputs of its submodules, which are named by their paths. A plain function has the
 names that it returns.
 
-`_observer` is a context variable, one of three in this library. To tap an nnx module, its copy gets a subclass of its
-class, which `_tapped` makes once for each class. The subclass outlives the pass, so it cannot hold the tape of a pass.
-Nor can the module, since nnx would take a new attribute for a part of the network. So the observer of the running pass
-is ambient; each thread has its own.
+A tap only marks a value (`compiling.marks`). The module itself runs once for each shape of images, to be traced, and
+the traced program is what is read and edited. So the module may use `jit`, `remat` and `scan`, in which Python can keep
+no value for later. If the module fails at a later layer, because the images are too small for it or too large, the
+program ends there, and the layers before it can be read.
 
 Checklist for a new kind of module: a frozen dataclass here, since a forward is static under `jit`; for a tapped one,
-`run`, which calls the module and shows each named output to `tape.see`; its case in `wrap`; and a test that the same
-weights give the activations of the other kinds (`tests/jaxviz/test_model.py`).
+`run`, which calls the module and taps each named output; its case in `wrap`; and a test that the same weights give the
+activations of the other kinds (`tests/jaxviz/test_model.py`).
 """
 
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from flax import nnx
+from flax.errors import InvalidRngError
 
-from jaxviz.errors import InputError
+from jaxviz.checks import near
+from jaxviz.compiling.jit import jit
+from jaxviz.compiling.marks import Mark, mark, marks, read
+from jaxviz.compiling.workarounds import ClosedJaxpr
+from jaxviz.errors import InputError, RunError
 from jaxviz.model import Activations, Edits
+from jaxviz.networks.outputs import Path, select
 
 OUTPUT = "output"  # the name of a tapped module's own output
-# The names that Flax modules give to the argument for training mode, with its value in evaluation mode.
+# The names that modules give to the switch between training and evaluation, with its value in evaluation.
 EVALUATION = {
-    "train": False,
-    "training": False,
-    "is_training": False,
-    "deterministic": True,
-    "use_running_average": True,
+    **dict.fromkeys(("train", "training", "is_training", "is_train", "train_mode", "training_mode"), False),
+    **dict.fromkeys(("eval", "evaluate", "evaluation", "evaluating", "is_eval", "is_evaluation", "eval_mode"), True),
+    **dict.fromkeys(("inference", "is_inference", "inference_mode", "infer", "predict", "test", "testing"), True),
+    **dict.fromkeys(("is_test", "is_testing", "test_mode"), True),
+    **dict.fromkeys(("deterministic", "use_running_average", "use_running_stats", "disable_dropout"), True),
+    **dict.fromkeys(("enable_dropout", "use_batch_stats", "update_stats"), False),
 }
+# Words for training mode, and names of switches that take words. Which word means evaluation differs.
+TRAINING = ("train", "training", "fit")
+WORDS = ("mode", "phase", "stage", "run_mode")
 
 
 class _Done(BaseException):
     """Every requested activation has been seen. It is no Exception, so that no module's `except` catches it."""
 
 
-class _Tape:
-    """The record of one forward pass: it edits and keeps named outputs, and ends the pass once it has all `names`."""
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """Arguments of a module's call that are the same in every call. Each call gets new copies of nnx objects."""
 
-    def __init__(self, names: tuple[str, ...] | None, edits: Edits):
-        self.names, self.edits = names, edits
-        self.found: Activations = {}
-        self.kinds: dict[str, str] = {}
-        self.calls: dict[str, int] = {}
+    graphdef: nnx.GraphDef[Any]
+    state: Any
 
-    def see(self, path: str, kind: str, value: Any) -> Any:
-        if not isinstance(value, jax.Array):  # such as a tuple or a cache
-            return value
-        self.calls[path] = calls = self.calls.get(path, 0) + 1
-        name = path if calls == 1 else f"{path}#{calls}"
-        self.kinds[name] = kind
-        if name in self.edits:
-            value = self.edits[name](value)
-        if self.names is None or name in self.names:
-            self.found[name] = value
-            if self.names is not None and len(self.found) == len(self.names):
-                raise _Done
-        return value
+    def __call__(self, dtype: Any) -> dict[str, Any]:
+        """{name: value}; floats are in the precision `dtype` of the images."""
+
+        def cast(leaf: Any) -> Any:
+            floating = dtype != jnp.float32 and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+            return leaf.astype(dtype) if floating else leaf
+
+        return nnx.merge(self.graphdef, jax.tree.map(cast, self.state))  # a new state, so its variables are new, too
 
 
+@dataclass(frozen=True)
 class _Tapped:
-    """A forward that runs the module under a tape, until the tape has all that was requested."""
+    """A forward that traces a module with taps, and runs the traced program until it has all that was requested.
 
-    def run(self, params: Any, images: jax.Array, tape: _Tape) -> None:
-        """Call the module, and show each named output to `tape.see`."""
+    Attributes:
+        output: the path of the array that is the output, in the module's result.
+        bound: further arguments of the call.
+        channels_first: whether the module takes images `[n c h w]`.
+        moved: names of activations `[n c …]`, which are read and edited as `[n … c]`.
+    """
+
+    output: Path = field(default=(), kw_only=True)
+    bound: Bound | None = field(default=None, kw_only=True)
+    channels_first: bool = field(default=False, kw_only=True)
+    moved: frozenset[str] = field(default=frozenset(), kw_only=True, compare=False)  # it follows from the others
+
+    def call(self, params: Any, images: jax.Array, **arguments: Any) -> tuple[Any, str]:
+        """What the module returns for images `[n c h w]` or `[n h w c]`, and its class. Each output in it is tapped."""
         raise NotImplementedError
 
-    def __call__(self, params: Any, images: jax.Array, names: tuple[str, ...] | None, edits: Edits) -> Activations:
-        tape = _Tape(names, edits)
-        with contextlib.suppress(_Done):
-            self.run(params, images, tape)
-        return tape.found
+    def run(self, params: Any, images: jax.Array) -> jax.Array:
+        """The output for images `[n h w c]`. It is tapped, as is each named output on the way."""
+        arguments = self.bound(images.dtype) if self.bound else {}
+        value, kind = self.call(params, jnp.moveaxis(images, -1, 1) if self.channels_first else images, **arguments)
+        output = select(value, self.output)
+        return mark(output, OUTPUT, kind) if self.output else output
 
-    def kinds(self, params: Any, images: jax.ShapeDtypeStruct) -> dict[str, str]:
-        """{name: class of its module} of all named outputs, in execution order. Nothing is computed.
+    def __call__(self, params: Any, images: jax.Array, names: tuple[str, ...] | None, edits: Edits) -> Activations:
+        found: Activations = {}
+
+        def see(name: str, value: jax.Array) -> jax.Array:
+            value = jnp.moveaxis(value, 1, -1) if name in self.moved else value
+            value = edits[name](value) if name in edits else value
+            if names is None or name in names:
+                found[name] = value
+                if names is not None and len(found) == len(names):
+                    raise _Done
+            return jnp.moveaxis(value, -1, 1) if name in self.moved else value
+
+        wanted = None if names is None else {*names, *edits}
+        program = self.program(params, images)
+        with contextlib.suppress(_Done):
+            read(program, jax.tree.leaves((params, images)), see, wanted, edits)
+            if not program.out_avals:
+                self.fail(params, images)
+            if names is not None:
+                missing = ", ".join(name for name in names if name not in found)
+                raise RunError(f"for a batch {list(images.shape)}, the network does not reach {missing}")
+        return found
+
+    def program(self, params: Any, images: Any) -> ClosedJaxpr:
+        """The traced module with its marks, up to the layer at which it fails; JAX keeps it."""
+        return _program.trace(self, params, images).jaxpr
+
+    def marks(self, params: Any, images: Any) -> list[Mark]:
+        """All marks of the module, in execution order. Nothing is computed.
 
         Raises:
-            InputError: the module returns no array, or one without the batch axis.
+            InputError: the module does not run on such images.
         """
-        tape = _Tape(None, {})
-        jax.eval_shape(lambda p, x: self.run(p, x, tape), params, images)
-        if not tape.found:
-            raise InputError("it returns no array; it must return an array [n …] for n images, or {name: array}")
-        name, last = list(tape.found.items())[-1]
-        if last.shape[:1] != images.shape[:1]:
-            raise InputError(f"{name} is {list(last.shape)} for a batch of one image; it must be [n …] for n images")
-        return tape.kinds
+        program = self.program(params, images)
+        if not program.out_avals:
+            self.fail(params, images)
+        return marks(program)
+
+    def fail(self, params: Any, images: Any) -> None:
+        """Run the module as it is, on shapes alone.
+
+        Raises:
+            InputError: the module does not run on such images; its own error is the cause.
+        """
+        with own_errors(images), _tapping(True):
+            jax.eval_shape(self.run, params, images)
+
+
+def _marked(forward: _Tapped, params: Any, images: jax.Array) -> jax.Array | None:
+    # Where the module fails, the program ends; `_Tapped.fail` raises the error if a layer is missing then.
+    with contextlib.suppress(Exception), _tapping(True):
+        return forward.run(params, images)
+    return None
+
+
+@contextlib.contextmanager
+def own_errors(images: Any) -> Iterator[None]:
+    """A context in which an error of a user's module, of any class, becomes a `RunError` that quotes it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        count = "one image" if images.shape[0] == 1 else f"{images.shape[0]} images"
+        own = ": ".join(filter(None, (type(error).__name__, str(error))))
+        if isinstance(error, InvalidRngError):
+            own += ". Bind its random keys, wrap(…, rngs={name: jax.random.key(0)})"
+        raise RunError(f"the module does not run on a batch of {count}, {list(images.shape)}: {own}") from error
+
+
+_program = jit(static=("forward",))(_marked)
+# A module may hold a function of `jax.jit`, of which JAX keeps the trace. One without marks must not be taken for one
+# with marks, so the two have different contexts.
+_tapping = jax.make_user_context(False)
+
+
+def tap(value: Any, path: str, kind: str) -> Any:
+    """The output of a module of class `kind`: an array is marked; in a tuple, list or dictionary, only the place is."""
+    return mark(value, path, kind) if isinstance(value, jax.Array) else _place(value, path)
+
+
+def _place(value: Any, path: str) -> Any:
+    if isinstance(value, jax.Array):
+        return mark(value, path, None)
+    if type(value) is dict and value:
+        first = next(iter(value))
+        return {**value, first: _place(value[first], path)}
+    if type(value) in (tuple, list) and value:
+        return type(value)([_place(value[0], path), *value[1:]])
+    return value
 
 
 @dataclass(frozen=True)
@@ -113,28 +206,94 @@ class KerasForward:
         return net.activations(images, net.names if names is None else names, dict(edits))
 
 
-def _check_output(value: Any) -> None:
-    """Whether a module's own output can be explained.
-
-    Raises:
-        InputError: the output is no array.
-    """
-    if not isinstance(value, jax.Array):
-        raise InputError(
-            "a module must return one array [n …]; to explain one of many, wrap a module that returns only that one; "
-            f"given: a {type(value).__name__}"
-        )
-
-
 def evaluation(module: Any) -> dict[str, Any]:
     """The keyword arguments that call a module in evaluation mode, without those that it was built with."""
     if not hasattr(module, "__call__"):  # noqa: B004  (an error is raised where it is called)
         return {}
     taken = inspect.signature(module.__call__).parameters.values()
-    names = {each.name for each in taken if each.kind != inspect.Parameter.POSITIONAL_ONLY}
+    named = [each for each in taken if each.kind != inspect.Parameter.POSITIONAL_ONLY]
+    names = {each.name for each in named if each.default in (None, True, False, inspect.Parameter.empty)}
     # A setting that it was built with is an attribute of type bool; `train` is also a method of every nnx module.
     own = {name for name in names if isinstance(getattr(module, name, None), bool)}
     return {name: value for name, value in EVALUATION.items() if name in names - own}
+
+
+def in_evaluation(module: nnx.Module) -> None:
+    """Switch an nnx module, and all modules in it, to evaluation mode."""
+    nnx.Module.eval(module)  # `module.eval` may be an attribute of its own
+    for _, part in nnx.iter_modules(module):
+        for name, value in list(vars(part).items()):
+            if name in EVALUATION and isinstance(value, bool):
+                setattr(part, name, EVALUATION[name])
+
+
+def switched(module: nn.Module) -> nn.Module:
+    """A linen module in evaluation mode: it, and modules that are its attributes, are built again if need be."""
+    changed: dict[str, Any] = {}
+    for name, value in vars(module).items():
+        if name in EVALUATION and isinstance(value, bool) and value != EVALUATION[name]:
+            changed[name] = EVALUATION[name]
+        elif name != "parent" and isinstance(value, nn.Module) and (other := switched(value)) is not value:
+            changed[name] = other
+    return module.clone(**changed) if changed else module
+
+
+def check_mode(module: Any, bound: Mapping[str, Any]) -> None:
+    """Whether a switch that is a word, such as `mode="train"`, does not stand at training, and is not `bound`.
+
+    Raises:
+        InputError: it does.
+    """
+    parts = [part for _, part in nnx.iter_modules(module)] if isinstance(module, nnx.Module) else [module]
+    switches = {f"{type(part).__name__}.{name} = ": vars(part).get(name) for part in parts for name in WORDS}
+    if hasattr(module, "__call__"):  # noqa: B004  (an error is raised where it is called)
+        taken = inspect.signature(module.__call__).parameters
+        switches |= {f"{name}=": taken[name].default for name in WORDS if name in taken and name not in bound}
+    for name, value in switches.items():
+        word = getattr(value, "name", value)  # of an enumeration, or a string
+        if isinstance(word, str) and word.lower() in TRAINING:
+            raise InputError(
+                f"the module is in training mode, {name}{value!r}, and which word means evaluation is not known: build "
+                'the module for evaluation, or bind an argument of its call, such as wrap(…, mode="eval")'
+            )
+
+
+# What linen's `apply` takes for itself.
+APPLY = ("rngs", "method", "mutable", "capture_intermediates")
+
+
+def check_arguments(module: Any, bound: Mapping[str, Any]) -> None:
+    """Whether a module or function can be called with the images, its switches for evaluation, and `bound`.
+
+    Raises:
+        InputError: an argument that the call needs and does not get, or gets and does not know.
+    """
+    linen, flax = isinstance(module, nn.Module), isinstance(module, nn.Module | nnx.Module)
+    function: Any = getattr(module, "__call__", None) if flax else module  # noqa: B004
+    if linen and "method" in bound:
+        method = bound["method"]
+        function = functools.partial(method, module) if callable(method) else getattr(module, str(method), None)
+    try:
+        taken = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # no function, or one without a signature
+        return
+    first = 1 if flax else 2  # the images are the first argument; a function takes its variables before them
+    by_name = [each for each in taken[first:] if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    names = [each.name for each in by_name]
+    unknown = [name for name in bound if name not in names and not (linen and name in APPLY)]
+    if unknown and not any(each.kind == each.VAR_KEYWORD for each in taken):
+        raise InputError(
+            f"the call of the module has no argument {unknown[0]!r}: {near(unknown[0], names)}"
+            f"beside the images it takes {', '.join(names) or 'none'}"
+        )
+    given = {*bound, *evaluation(module)}
+    missing = [each.name for each in by_name if each.default is each.empty and each.name not in given]
+    if missing:
+        some = ", ".join(f"{name}=…" for name in missing)
+        raise InputError(
+            f"the call of the module needs more than images: {', '.join(missing)}. Bind it, wrap(…, {some}), with an "
+            "array of the shape that fits a batch of one image, or any other value"
+        )
 
 
 @dataclass(frozen=True)
@@ -143,46 +302,48 @@ class NnxForward(_Tapped):
 
     graphdef: nnx.GraphDef[Any]
 
-    def run(self, params: Any, images: jax.Array, tape: _Tape) -> None:
+    def call(self, params: Any, images: jax.Array, **arguments: Any) -> tuple[Any, str]:
         module = nnx.merge(self.graphdef, params)  # a new copy, so its classes may be changed
-        switches = evaluation(module)
-        seen = {}
+        kind, switches = type(module).__name__, evaluation(module)
         for path, part in nnx.iter_modules(module):
             if hasattr(type(part), "__call__"):  # noqa: B004  (containers of layers cannot be called)
-                seen[id(part)] = "/".join(map(str, path)) or OUTPUT, type(part).__name__
-                part.__class__ = _tapped(type(part))
-
-        def observe(part: nnx.Module, call: Callable[[], Any]) -> Any:
-            if id(part) not in seen:
-                return call()
-            path, kind = seen[id(part)]
-            with jax.named_scope(path):
-                value = call()
-            return tape.see(path, kind, value)
-
-        token = _observer.set(observe)
-        try:
-            _check_output(module(images, **switches))
-        finally:
-            _observer.reset(token)
-
-
-# The observer of the forward pass that is running; the docstring above says why it is ambient.
-_observer: ContextVar[Callable[[nnx.Module, Callable[[], Any]], Any]] = ContextVar("observer")
+                part.__class__ = _tapped(type(part), "/".join(map(str, path)) or OUTPUT)
+        return module(images, **{**switches, **arguments}), kind
 
 
 @functools.cache
-def _tapped(kind: Any) -> Any:
-    """A subclass of the module class `kind` whose calls report to `_observer`.
+def _tapped(kind: Any, path: str) -> Any:
+    """A subclass of the module class `kind`, whose calls are tapped as the part of a network at `path`.
 
     Python looks `__call__` up on the type, so a single instance cannot be tapped. A subclass, unlike a patched class,
-    changes no other instance, and it also catches an inherited `__call__`.
+    changes no other instance, and it also catches an inherited `__call__`. The transforms of nnx split a module into
+    its arrays and the rest, and build another one inside; the class goes with it, and so does the path.
     """
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return _observer.get()(self, functools.partial(kind.__call__, self, *args, **kwargs))
+        with jax.named_scope(path):
+            value = kind.__call__(self, *args, **kwargs)
+        return tap(value, path, kind.__name__)
 
     return type(kind)(kind.__name__, (kind,), {"__call__": call})
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["path"])
+@dataclass(frozen=True)
+class _ModulePath:
+    """The path of a linen module, as a part of its variables that is no array."""
+
+    path: str
+
+
+# linen's `jit` traces a class of modules once, and would give the second module the paths of the first. It traces again
+# for variables of another structure, so a collection of this name gives each module a structure of its own.
+_PATHS = "jaxviz paths"
+
+
+def _paths(variables: Mapping[str, Any], path: str) -> dict[str, Any]:
+    inner = {name: _paths(part, f"{path}/{name}") for name, part in variables.items() if isinstance(part, Mapping)}
+    return {**inner, _PATHS: _ModulePath(path)}
 
 
 @dataclass(frozen=True)
@@ -191,7 +352,7 @@ class LinenForward(_Tapped):
 
     module: nn.Module
 
-    def run(self, params: Any, images: jax.Array, tape: _Tape) -> None:
+    def call(self, params: Any, images: jax.Array, **arguments: Any) -> tuple[Any, str]:
         def intercept(
             call: Callable[..., Any],
             args: tuple[Any, ...],
@@ -201,24 +362,42 @@ class LinenForward(_Tapped):
             value = call(*args, **kwargs)
             if context.method_name != "__call__":
                 return value
-            return tape.see("/".join(context.module.path) or OUTPUT, type(context.module).__name__, value)
+            return tap(value, "/".join(context.module.path) or OUTPUT, type(context.module).__name__)
 
         with nn.intercept_methods(intercept):
-            _check_output(self.module.apply(params, images, **evaluation(self.module)))
+            variables = {**params, _PATHS: _paths(params.get("params", {}), "")}
+            value = self.module.apply(variables, images, **{**evaluation(self.module), **arguments})
+        return value, type(self.module).__name__
 
 
 @dataclass(frozen=True)
 class FunctionForward(_Tapped):
     """A plain function `(params, images [n h w c]) -> array | {name: array}`: its results can be read, not edited."""
 
-    function: Callable[[Any, jax.Array], jax.Array | Activations]
+    function: Callable[[Any, jax.Array], Any]
 
-    def run(self, params: Any, images: jax.Array, tape: _Tape) -> None:
-        if tape.edits:
+    def __call__(self, params: Any, images: jax.Array, names: tuple[str, ...] | None, edits: Edits) -> Activations:
+        if edits:
             raise InputError(
                 "a plain function has no layers that can be edited: wrap the nnx or linen module itself, or use a "
-                f"gradient method that explains the input; given: an edit of {', '.join(tape.edits)}"
+                f"gradient method that explains the input; given: an edit of {', '.join(edits)}"
             )
-        result = self.function(params, images)
-        for name, value in (result if isinstance(result, dict) else {OUTPUT: result}).items():
-            tape.see(name, "", value)
+        return super().__call__(params, images, names, edits)
+
+    def run(self, params: Any, images: jax.Array) -> jax.Array:
+        arguments = self.bound(images.dtype) if self.bound else {}
+        result = self.function(params, jnp.moveaxis(images, -1, 1) if self.channels_first else images, **arguments)
+        named = (
+            {name: value for name, value in result.items() if _named(name, value)} if isinstance(result, dict) else {}
+        )
+        output = self.output or ((list(named)[-1],) if named else ())
+        chosen = select(result, output)
+        last = output[0] if output and output[0] in named and len(output) == 1 else OUTPUT
+        for name, value in named.items():
+            if name != last:
+                mark(value, name, "")
+        return mark(chosen, last, "")
+
+
+def _named(name: Any, value: Any) -> bool:
+    return isinstance(name, str) and isinstance(value, jax.Array)

@@ -26,7 +26,7 @@ from jaxviz.networks.forwards import KerasForward
 from weights_convert import ARCHITECTURES, Inputs, KerasFileError, KerasNet, fix
 from weights_convert.files.onnx import INSTALL
 from weights_convert.files.saved import sha256
-from weights_convert.layers import OVER, PROBABILITIES
+from weights_convert.layers import KINDS, activation
 
 __all__ = ["decode_predictions", "load"]
 
@@ -161,10 +161,10 @@ def _logits(net: KerasNet) -> str | None:
     nodes = {node.name: node for node in net.graph.nodes}
     node = nodes.get(net.graph.outputs[0])
     while node is not None:
-        function = dict(node.config).get("activation")
-        if node.kind == "Softmax" or function in PROBABILITIES:
+        function = activation(node)
+        if function is not None and function.probabilities:
             return f"{node.name}/pre"
-        if node.kind not in OVER and (node.kind, function) != ("Activation", "linear"):
+        if function is not None or not KINDS[node.kind].leaves_its_input:
             return None
         node = nodes.get(node.inputs[0])
     return None

@@ -327,6 +327,16 @@ def test_an_ascent_that_leaves_the_numbers_says_so():
         jv.sweep(model, jv.channels(model, "second", [0, 1]), **settings)
 
 
+def test_a_dead_filter_says_so():
+    """Its image is the noise of the start, bit by bit, also after a single step."""
+    model = keras_model()
+    bias = model.params["layers"]["second"]["bias"]
+    bias[...] = bias[...].at[1].set(-1e3)
+    with pytest.warns(UserWarning, match=r"'second', index=1, .* does not move, .* dead filter, .*; positions: \[1\]"):
+        found = jv.sweep(model, jv.channels(model, "second", [0, 1, 3]), **small(steps=1))
+    assert not found.scores[1].any()
+
+
 @pytest.mark.parametrize("recipe", [jv.recipes.chollet, jv.recipes.keras_io])
 @pytest.mark.parametrize("length", [0, -1.0, float("nan"), float("inf")])
 def test_a_step_that_leads_nowhere_is_refused(recipe, length):

@@ -292,15 +292,21 @@ def test_smoothing_compiles_once_whatever_is_left_in_the_last_batch():
     assert shapes == [(3, *SHAPE)] * 3
 
 
-def test_smoothing_a_batch_gives_each_image_its_own_noise():
-    model = keras_model()
-    twice = np.stack([image(), image()])
-    found = jv.smooth(lambda x: jv.gradient(model, x, 1), twice, samples=3)
-    assert found.values.shape == (2, *SHAPE)
-    assert found.score.shape == (2,)
-    assert not np.allclose(found.values[0], found.values[1])
-    alone = jv.smooth(lambda x: jv.gradient(model, x, 1), image(), samples=3)
-    np.testing.assert_allclose(found.values[0], alone.values, atol=1e-6)
+def test_smoothing_a_batch_is_a_loop():
+    """One key is the same noise for all images; one key for each image is that of a call of its own."""
+    model, batch = keras_model(), np.stack([image(), image(1)])
+    keys = jax.random.split(jax.random.key(7), 2)
+    for method in (
+        lambda x, **key: jv.smooth(lambda copies: jv.gradient(model, copies, 1), x, samples=3, **key),
+        lambda x, **key: jv.smoothgrad(model, x, 1, samples=3, **key),
+    ):
+        together, own = method(batch), method(batch, key=keys)
+        assert together.values.shape == (2, *SHAPE)
+        assert together.score.shape == (2,)
+        for i in (0, 1):
+            np.testing.assert_allclose(together.values[i], method(batch[i]).values, atol=1e-6)
+            np.testing.assert_allclose(own.values[i], method(batch[i], key=keys[i]).values, atol=1e-6)
+        assert not np.allclose(own.values, together.values, atol=1e-5)
 
 
 def test_smoothing_leaves_the_range_check_as_it_was():

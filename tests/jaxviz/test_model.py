@@ -102,6 +102,65 @@ def test_an_nnx_module_whose_calls_train_by_default_runs_as_in_evaluation():
         np.testing.assert_array_equal(jv.predict(jv.wrap(module, image_shape=SHAPE), batch), batch.reshape(2, -1))
 
 
+class Inner(nnx.Module):
+    """Ten times off in training, by an attribute or by an argument of the call."""
+
+    def __init__(self, **settings):
+        vars(self).update(settings)
+
+    def __call__(self, x):
+        training = [vars(self).get(name) is value for name, value in [("training", True), ("inference", False)]]
+        return x.mean((1, 2)) * (10 if any(training) or vars(self).get("mode") == "train" else 1)
+
+
+class Outer(nnx.Module):
+    def __init__(self, inner):
+        self.layers = nnx.List([inner])
+
+    def __call__(self, x, is_eval=False):
+        return self.layers[0](x) * (1 if is_eval else 10)
+
+
+class Words(nnx.Module):
+    def __call__(self, x, mode="train"):
+        return x.mean((1, 2))
+
+
+class Built(nn.Module):
+    train: bool = True
+
+    def __call__(self, x):
+        return x.mean((1, 2)) * (10 if self.train else 1)
+
+
+def test_switches_of_any_name_are_set_to_evaluation():
+    plain = image().mean((0, 1))
+    for module in (Inner(), Inner(training=True), Inner(inference=False), Inner(mode="bilinear"), Inner(mode="eval")):
+        np.testing.assert_allclose(jv.predict(jv.wrap(Outer(module), image_shape=SHAPE), image()), plain, rtol=1e-6)
+        assert vars(module).get("training", True)  # the user's own module is as it was
+    np.testing.assert_allclose(jv.predict(jv.wrap(Built(), {}, SHAPE), image()), plain, rtol=1e-6)
+    for module, name in ((Outer(Inner(mode="train")), "Inner.mode = 'train'"), (Words(), "mode='train'")):
+        with pytest.raises(
+            jv.InputError, match=f"in training mode, {name}, and which word means evaluation is not known"
+        ):
+            jv.wrap(module, image_shape=SHAPE)
+
+
+class ChannelsFirst(nnx.Module):
+    def __call__(self, x):
+        layout = ("NCHW", "OIHW", "NCHW")
+        return jax.lax.conv_general_dilated(x, jnp.ones((2, 3, 3, 3)), (1, 1), "SAME", dimension_numbers=layout)
+
+
+def test_a_shape_with_the_channels_first_is_no_image_three_pixels_high():
+    with pytest.raises(
+        jv.InputError, match=r"takes its images as \[n c h w\]; given: \(3, 32, 48\). Give .*\(32, 48, 3\)"
+    ):
+        jv.wrap(ChannelsFirst(), image_shape=(3, 32, 48))
+    flat = nnx.Conv(48, 2, (3, 3), rngs=nnx.Rngs(0))
+    assert jv.wrap(flat, image_shape=(3, 32, 48)).image_shape == (3, 32, 48)  # an image that is really so
+
+
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_an_edit_changes_everything_downstream_and_is_returned(which):
     model = three_of_a_kind()[which]
@@ -252,7 +311,8 @@ def test_wrap_says_what_it_needs():
     ("function", "sentence"),
     [
         (lambda _, x: None, "it returns no array"),
-        (lambda _, x: (x, x), "it returns no array"),
+        (lambda _, x: (), "it returns no array"),
+        (lambda _, x: (x, x), "must return one array .*such as output=0; given: a tuple with 0 .*, 1 "),
         (lambda _, x: x.sum(), r"output is \[\] for a batch of one image"),
         (lambda _, x: x.sum((0, 1, 2)), r"output is \[3\] for a batch of one image"),
         (lambda x: x, r"does not run on a batch of one image, \[1, 12, 12, 3\]: .*takes 1 positional argument"),

@@ -76,9 +76,15 @@ def test_a_batch_is_a_loop():
         np.testing.assert_allclose(
             together.values[i], jv.occlusion(model, batch[i], target, window=4).values, atol=1e-5
         )
-    random = jv.rise(model, np.stack([image(), image()]), 1, samples=8)
-    assert not np.allclose(random.values[0], random.values[1])  # each image has its own masks
-    np.testing.assert_allclose(random.values[0], jv.rise(model, image(), 1, samples=8).values, atol=1e-5)
+    keys = jax.random.split(jax.random.key(7), 2)
+    masked, own = jv.rise(model, batch, 1, samples=8), jv.rise(model, batch, 1, samples=8, key=keys)
+    for i in (0, 1):
+        np.testing.assert_allclose(masked.values[i], jv.rise(model, batch[i], 1, samples=8).values, atol=1e-5)
+        alone = jv.rise(model, batch[i], 1, samples=8, key=keys[i])
+        np.testing.assert_allclose(own.values[i], alone.values, atol=1e-5)
+    assert not np.allclose(own.values, masked.values, atol=1e-3)
+    with pytest.raises(jv.InputError, match=r"one for each of 2; given: \[3\] keys"):
+        jv.rise(model, batch, 1, samples=2, key=jax.random.split(keys[0], 3))
 
 
 def test_rise_finds_the_pixels_that_count():
@@ -98,6 +104,11 @@ def test_rise_finds_the_pixels_that_count():
         ({"window": 0}, "window is a whole number of pixels"),
         ({"window": (3, 2, 1)}, r"window is .*given: \(3, 2, 1\)"),
         ({"window": 3, "stride": -1}, "stride is a whole number"),
+        (
+            {"window": 3, "stride": (3, 4)},
+            "a stride is at most the window, 3 × 3, .*hidden at least once; given: 3 × 4",
+        ),
+        ({"stride": 3}, "a stride is at most the window, 2 × 2"),
         ({"window": 3, "fill": [0.1, 0.2]}, r"a colour \[3\] or an image \[12, 12, 3\], all finite; given: \[2\]"),
     ],
 )

@@ -72,14 +72,25 @@ def linen(module):
     return jv.wrap(module, module.init(jax.random.key(0), picture()[None]), image_shape=SHAPE)
 
 
+class Decoder(nn.Module):
+    """Its last convolution is a transposed one, whose name JAX also gives to the way back."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(3)(
+            nn.ConvTranspose(4, (3, 3), (2, 2), name="conv_transpose")(nn.Conv(4, (3, 3))(x)).mean((1, 2))
+        )
+
+
 @pytest.mark.parametrize(
     ("model", "name"),
     [
+        (lambda: linen(Decoder()), "conv_transpose"),
         (lambda: linen(ConvNet()), "Conv_0"),
         (lambda: jv.wrap(ConvClassifier(nnx.Rngs(0)), image_shape=SHAPE), "stem"),
         (lambda: linen(Residual()), "Block_0"),  # the end of the block, not its projection, which runs last
     ],
-    ids=["a network called ConvNet", "a convolution called Stem", "a projection that runs last"],
+    ids=["a transposed one", "a network called ConvNet", "a convolution called Stem", "a projection that runs last"],
 )
 def test_the_default_layer_convolves(model, name):
     model = model()

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 import pytest
+import tf_keras
 from flax import nnx
 from keras import layers as L  # noqa: N812
 from keras.src.applications import convnext, inception_resnet_v2
@@ -30,7 +31,7 @@ import weights_convert
 from weights_convert import Graph, KerasNet
 from weights_convert.config.parsing import parse
 from weights_convert.graph import IMAGE
-from weights_convert.layers import EFFECTS, KINDS, OVER, Effect, node, operations
+from weights_convert.layers import EFFECTS, KINDS, OVER, Effect, neural, node, operations
 
 
 def signal():
@@ -244,6 +245,7 @@ AUGMENTATION = [
     [L.RandomColorJitter(brightness_factor=0.5, hue_factor=0.2)],
     [L.RandomContrast(0.5)],
     [L.RandomElasticTransform()],
+    [L.RandomCrop(6, 5)],
     [L.RandomErasing()],
     [L.RandomFlip("horizontal")],
     [L.RandomGaussianBlur()],
@@ -386,10 +388,41 @@ def test_augmentation_is_over(layers, tmp_path):
     assert_back(net, model, tmp_path / "again.keras")
 
 
+@pytest.mark.parametrize("package", [keras, tf_keras])
+def test_random_crop_at_inference(package, tmp_path):
+    """Keras 2, and Keras 3 before 3.6, resize the largest part of that shape; Keras 3.8 and newer do nothing."""
+    layers = package.layers
+    model = package.Sequential([layers.Input((13, 11, 3)), layers.RandomCrop(6, 8), layers.ReLU()])
+    model.save(tmp_path / "m.keras")
+    net, images = weights_convert.load(tmp_path / "m.keras"), images_for(model)
+    assert error(net(images), model(images, training=False)) <= 1e-5
+    written = {**json.loads(model.to_json()), "keras_version": "3.3.3"}
+    assert parse(written).nodes[0].kind == "Resizing"
+    with pytest.raises(weights_convert.UnsupportedLayer, match=r"Keras 3.7.0 cuts out .* 3.8 or newer"):
+        parse({**written, "keras_version": "3.7.0"})
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("end", ["keras", "h5"])
+def test_layers_quantised_to_int8(end, tmp_path):
+    """The kernel is what its whole numbers stand for: within half a step of 1/127 of the greatest number."""
+    model = sequential((6, 6, 3), L.Flatten(), L.Dense(5, activation="tanh"), L.Dense(3, use_bias=False))
+    kernels = [np.asarray(layer.kernel) for layer in model.layers[1:]]
+    wanted = model(images_for(model))
+    model.quantize("int8")
+    model.save(tmp_path / f"m.{end}")
+    net = weights_convert.load(tmp_path / f"m.{end}")
+    for weights, kernel in zip(net.weights().values(), kernels, strict=True):
+        step = np.abs(kernel).max(0) / 127
+        assert (np.abs(weights["kernel"].get_value() - kernel) <= 0.501 * step).all()
+    assert error(net(images_for(model)), wanted) <= 0.02
+
+
 def test_every_row_has_a_case():
     cases = {type(layer).__name__ for case in [*CASES, *AUGMENTATION] for layer in case} | {
         type(merge).__name__ for merge, _ in MERGING
     }
+    cases |= {"MultiHeadAttention", "Attention", "AdditiveAttention", "Embedding"}  # see test_attention
     assert cases | KERAS_2_ONLY == set(KINDS) - set(operations.KINDS)
 
 
@@ -403,7 +436,9 @@ REQUIRED = [
     ({"factor": 0.5}, r"Random(Brightness|ColorDegeneration|Contrast|Hue|Rotation|Saturation|Sharpness)"),
     ({"factor": 4}, r"RandomPosterization"),
     ({"height_factor": 0.5, "width_factor": 0.5}, r"Random(Translation|Zoom)"),
-    ({"height": 3, "width": 4}, r"Resizing|CenterCrop"),
+    ({"height": 3, "width": 4}, r"Resizing|CenterCrop|RandomCrop"),
+    ({"num_heads": 2, "key_dim": 3}, r"MultiHeadAttention"),
+    ({"input_dim": 5, "output_dim": 3}, r"Embedding"),
     ({"units": 4}, r"Dense"),
     ({"stddev": 0.5}, r"GaussianNoise"),
     ({"scale": 1.0}, r"Rescaling|CustomScaleLayer"),
@@ -423,6 +458,8 @@ def test_defaults_are_those_of_keras(kind):
     given = next((given for given, kinds in REQUIRED if re.fullmatch(kinds, kind)), {})
     layer = getattr(L, kind, None) or getattr(convnext, kind, None) or getattr(inception_resnet_v2, kind)
     written = json.loads(json.dumps(keras.saving.serialize_keras_object(layer(**given))["config"]))
+    if kind == "MultiHeadAttention":
+        written["value_dim"] = None  # Keras writes out that it is key_dim
     if "pool_size" in written:
         written["strides"] = None  # Keras writes out that strides are as wide as the window
     assert node("n", kind, given, ("image",)) == node("n", kind, written, ("image",))
@@ -464,9 +501,11 @@ def test_every_kind_has_one_effect():
     """A layer without a function and a module returns its input; what the others do, their rows say."""
     listed = [name for names in EFFECTS.values() for name in names]
     assert sorted(listed) == sorted(KINDS)
-    assert {*OVER, "Activation", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "Softmax"} == {
+    functions = {"Activation", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "Softmax"}
+    functions |= {name for name, kind in neural.KINDS.items() if kind.package and "nn" in kind.package[-2:]} & {
         *EFFECTS[Effect.IDENTITY]
     }
+    assert {*OVER, *functions, "ops.ReLU", "ops.Mish", "ops.Tanh"} == {*EFFECTS[Effect.IDENTITY]}
 
 
 @pytest.mark.parametrize(
@@ -476,11 +515,7 @@ def test_every_kind_has_one_effect():
         ("Conv2D", {"filters": 0, "kernel_size": 3}, "filters=0; supported is a whole number above 0"),
         ("Conv2D", {"filters": 2, "kernel_size": [3, 3, 3]}, "supported is one or two whole numbers"),
         ("Conv2D", {"filters": 2, "kernel_size": "3"}, "kernel_size='3'; supported is a whole number above 0"),
-        (
-            "MaxPooling2D",
-            {"data_format": "channels_first"},
-            "data_format='channels_first'; supported is 'channels_last'",
-        ),
+        ("MaxPooling2D", {"data_format": "tf"}, "data_format='tf'; supported is 'channels_last' or 'channels_first'"),
         ("MaxPooling2D", {"padding": "full"}, "padding='full'; supported is 'valid' or 'same'"),
         ("Dense", {"units": 2, "activation": "maxout"}, "activation='maxout'; supported is one of linear, relu"),
         ("BatchNormalization", {"renorm": True}, "renorm=True; supported is false"),
@@ -493,7 +528,6 @@ def test_every_kind_has_one_effect():
             "interpolation='area'; supported is 'nearest'",
         ),
         ("RandomFlip", {"mode": "horizontal", "probability": 1}, "probability=1, an option that is not supported"),
-        ("RandomCrop", {"height": 2, "width": 2}, "layers of kind RandomCrop are not supported"),
         ("Dense", {"units": 2, "use_bias": 1}, "use_bias=1; supported is true or false"),
         ("Dense", {"units": 2, "quantization_config": {"bits": 4}}, "an option that is not supported"),
         ("BatchNormalization", {"epsilon": float("nan")}, "epsilon=nan; supported is a finite number"),

@@ -17,7 +17,7 @@ from tf_keras.src.applications import inception_resnet_v2
 
 from weights_convert import ARCHITECTURES, KerasNet, NotReadable, UnsupportedLayer
 from weights_convert.config.describe import describe
-from weights_convert.config.parsing import parse
+from weights_convert.config.parsing import OF_KERAS_1, parse
 
 
 def small(*layers):
@@ -347,8 +347,8 @@ def test_names_that_are_taken():
 def test_channels_first_of_keras_1():
     config = json.loads(json.dumps(KERAS_1).replace('"tf"', '"th"'))
     assert complaints({"class_name": "Sequential", "config": config}, 1) == (
-        "conv: Conv2D with data_format='channels_first'; supported is 'channels_last'",
-        "pool: MaxPooling2D with data_format='channels_first'; supported is 'channels_last'",
+        f"conv: Conv2D with data_format='channels_first' {OF_KERAS_1}",
+        f"pool: MaxPooling2D with data_format='channels_first' {OF_KERAS_1}",
     )
 
 
@@ -361,14 +361,14 @@ def test_hard_sigmoid_changed_its_meaning():
 def test_everything_that_is_wrong_is_said_at_once():
     model = small(L.Equalization(name="even"), L.Conv2D(2, 3, name="conv"), L.AutoContrast(name="auto"))
     config = described(model)
-    config["config"]["layers"][2]["config"]["data_format"] = "channels_first"
+    config["config"]["layers"][2]["config"]["data_format"] = "channels_second"
     with pytest.raises(UnsupportedLayer) as error:
         parse(config)
     *lines, supported, hint = str(error.value).splitlines()
     assert lines == [
         "3 things in this network cannot be reproduced:",
         "- even: layers of kind Equalization are not supported",
-        "- conv: Conv2D with data_format='channels_first'; supported is 'channels_last'",
+        "- conv: Conv2D with data_format='channels_second'; supported is 'channels_last' or 'channels_first'",
         "- auto: layers of kind AutoContrast are not supported",
     ]
     assert supported.startswith("Supported kinds of layer: Conv1D, Conv2D, ")

@@ -46,6 +46,11 @@ def read_tensors(ends: Any) -> Any:
     return _legacy(ends, {})
 
 
+def constants(value: Any) -> Any:
+    """An option of an operation of Keras 3: arrays become lists, and tuples too."""
+    return _today(value)
+
+
 def leaves(value: Any) -> Iterator[Any]:
     """The items of nested lists and dictionaries; those of a dictionary sorted by key, as Keras numbers outputs."""
     if isinstance(value, dict):

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import KerasFileError, NotReadable, UnsupportedLayer
-from ..layers import CUSTOM, KINDS
+from ..layers import CUSTOM, KINDS, TIME_DISTRIBUTED
 from .calls import Call, Tensor, leaves, read_call, read_tensors
+from .operations import kind_of
 from .versions import RENAMED, modern
 
 CONTRIBUTED = ("InstanceNormalization",)  # a class that is known without being one of Keras
@@ -73,6 +74,8 @@ def entries(model: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     def walk(kind: str, config: Any, path: str, trained: bool) -> Iterator[tuple[str, str, bool]]:
         for entry in listed(model_kind(kind, config), config).entries:
             name, learns = f"{path}{entry.name}", trained and entry.config.get("trainable") is not False
+            if entry.kind == TIME_DISTRIBUTED and inner(entry).kind in MODELS:
+                entry = inner(entry)
             if entry.kind in MODELS and name.count("/") < DEEPEST:
                 yield from walk(entry.kind, entry.config, f"{name}/", learns)
             elif entry.kind != "InputLayer":
@@ -158,10 +161,17 @@ def _class(layer: Mapping[str, Any]) -> Any:
     """
     kind, registered, module = layer["class_name"], layer.get("registered_name"), layer.get("module")
     if not isinstance(registered, str) or (isinstance(module, str) and module.split(".")[0] in PACKAGES):
-        return kind
+        return kind_of(layer)
     if (">" in registered and (registered in KINDS or registered in RENAMED)) or registered in CONTRIBUTED:
         return registered
     return kind if kind not in KINDS else registered if ">" in registered else f"own>{kind}"
+
+
+def inner(entry: Entry) -> Entry:
+    """The layer or model in a TimeDistributed, under the name and with the calls of that."""
+    layer = entry.config["layer"]
+    kind, config = modern(_class(layer), layer["config"])
+    return replace(entry, kind=model_kind(kind, config), config=config)
 
 
 def _first_shape(layer: Any) -> Any:

@@ -1,102 +1,123 @@
-"""Arithmetic with tensors outside of layers, such as `x / 127.5 - 1`, `tf.nn.relu(x)`, `x[..., ::-1]` → a layer.
+"""A call in a Keras description → the kind, the options and the tensors of a node; and back.
 
-Keras 2 saves such a call as a layer of kind TFOpLambda with the name of the function, and Keras 3 saves the class of
-the operation. The lists here say which ones are supported: those in the networks of `keras.applications` and in their
-`preprocess_input`, and activation functions. All others are refused by name.
+This matters for operations outside of layers, such as `x / 127.5 - 1` or `tf.reduce_mean(x, -1)`, and for layers that
+take several tensors one by one, such as MultiHeadAttention. Keras 3 saves the class of an operation; Keras 2 saves a
+layer of kind TFOpLambda with the name of TensorFlow's function. The rows of `KINDS` say which ones are supported, and
+how they are spelled.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import UnsupportedLayer
-from .calls import Call, Tensor
+from ..layers import KINDS, LIST, TENSORFLOW, Kind
+from .calls import Call, Tensor, constants, leaves
 
-ARITHMETIC = {
-    "Add",
-    "Subtract",
-    "Multiply",
-    "TrueDivide",
-}  # classes of keras.ops; the kinds of their nodes are "ops.Add" …
-
-# TensorFlow's functions of two arguments: (operation, names of the arguments).
-FUNCTIONS = {
-    "__operators__.add": ("Add", ("x", "y")),
-    "math.add": ("Add", ("x", "y")),
-    "nn.bias_add": ("Add", ("value", "bias")),
-    "math.subtract": ("Subtract", ("x", "y")),
-    "math.multiply": ("Multiply", ("x", "y")),
-    "math.truediv": ("TrueDivide", ("x", "y")),
-    "math.divide": ("TrueDivide", ("x", "y")),
-}
-# TensorFlow's functions, and Keras' operations, of one argument: activation functions under another name.
-ACTIVATION_FUNCTIONS = {
-    "nn.relu": "relu",
-    "nn.relu6": "relu6",
-    "nn.elu": "elu",
-    "nn.selu": "selu",
-    "nn.silu": "silu",
-    "nn.softmax": "softmax",
-    "math.sigmoid": "sigmoid",
-    "math.tanh": "tanh",
-}
-ACTIVATION_OPERATIONS = {
-    "Relu": "relu",
-    "Relu6": "relu6",
-    "Elu": "elu",
-    "Selu": "selu",
-    "Silu": "silu",
-    "Sigmoid": "sigmoid",
-    "Tanh": "tanh",
-}
+PREFIX = "ops."  # the name of an operation in KINDS is that of its class, after this
+PACKAGE = re.compile(r"keras\b.*\.(ops|activations)\b")  # where Keras 3 has the classes of its operations
 
 TENSOR = None
-"""Stands for an argument of an operation that is a tensor; any other argument is a constant."""
+"""Stands for an operand of an operation that is a tensor; any other operand is a constant."""
+
+# Functions whose tensors Keras 2 does not write to the file.
+UNSAVED = {
+    "einsum": "Keras 2 does not save the tensors that tf.einsum reads, and cannot load the file either; write it with "
+    "tf.matmul and tf.transpose"
+}
 
 
-def operation(name: str, kind: str, config: Mapping[str, Any], call: Call) -> tuple[str, Mapping[str, Any], Call]:
-    """(kind, config, call) of a layer. An operation becomes a layer whose config holds the constants.
+class Read(NamedTuple):
+    """A call, read: `call` has the tensors in the order of the row, and the keywords that are left over."""
+
+    kind: str
+    config: Mapping[str, Any]
+    call: Call
+
+
+def kind_of(layer: Mapping[str, Any]) -> str:
+    """The kind of a layer in a list of layers: its class, after "ops." if Keras 3 has it among its operations."""
+    kind, module = layer["class_name"], layer.get("module")
+    return f"{PREFIX}{kind}" if isinstance(module, str) and PACKAGE.match(module) else kind
+
+
+def read(name: str, kind: str, config: Mapping[str, Any], call: Call) -> Read:
+    """The kind, the options and the tensors of a call of a layer or an operation.
 
     Raises:
         UnsupportedLayer: the operation is not supported.
     """
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         return _of_tensorflow(name, config, call)
-    if kind in ARITHMETIC and len(call.arguments) == 2:  # the layer of this name has one argument, a list
-        return _arithmetic(kind, call.arguments, call.keywords)
-    if kind == "GetItem" and len(call.arguments) == 2:
-        return _item(call.arguments[0], call.arguments[1], call.keywords)
-    if kind == "Stack" and len(call.arguments) == 1:
-        return "ops.Stack", _without_name(config), call
-    if kind in ACTIVATION_OPERATIONS:
-        options = {
-            key: value for key, value in _without_name(config).items() if (key, value) != ("alpha", 1.0)
-        }  # elu's
-        return "Activation", {"activation": ACTIVATION_OPERATIONS[kind], **options}, call
-    return kind, config, call
+    if _is_operation(kind, config, call):
+        kind = f"{PREFIX}{kind}"
+    row = KINDS.get(kind)
+    if row is None or not (kind.startswith(PREFIX) or row.operands or row.called or row.several):
+        return Read(kind, config, call)
+    given = {key: value for key, value in config.items() if key != "name"}
+    if kind.startswith(PREFIX):
+        given = {key: constants(value) for key, value in given.items()}
+    given = {key: value for key, value in given.items() if value is not None}
+    if row.operands and row.operands != LIST and not call.today:  # Keras 2 wraps the only argument in a list
+        call = replace(call, arguments=tuple(leaves([*call.arguments])))
+    places = (*_operands(row), *row.called)
+    if len(call.arguments) > len(places):
+        raise UnsupportedLayer([f"{name}: {kind} with {len(call.arguments)} arguments; supported are {len(places)}"])
+    return _bound(kind, given, dict(zip(places, call.arguments, strict=False)), call.keywords)
 
 
-def _of_tensorflow(name: str, config: Mapping[str, Any], call: Call) -> tuple[str, Mapping[str, Any], Call]:
-    function, keywords = config.get("function"), dict(call.keywords)
-    keywords.pop("name", None)
-    if function in FUNCTIONS:
-        kind, (_, second) = FUNCTIONS[function]
-        if keywords.get("data_format") == "NHWC":  # of bias_add: its default
-            del keywords["data_format"]
-        return _arithmetic(kind, (*call.arguments, keywords.pop(second, None)), keywords)
-    if function == "__operators__.getitem":
-        return _item(call.arguments[0], keywords.pop("slice_spec", None), keywords)
-    if function in ACTIVATION_FUNCTIONS:
-        return "Activation", {"activation": ACTIVATION_FUNCTIONS[function]}, replace(call, keywords=keywords)
-    raise UnsupportedLayer([f"{name}: calls tf.{function}, which is not supported"])
+def _is_operation(kind: str, config: Mapping[str, Any], call: Call) -> bool:
+    """Whether a class of this name is meant as an operation, where the description does not say its module (in an .h5).
+
+    Layers of these names take one argument, and other options: Reshape has `target_shape`, the operation `newshape`.
+    """
+    layer, row = KINDS.get(kind), KINDS.get(f"{PREFIX}{kind}")
+    if row is None or layer is None:
+        return row is not None
+    return len(call.arguments) > 1 or any(key in row.options and key not in layer.options for key in config)
 
 
-def _arithmetic(
-    kind: str, arguments: Sequence[Any], keywords: Mapping[str, Any]
-) -> tuple[str, Mapping[str, Any], Call]:
-    template = [TENSOR if isinstance(each, Tensor) else _constant(each) for each in arguments]
-    tensors = tuple(each for each in arguments if isinstance(each, Tensor))
-    return f"ops.{kind}", {"arguments": template}, Call(tensors, keywords)
+def _operands(row: Kind) -> tuple[str, ...]:
+    """The names of the tensors of a call; of one tensor or list, `x`."""
+    return row.operands if row.operands and row.operands != LIST else ("x",)
+
+
+def _of_tensorflow(name: str, config: Mapping[str, Any], call: Call) -> Read:
+    function = config.get("function")
+    if function in UNSAVED:
+        raise UnsupportedLayer([f"{name}: {UNSAVED[function]}"])
+    if function not in TENSORFLOW:
+        raise UnsupportedLayer([f"{name}: calls tf.{function}, which is not supported"])
+    kind, spelling = TENSORFLOW[function]
+    row = KINDS[kind]
+    first = call.arguments[0]
+    keywords = {key: value for key, value in call.keywords.items() if key != "name" and value is not None}
+    keywords = dict(spelling.assumed) | {spelling.names[0]: first} | keywords
+    for key, value in spelling.assumed.items():
+        if key not in spelling.names and keywords[key] == value:
+            del keywords[key]
+    ours = (*_operands(row), *(key for key in row.options if key not in ("arguments", "output")))
+    names = dict(zip(spelling.names, (*ours, *spelling.names[len(ours) :]), strict=False))
+    given = {names[key]: keywords.pop(key) for key in [*keywords] if key in names}
+    given = spelling.translate(given)
+    kind = given.pop("kind", kind)
+    operands = {key: given.pop(key) for key in _operands(KINDS[kind]) if key in given}
+    return _bound(kind, given, operands, keywords)
+
+
+def _bound(kind: str, config: Mapping[str, Any], given: Mapping[str, Any], keywords: Mapping[str, Any]) -> Read:
+    """The call, from its arguments by name: tensors to operands, and all else to the options of the row."""
+    row, config, left = KINDS[kind], dict(config), dict(keywords)
+    given = dict(given) | {key: left.pop(key) for key in (*_operands(row), *row.called, *row.options) if key in left}
+    config |= {key: given.pop(key) for key in [*given] if key in row.options}
+    if row.operands in ((), LIST):
+        return Read(kind, config, Call((given.get("x"),), left))
+    present = [given.get(key) for key in row.operands]
+    while present and present[-1] is None:
+        present.pop()
+    template = [TENSOR if isinstance(each, Tensor) else _constant(each) for each in present]
+    return Read(kind, config | {"arguments": template}, Call(tuple(e for e in present if isinstance(e, Tensor)), left))
 
 
 def _constant(value: Any) -> Any:
@@ -104,24 +125,18 @@ def _constant(value: Any) -> Any:
     return "nothing" if value is None else value
 
 
-def _item(tensor: Any, key: Any, keywords: Mapping[str, Any]) -> tuple[str, Mapping[str, Any], Call]:
-    return "ops.GetItem", {"key": key if isinstance(key, list) else [key]}, Call((tensor,), keywords)
-
-
-def _without_name(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key != "name"}
-
-
-def arguments(kind: str, config: Mapping[str, Any], tensors: Sequence[Any]) -> list[Any]:
-    """The arguments of a call, as Keras 3 writes them. This is the inverse of `operation`."""
+def written(kind: str, config: Mapping[str, Any], tensors: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+    """(the arguments, the keywords) of a call, as Keras 3 writes them. This is the inverse of `read`."""
+    row = KINDS[kind]
+    keywords = {key: config[key] for key in row.called if config[key] != row.options[key].default}
+    if row.operands == LIST:
+        return [list(tensors)], keywords
+    if row.operands:
+        rest = iter(tensors)
+        return [next(rest) if each is TENSOR else _written(each) for each in config["arguments"]], keywords
     if kind == "ops.GetItem":
-        return [*tensors, [_written_item(item) for item in config["key"]]]
-    if kind == "ops.Stack":
-        return [list(tensors)]
-    if "arguments" not in config:
-        return list(tensors) if len(tensors) == 1 else [list(tensors)]
-    rest = iter(tensors)
-    return [next(rest) if each is TENSOR else _written(each) for each in config["arguments"]]
+        return [*tensors, [_written_item(item) for item in config["key"]]], {}
+    return list(tensors) if len(tensors) == 1 else [list(tensors)], keywords
 
 
 def _written(value: Any) -> Any:

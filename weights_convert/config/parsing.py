@@ -6,6 +6,7 @@ guessed, imported or executed is refused; one error lists all of it.
 
 import heapq
 import json
+import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
@@ -13,15 +14,35 @@ from typing import Any
 
 from ..errors import UnsupportedLayer
 from ..graph import IMAGE, Graph, Node, call_name, split_call
-from ..layers import ACTIVATIONS, CUSTOM, KINDS, WITH_WEIGHTS, Activation, node
+from ..layers import (
+    ACTIVATIONS,
+    CUSTOM,
+    KINDS,
+    TIME_DISTRIBUTED,
+    WITH_WEIGHTS,
+    Activation,
+    inner_kind,
+    node,
+    of_frames,
+)
 from .calls import Call, Tensor, leaves
-from .listing import DEEPEST, MODELS, Entry, Listing, listed, model_kind, walking
-from .operations import operation
+from .channels import channels_last
+from .listing import DEEPEST, MODELS, Entry, Listing, inner, listed, model_kind, walking
+from .operations import PREFIX, read
 from .versions import modern, of_version
 
 Custom = Mapping[str, Callable[..., Any] | str]
 
+OF_KERAS_1 = "of Keras 1, whose kernels are in another order; load the file in Keras 2 and save it again"
+# Layers with a state that goes from step to step, and what to do about them.
+RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+WITHOUT_TIME = (
+    "to explain the layers before it alone, save them in Keras as a model of their own: "
+    "keras.Model(model.inputs, model.get_layer(NAME).output).save(…), where NAME is the last layer of the CNN"
+)
+
 NOTHING = ""  # stands for a tensor that a complaint was made about
+UNKNOWN = re.compile("layers of kind|calls tf|Keras 2 does not save")  # complaints that a custom function answers
 MOST_CALLS = 5_000  # a short file with nested models, each called twice, could have a billion layers
 
 
@@ -39,7 +60,9 @@ def parse(model: Mapping[str, Any], keras: int = 3, custom: Custom | None = None
         UnsupportedLayer: it has parts that cannot be reproduced; the error lists all of them.
         ValueError: a custom function for a layer that does not exist.
     """
-    flat = _Flattened(keras, custom or {})
+    # A description of our own is not one of the version of Keras that it is written for.
+    version = "" if "order" in model else str(model.get("keras_version", ""))
+    flat = _Flattened(keras, custom or {}, version)
     with walking():
         kind = model_kind(model["class_name"], model["config"])
         listing = listed(kind, model["config"])
@@ -62,7 +85,8 @@ def parse(model: Mapping[str, Any], keras: int = 3, custom: Custom | None = None
     with walking():
         nodes = _in_order(model["order"], flat.nodes, names) if "order" in model else tuple(flat.nodes.values())
         shapes = [tuple(entry.shape[1:]) for entry in inputs]
-    return Graph(inputs=tuple(zip(names, shapes, strict=True)), nodes=nodes, outputs=tuple(outputs))
+    graph = Graph(inputs=tuple(zip(names, shapes, strict=True)), nodes=nodes, outputs=tuple(outputs))
+    return channels_last(graph)
 
 
 def _in_order(order: Sequence[str], nodes: Mapping[str, Node], inputs: Iterable[str]) -> tuple[Node, ...]:
@@ -83,6 +107,8 @@ class _Flattened:
 
     keras: int
     custom: Custom
+    version: str = ""
+    frames: int = 0  # of how many models around it a TimeDistributed is
     nodes: dict[str, Node] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
     known: set[str] = field(default_factory=set)
@@ -95,6 +121,7 @@ class _Flattened:
         for entry in listing.entries:
             if entry.kind != "InputLayer" and not entry.calls:
                 self._complain(f"{path}{entry.name}", "reads nothing")
+        outputs_read = _outputs_read(listing)
         for entry, number in self._in_order(listing, path):
             self.calls += 1
             if self.calls > MOST_CALLS:
@@ -104,11 +131,17 @@ class _Flattened:
                 self._complain(name, f"reads {_say(call.tensors, tensors)}, which no layer above it gives")
                 tensors |= dict.fromkeys(call.tensors, NOTHING) | tensors
             count = turn * len(entry.calls) + number
-            if entry.kind in MODELS and self._given(name, entry.classes) is None:
-                found = self._add_model(entry, name, count, call, tensors)
+            frames, given = self.frames, self._given(name, entry.classes)
+            if entry.kind == TIME_DISTRIBUTED and given is None:
+                entry, self.frames = inner(entry), frames + 1
+            if entry.kind in MODELS and given is None:
+                found = dict(enumerate(self._add_model(entry, name, count, call, tensors)))
             else:
-                found = [self._add_layer(entry, name, count, call, [tensors[tensor] for tensor in call.tensors])]
-            tensors |= {Tensor(entry.name, entry.first + number, i): each for i, each in enumerate(found)}
+                outputs = outputs_read.get((entry.name, entry.first + number), [0])
+                outputs = outputs if outputs == [0] or self._gives_several(entry, name, call) else [0]
+                found = {i: self._add_layer(entry, name, count, call, tensors, i) for i in outputs}
+            tensors |= {Tensor(entry.name, entry.first + number, i): each for i, each in found.items()}
+            self.frames = frames
         if missing := [end for end in listing.outputs if end not in tensors]:
             self._complain(path.rstrip("/") or "the model", f"ends in {_say(missing, tensors)}, which no layer gives")
         return [tensors.get(end, NOTHING) for end in listing.outputs]
@@ -148,28 +181,53 @@ class _Flattened:
             return [NOTHING] * len(listing.outputs)
         return self.add(listing, [tensors[tensor] for tensor in given], f"{name}/", count)
 
-    def _add_layer(self, entry: Entry, name: str, count: int, call: Call, inputs: Sequence[str]) -> str:
-        handle = call_name(name, count)
-        # "x/pre" is the handle of layer x before its activation function, and "x#2" its second call. nnx reserves
-        # names with a leading underscore.
-        if handle in self.known or name.endswith("/pre") or split_call(name)[1] or name.startswith("_"):
+    def _gives_several(self, entry: Entry, name: str, call: Call) -> bool:
+        """Whether a layer returns several tensors. A function of the caller returns one."""
+        if self._given(name, entry.classes) is not None:
+            return False
+        try:
+            kind, _, _ = read(name, inner_kind(entry.kind) or entry.kind, entry.config, call)
+        except UnsupportedLayer:
+            return False
+        return kind in KINDS and KINDS[kind].several
+
+    def _add_layer(
+        self, entry: Entry, name: str, count: int, call: Call, tensors: Mapping[Tensor, str], output: int
+    ) -> str:
+        handle = call_name(name, count, output)
+        # "x/pre" is the handle of layer x before its activation function, "x#2" its second call, and "x:1" its second
+        # output. nnx reserves names with a leading underscore.
+        if handle in self.known or name.endswith("/pre") or split_call(name)[0] != name or name.startswith("_"):
             self._complain(handle, "this name is taken; rename the layer in Keras")
-        if not inputs:
+        if not call.tensors:
             self._complain(name, "reads nothing")
         self.known.add(handle)
         try:
-            self.nodes[handle] = replace(self._node(entry, name, call, tuple(inputs)), name=handle)
+            self.nodes[handle] = replace(self._node(entry, name, call, tensors, output), name=handle)
         except UnsupportedLayer as error:
             self.complaints += error.complaints
         return handle
 
-    def _node(self, entry: Entry, name: str, call: Call, inputs: tuple[str, ...]) -> Node:
+    def _node(self, entry: Entry, name: str, call: Call, tensors: Mapping[Tensor, str], output: int) -> Node:
         given = self._given(name, entry.classes)
         if given is not None and not isinstance(given, str):
+            inputs = tuple(tensors[tensor] for tensor in call.tensors)
             return node(name, CUSTOM, {"function": given, **_own(entry)}, inputs)
-        kind, config = modern(given, entry.config) if given else (entry.kind, entry.config)
-        kind, config, call = operation(name, kind, config, call)
-        found = node(name, kind, self._with_own_activation(of_version(self.keras, config)), inputs)
+        of_each = inner_kind(entry.kind)  # in a description of our own
+        kind, config = modern(given, entry.config) if given else (of_each or entry.kind, entry.config)
+        kind, config, call = read(name, kind, config, call)
+        if kind in KINDS and KINDS[kind].several:
+            config = {**config, "output": output}
+        inputs = tuple(tensors[tensor] for tensor in call.tensors)
+        if kind in RECURRENT:
+            raise UnsupportedLayer([f"{name}: layers of kind {kind} are not supported; {WITHOUT_TIME}"])
+        if self.keras == 1 and config.get("data_format") == "channels_first":
+            raise UnsupportedLayer([f"{name}: {kind} with data_format='channels_first' {OF_KERAS_1}"])
+        kind, config = of_version(self.keras, kind, config, self.version)
+        config = self._with_own_activation(config)
+        if self.frames > 1:
+            raise UnsupportedLayer([f"{name}: a TimeDistributed in a TimeDistributed is not supported"])
+        found = node(name, of_frames(kind) if self.frames or of_each else kind, config, inputs)
         for constant in leaves(list(call.arguments)):
             if not isinstance(constant, Tensor):
                 self._complain(name, f"is called with {constant!r}, which is not supported")
@@ -220,6 +278,15 @@ def _names_of_activation(value: Any) -> list[str]:
     return list(dict.fromkeys((value, value.rpartition(">")[2]))) if isinstance(value, str) else []
 
 
+def _outputs_read(listing: Listing) -> dict[tuple[str, int], list[int]]:
+    """{(layer, call): its outputs that another layer or the model returns, in order}."""
+    tensors = [tensor for entry in listing.entries for call in entry.calls for tensor in call.tensors]
+    found: dict[tuple[str, int], list[int]] = {}
+    for layer, call, output in sorted({*tensors, *listing.outputs}):
+        found.setdefault((layer, call), []).append(output)
+    return found
+
+
 def _say(tensors: Iterable[Tensor], known: Container[Tensor]) -> str:
     missing = dict.fromkeys(tensor for tensor in tensors if tensor not in known)
     return ", ".join(
@@ -252,9 +319,12 @@ INSTEAD = (
 
 
 def _hint(complaints: Iterable[str]) -> str:
-    kinds = (kind for kind in KINDS if kind not in (CUSTOM, WITH_WEIGHTS))
-    supported = f"Supported kinds of layer: {', '.join(kinds)}; {INSTEAD}"
-    unknown = next((text.partition(":")[0] for text in complaints if "layers of kind" in text), None)
+    kinds = (kind for kind in KINDS if kind not in (CUSTOM, WITH_WEIGHTS) and not kind.startswith(PREFIX))
+    supported = (
+        f"Supported kinds of layer: {', '.join(kinds)}; the operations outside of layers are listed in docs/layers.md; "
+        f"{INSTEAD}"
+    )
+    unknown = next((text.partition(":")[0] for text in complaints if UNKNOWN.search(text)), None)
     if unknown is None:
         return supported
     return f'{supported}\nA layer without weights may be given as a Python function: custom={{"{unknown}": function}}'

@@ -1,8 +1,10 @@
 """The config of a layer from Keras 1 or 2 → the names of Keras 3. Unknown keys stay, and `layers.node` refuses them."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..errors import UnsupportedLayer
 from ..layers import KINDS
 
 RENAMED = {
@@ -49,8 +51,37 @@ def modern(kind: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return RENAMED.get(kind, kind), today
 
 
-def of_version(keras: int, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The config of a layer that this major version of Keras wrote, with names that have only one meaning."""
+INT8 = "Int8QuantizationConfig"
+
+RANDOM_CROP = (
+    "RandomCrop: at inference, Keras {} cuts out a part that is not in the middle; load the model in Keras 3.8 or "
+    "newer and save it again (there the layer leaves an image as it is), or give what it computes: custom={{...}}"
+)
+
+
+def of_version(keras: int, kind: str, config: Mapping[str, Any], version: str = "") -> tuple[str, Mapping[str, Any]]:
+    """(kind, config) of a layer that this version of Keras wrote, with names that have only one meaning.
+
+    Args:
+        keras: the major version.
+        kind: of the layer.
+        config: of the layer.
+        version: such as "3.8.0"; "" if the file does not say it, or is not from Keras.
+
+    Raises:
+        UnsupportedLayer: that version computes something at inference that is not supported.
+    """
     if keras < 3 and config.get("activation") == "hard_sigmoid":
-        return {**config, "activation": "hard_sigmoid_of_keras_2"}  # its slope differs from that of Keras 3
-    return config
+        config = {**config, "activation": "hard_sigmoid_of_keras_2"}  # its slope differs from that of Keras 3
+    quantized = config.get("quantization_config")
+    if isinstance(quantized, dict) and quantized.get("class_name") == INT8:
+        config = {key: value for key, value in config.items() if key != "quantization_config"}
+    if kind == "RandomCrop":
+        minor = re.match(r"3\.(\d+)", version)
+        if keras < 3 or (minor and int(minor[1]) < 6):  # it resizes the largest part that has the shape of the crop
+            unused = ("seed", "rng_type")
+            sizes = {key: value for key, value in config.items() if key not in unused}
+            return "Resizing", {**sizes, "crop_to_aspect_ratio": True}
+        if minor and int(minor[1]) < 8:
+            raise UnsupportedLayer([f"{config.get('name')}: {RANDOM_CROP.format(version)}"])
+    return kind, config

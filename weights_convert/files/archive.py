@@ -48,6 +48,7 @@ def read_archive(path: Path, max_bytes: int) -> Saved:
         if METADATA in members:
             metadata = decode(archive.read(_checked(members[METADATA], MAX_TEXT, path)), f"{path}: {METADATA}")
         inputs, names = read_notes(metadata.get(KEY), f"{path}: {KEY!r} in {METADATA}")
+        model = {"keras_version": str(metadata.get("keras_version", ""))} | model
         source = Source(path, _weights(archive, _checked(members[WEIGHTS], max_bytes, path), path))
     check_text(source)
     found, rest = read_containers(source)

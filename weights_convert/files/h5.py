@@ -19,7 +19,7 @@ from ..layers import KINDS
 from .hdf5 import MAX_OBJECTS, Dataset, Group, Source, arrays, check_text, member, opened, text, texts, weight
 from .keras_3 import in_containers, read_containers, with_names
 from .notes import KEY, read_notes
-from .saved import Saved, Weight
+from .saved import Saved, Weight, dequantized
 from .shards import parts
 
 # An attribute that only `write_keras.py` writes: the layers that no output depends on. Keras does not look for them.
@@ -33,7 +33,7 @@ TODAY = {
     "running_std": "moving_variance",
     "alphas": "alpha",
 }
-KNOWN = sorted({*TODAY, *(name for kind in KINDS.values() for name in kind.weights)})
+KNOWN = sorted({*TODAY, *(name for kind in KINDS.values() for name in kind.weights if "/" not in name)})
 # The end of a weight's name says what it is: Keras 1 wrote "conv_W_1:0", Keras 2 "conv/kernel:0", 3 "conv/kernel".
 WEIGHT = re.compile(rf"(?:^|[/_])({'|'.join(KNOWN)})(?:_\d+)?(?::\d+)?$")
 
@@ -69,7 +69,7 @@ def read_h5(path: Path) -> Saved:
         major = re.match(r"[1-9]", written("keras_version", "1"))
         weights: dict[str, dict[str, Weight]] = {}
         for layer in layers:
-            weights[layer] = _weights(group, layer, source)
+            weights[layer] = dict(dequantized(_weights(group, layer, source)))
             if sum(map(len, weights.values())) > MAX_OBJECTS:
                 raise UnsafeFile(f"{path} lists more than {MAX_OBJECTS:,} weights")
         inputs, names = read_notes(text(file, KEY, source), f"{source}: the attribute {KEY!r}")
@@ -78,7 +78,7 @@ def read_h5(path: Path) -> Saved:
         return Saved(
             path=path,
             weights={names.get(layer, layer): group for layer, group in weights.items()},
-            config=_config(file, source),
+            config=_config(file, source, written("keras_version", "")),
             keras=int(major.group()) if major else 1,
             inputs=inputs,
             names=names,
@@ -104,9 +104,11 @@ def _source(path: Path) -> Source:
     return source
 
 
-def _config(file: Group, source: Source) -> dict[str, Any] | None:
+def _config(file: Group, source: Source, version: str) -> dict[str, Any] | None:
     config = text(file, "model_config", source)
-    return None if config is None else with_names(decode(config, f"{source}: the attribute `model_config`"))
+    if config is None:
+        return None
+    return {"keras_version": version} | with_names(decode(config, f"{source}: the attribute `model_config`"))
 
 
 def _weights(group: Group, layer: str, source: Source) -> dict[str, Weight]:

@@ -191,7 +191,8 @@ def weight(dataset: Group | Dataset, source: Source) -> Weight:
             raise UnsafeFile(
                 f"{where} claims {claimed:,} bytes, but the file stores {stored:,} of them: a decompression bomb"
             )
-    return Weight(dataset.shape, partial(_read, source, dataset.name, bfloat16))
+    whole = not bfloat16 and dataset.dtype.kind in "iu"
+    return Weight(dataset.shape, partial(_read, source, dataset.name, bfloat16), whole=whole)
 
 
 def _read(source: Source, name: str, bfloat16: bool) -> np.ndarray:

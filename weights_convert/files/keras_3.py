@@ -9,12 +9,12 @@ which Keras makes the weights.
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..errors import NotReadable, UnsafeFile
 from .hdf5 import MAX_DEPTH, MAX_OBJECTS, Group, Source, members, opened, weight, word
-from .saved import Weight
+from .saved import Weight, dequantized
 
 LAYERS = "layers"
 # TensorFlow 2.12 and 2.13 wrote this instead. They count a layer with weights twice: conv2d, conv2d_2, conv2d_4.
@@ -59,6 +59,7 @@ def read_containers(*sources: Source) -> tuple[Weights, Mapping[str, Shape]]:
                 place = f"{path}/{LAYERS}/{nth(kind, counts) if key == LAYERS_COUNTED_TWICE else name}"
                 found[place] = dict(variables(layer, ""))
                 model(layer, place)
+                model(_groups(layer).get("layer", {}), place)  # a TimeDistributed, perhaps of a model
 
     def variables(layer: Tree, path: str) -> Iterator[tuple[str, Weight]]:
         for name, inner in _groups(layer).items():
@@ -84,7 +85,8 @@ def read_containers(*sources: Source) -> tuple[Weights, Mapping[str, Shape]]:
             if twice := whole.setdefault(place, {}).keys() & group:
                 raise NotReadable(f"{source}: {place} has a weight {min(twice)!r}, and so has another shard")
             whole[place] |= group
-    return {place: dict(sorted(group.items(), key=_place)) for place, group in whole.items()}, rest
+    ordered = {place: dequantized(dict(sorted(group.items(), key=_place))) for place, group in whole.items()}
+    return ordered, rest
 
 
 def _tree(root: Group, source: Source, visited: Iterator[int]) -> Tree:
@@ -195,6 +197,21 @@ def _names(model: Mapping[str, Any], path: str, outer: str) -> Iterator[tuple[st
         if isinstance(name, str):
             yield place, outer + name
             yield from _names(layer, place, f"{outer}{name}/")
+            inner = settings.get("layer") if isinstance(settings, Mapping) else None
+            if isinstance(inner, Mapping):
+                yield from _names(inner, place, f"{outer}{name}/")
+
+
+def numbers(names: Iterable[str], parts: Mapping[str, str]) -> list[str]:
+    """Where Keras 3 stores the weights of a layer: `query_dense/1` for `query/bias`, if `parts` has that attribute."""
+    counts: Counter[str] = Counter()
+    found = []
+    for name in names:
+        part = name.rpartition("/")[0]
+        attribute = parts.get(part, part)
+        found.append(f"{attribute}/{counts[attribute]}" if attribute else str(counts[attribute]))
+        counts[attribute] += 1
+    return found
 
 
 def with_names(model: dict[str, Any]) -> dict[str, Any]:

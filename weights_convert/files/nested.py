@@ -76,7 +76,10 @@ def _by_order(weights: Mapping[str, Weight], layers: Needed, config: Mapping[str
         found[layer][name] = weight
         if weight.shape != layers[layer][name].shape:
             return None
-    named = all(list(found[layer]) == meanings([w.name for w in found[layer].values()]) for layer in found)
+    named = all(
+        [name.rpartition("/")[2] for name in found[layer]] == meanings([w.name for w in found[layer].values()])
+        for layer in found
+    )
     return found if named else None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config.description import decode
 from ..errors import NotReadable
-from ..graph import Graph, call_name, split_call
+from ..graph import Graph
 from ..inputs import Inputs
 from ..layers.options import flag, number
 
@@ -53,13 +53,17 @@ def restored(graph: Graph, names: Mapping[str, str]) -> Graph:
     Raises:
         NotReadable: two layers get the same name.
     """
-    calls = [(node.name, *split_call(node.name)) for node in graph.nodes]
-    graph = graph.renamed(
-        {**names, **{name: call_name(names[layer], number) for name, layer, number in calls if layer in names}}
-    )
+    graph = graph.renamed({**names, **of_calls(graph, names)})
     if len({node.name for node in graph.nodes} | {*dict(graph.inputs)}) < len(graph.nodes) + len(graph.inputs):
         raise NotReadable("the notes in this file give two layers one name")
     return graph
+
+
+def of_calls(graph: Graph, names: Mapping[str, str]) -> dict[str, str]:
+    """{name of a node: its new name} of the calls of layers that get new names, {layer: new name}."""
+    return {
+        node.name: names[node.layer] + node.name.removeprefix(node.layer) for node in graph.nodes if node.layer in names
+    }
 
 
 def without_slashes(name: str, taken: Container[str]) -> str:

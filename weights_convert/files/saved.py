@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ class Weight:
         shape: of the array.
         read: reads the array, as float32.
         name: the full name in the file, "" if it has none.
+        whole: whether the file stores whole numbers.
     """
 
     shape: tuple[int, ...]
     read: Callable[[], np.ndarray]
     name: str = ""
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,23 @@ class Saved:
     def sha256(self) -> str:
         """The SHA-256 hash of the file (`sha256` says how), which is read once more for this."""
         return sha256(self.path)
+
+
+def dequantized(weights: Mapping[str, Weight]) -> Mapping[str, Weight]:
+    """The weights of a layer, in float32: Keras 3's int8 kernel is divided by its scales, one for each output.
+
+    Keras calls the scales `kernel_scale` in an .h5 file; in its own layout they are the last weight of the layer. While
+    it runs, Keras also rounds the inputs of such a layer to int8; this is not repeated here.
+    """
+    kernel = "kernel" if "kernel" in weights else "0"
+    scale = "scale" if kernel == "kernel" else max(weights, default="")
+    if kernel not in weights or scale not in weights:
+        return weights
+    whole, scales = weights[kernel], weights[scale]
+    if not whole.whole or len(whole.shape) < 2 or scales.shape != whole.shape[-1:]:
+        return weights
+    divided = replace(whole, read=lambda: whole.read() / scales.read(), whole=False)
+    return {name: divided if name == kernel else each for name, each in weights.items() if name != scale}
 
 
 def sha256(path: Path) -> str:

@@ -18,13 +18,14 @@ import numpy as np
 
 from ..config.describe import describe
 from ..config.keras_order import keras_order
+from ..config.operations import kind_of
 from ..errors import UnsupportedLayer
-from ..graph import Graph, call_name, split_call
+from ..graph import Graph
 from ..layers import ACTIVATIONS, KINDS, Activation, Kind
 from ..net import KerasNet
 from . import notes
 from .h5 import UNUSED
-from .keras_3 import LAYERS, nth, snake_case
+from .keras_3 import LAYERS, nth, numbers, snake_case
 
 VERSION = "3.0.0"  # the first version with this layout
 HEADER = 64_512  # bytes, the most that HDF5 can store in one attribute; Keras splits a longer list into parts
@@ -65,16 +66,19 @@ def write_archive(net: KerasNet, path: Path) -> None:
         OSError: `path` cannot be written.
     """
     model, names = _model(net.graph)
+    theirs = {mine: name for name, mine in names.items()}
+    parts = {theirs.get(node.layer, node.layer): KINDS[node.kind].parts for node in net.graph.nodes}
     kinds = {layer["name"]: layer["class_name"] for layer in model["config"]["layers"]}
     buffer = io.BytesIO()
     counts: Counter[str] = Counter()
     used, unused = _arrays(net, names)
     with h5py.File(buffer, "w") as file:
         for layer, weights in (used | unused).items():
-            group = file.create_group(f"{LAYERS}/{nth(snake_case(kinds[layer]), counts)}/vars")
-            group.attrs["name"] = layer
-            for number, array in enumerate(weights.values()):
-                group[str(number)] = array
+            group = file.create_group(f"{LAYERS}/{nth(snake_case(kinds[layer]), counts)}")
+            group.create_group("vars").attrs["name"] = layer
+            for place, array in zip(numbers(weights, parts[layer]), weights.values(), strict=True):
+                inner, _, number = place.rpartition("/")
+                group.require_group(f"{inner}/vars" if inner else "vars")[number] = array
     metadata = {"keras_version": VERSION, notes.KEY: notes.encode(net.inputs, names)}
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("metadata.json", json.dumps(metadata))
@@ -91,15 +95,13 @@ def _model(graph: Graph) -> tuple[dict[str, Any], dict[str, str]]:
     for layer in layers:
         if "/" in layer:
             new[layer] = notes.without_slashes(layer, {*layers, *new.values()})
-    calls = [(node.name, *split_call(node.name)) for node in graph.nodes]
-    renamed = new | {name: call_name(new[layer], number) for name, layer, number in calls if layer in new}
-    graph = graph.renamed(renamed)
+    graph = graph.renamed(new | notes.of_calls(graph, new))
     model = describe(graph)
     used, unused = keras_order(graph)
     place = {layer: number for number, layer in enumerate((*dict(graph.inputs), *used, *unused))}
     model["config"]["layers"].sort(key=lambda layer: place[layer["name"]])
     for layer in model["config"]["layers"]:
-        kind = KINDS.get(layer["class_name"], INPUT)
+        kind = KINDS.get(kind_of(layer), INPUT)
         layer.setdefault("module", kind.package)
         layer.setdefault("registered_name", None)
         # The graph of a known architecture does not say how the network was trained.
@@ -118,6 +120,8 @@ def _model(graph: Graph) -> tuple[dict[str, Any], dict[str, str]]:
 def _complaints(graph: Graph) -> Iterator[str]:
     for node in graph.nodes:
         activation: Any = dict(node.config).get("activation")
+        if KINDS[node.kind].frames and (len(node.inputs) > 1 or node.kind.startswith("TimeDistributed(ops.")):
+            yield f"{node.name}: Keras' TimeDistributed takes one tensor, and a layer"
         if KINDS[node.kind].package is None:
             yield f"{node.name}: Keras 3 has no layer of kind {node.kind}"
         own = activation.own if isinstance(activation, Activation) else ""

@@ -143,6 +143,3 @@ ACTIVATIONS: dict[str, Activation] = {
 
 MIXING = tuple(name for name, each in ACTIVATIONS.items() if each.mixes)
 """The names of the activation functions that mix all units, such as softmax."""
-
-PROBABILITIES = frozenset(name for name, each in ACTIVATIONS.items() if each.probabilities)
-"""The names of the activation functions that turn scores into probabilities, or into their logarithms."""

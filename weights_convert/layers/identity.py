@@ -17,5 +17,6 @@ KINDS = {
     "GaussianDropout": _training(rate=0.0),
     "GaussianNoise": _training(stddev=0.0),
     "ActivityRegularization": _training(l1=None, l2=None),
-    "StochasticDepth": _training("keras.src.applications.convnext", drop_path_rate=0.0),
+    # The class of Keras' application ConvNeXt, and those of the same name in Keras' examples.
+    "StochasticDepth": _training("keras.src.applications.convnext", drop_path_rate=0.0, drop_prob=None),
 }

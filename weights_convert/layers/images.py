@@ -29,13 +29,18 @@ def _nearest(n: int, m: int) -> np.ndarray:
     return np.minimum(np.floor(centres).astype(int), n - 1)
 
 
-def _resizing(config: Config, x: Array) -> Array:
-    height, width = config["height"], config["width"]
+def resize_as(config: Config, x: Array) -> Array:
+    """`resize` with the options of Keras' operation Resize."""
+    height, width = config["size"]
     if config["crop_to_aspect_ratio"]:
         x = _to_aspect_ratio(x, height, width)
     if config["pad_to_aspect_ratio"]:
         x = _padded(x, height, width, config["fill_value"])
     return resize(x, height, width, config["interpolation"], config["antialias"])
+
+
+def _resizing(config: Config, x: Array) -> Array:
+    return resize_as({**config, "size": (config["height"], config["width"])}, x)
 
 
 def _to_aspect_ratio(x: Array, height: int, width: int) -> Array:
@@ -68,8 +73,8 @@ def _rescaling(config: Config, x: Array) -> Array:
 
 SIZE = {"height": Option(o.size), "width": Option(o.size), "data_format": CHANNELS_LAST}
 
-# {kind: the keys of its config that matter during training}. RandomCrop is not supported: at inference some versions of
-# Keras crop the middle, and others do nothing.
+# {kind: the keys of its config that matter during training}. RandomCrop leaves an image as it is since Keras 3.8; what
+# it does in older versions is in `config/versions.py`.
 AUGMENTATIONS = {
     "AugMix": "value_range num_chains chain_depth factor alpha all_ops interpolation",
     "RandAugment": "value_range num_ops factor interpolation",
@@ -78,6 +83,7 @@ AUGMENTATIONS = {
     "RandomColorJitter": "value_range brightness_factor contrast_factor saturation_factor hue_factor",
     "RandomContrast": "factor value_range",
     "RandomElasticTransform": "factor scale interpolation fill_mode fill_value value_range",
+    "RandomCrop": "height width",
     "RandomErasing": "factor scale fill_value value_range",
     "RandomFlip": "mode",
     "RandomGaussianBlur": "factor kernel_size sigma value_range",

@@ -1,13 +1,14 @@
 """Kind: what one kind of Keras layer computes at inference, and all else that the code needs to know about it.
 
-To add a kind of layer, change two files:
+To add a kind of layer, change two files, and write a page again:
 
-1. The file of its family (`linear`, `normalization`, `nonlinear`, `pooling`, `merging`, `shaping`, `images` or
-   `identity`): add a row to `KINDS` there. The fields of `Kind` below say what a row holds. Every key of the layer's
-   Keras config is in exactly one of `options`, `harmless` and `training`.
+1. The file of its family (`linear`, `normalization`, `attention`, `nonlinear`, `pooling`, `merging`, `shaping`,
+   `images` or `identity`): add a row to `KINDS` there. The fields of `Kind` below say what a row holds. Every key of
+   the layer's Keras config is in exactly one of `options`, `harmless` and `training`.
 2. `tests/weights_convert/test_layers.py`: add the layer, with each of its options, to the list of its family; to
    `REQUIRED` if Keras does not make such a layer without arguments; and to `FACTORED` if its row has `factors`. These
    cases compare it with Keras, also after it was saved and loaded again.
+3. Then `python tests/weights_convert/layers_page.py` writes the page `docs/layers.md` again.
 
 Everything else reads the row: which weights to expect in a file (`files/h5.py`, `files/keras_3.py`, `files/nested.py`),
 how to save the layer (`files/write_keras.py`), how a network was fed (`preparation.py`), and the rules of layer-wise
@@ -52,6 +53,10 @@ class Factor(NamedTuple):
     bias: Array | float
 
 
+LIST = ("*",)
+"""The operands of a row whose calls take one list of tensors."""
+
+
 def identity(config: Config, x: Array) -> Array:
     """`x`: what a layer computes at inference that has an effect during training only."""
     return x
@@ -62,6 +67,21 @@ def no_activation(config: Config) -> Activation | None:
     return None
 
 
+class Spelling(NamedTuple):
+    """How a function of TensorFlow writes an operation.
+
+    Attributes:
+        names: TensorFlow's names of the row's operands and options, in the order of the row.
+        assumed: {name: value} of arguments that a call leaves out. Of a name that is not in `names`, this is the only
+            value that is supported.
+        translate: {operand or option: value} as TensorFlow means it → as Keras 3 does.
+    """
+
+    names: tuple[str, ...]
+    assumed: Mapping[str, Any]
+    translate: Callable[[dict[str, Any]], dict[str, Any]] = dict
+
+
 @dataclass(frozen=True)
 class Kind:
     """One row of the table: how a kind of layer runs, and what else the code needs to know about it.
@@ -69,7 +89,8 @@ class Kind:
     Attributes:
         options: {key of the layer's config: how it is read}, of all keys that change what is computed at inference.
         function: computes the layer from its config and its inputs, if it has no weights.
-        module: makes the flax module that computes the layer, if it has weights.
+        module: makes the flax module that computes the layer, if it has weights, from its config and the shape of its
+            input, or the shapes of its inputs.
         weights: {Keras' name of a weight: the module's name for it}, in the order in which Keras saves them.
         activation: the activation function that ends the layer, None if it has none. The layer's `/pre` is what
             `function` or `module` returns, before it.
@@ -81,11 +102,18 @@ class Kind:
         prepares: "values" if networks use the layer to change the range of an image before they look at it, "size" if
             they use it to change the size of an image; "" if neither.
         package: the Python module where Keras 3 finds the class; None if Keras 3 has no such layer.
+        operands: the names of the tensors, if a call takes several of them one by one; `LIST` if a call takes a list.
+            If there are none of these names, a call takes one tensor, or a list.
+        called: the options that Keras writes with the call, not in the config.
+        several: the layer returns several tensors; the option `output` says which of them a node is.
+        parts: {an inner layer's name in the names of the weights: the attribute under which Keras 3 stores it}.
+        frames: the layer takes frames [n t …], and computes each by itself, as in Keras' TimeDistributed.
+        tensorflow: {function of TensorFlow: its spelling} of the functions that Keras 2 saves for the operation.
     """
 
     options: Mapping[str, Option]
     function: Callable[..., Array] = identity
-    module: Callable[[Config, Shape, nnx.Rngs], nnx.Module] | None = None
+    module: Callable[[Config, Any, nnx.Rngs], nnx.Module] | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
     activation: Callable[[Config], Activation | None] = no_activation
     harmless: frozenset[str] = frozenset()
@@ -94,6 +122,12 @@ class Kind:
     factors: Callable[[Config, Any], list[Factor]] | None = None
     prepares: Literal["", "values", "size"] = ""
     package: str | None = "keras.layers"
+    operands: tuple[str, ...] = ()
+    called: tuple[str, ...] = ()
+    several: bool = False
+    parts: Mapping[str, str] = field(default_factory=dict)
+    tensorflow: Mapping[str, Spelling] = field(default_factory=dict)
+    frames: bool = False
 
     @property
     def leaves_its_input(self) -> bool:
@@ -112,18 +146,18 @@ class Weighted(nnx.Module):
     A weight that the layer was made without is None.
     """
 
-    def __init__(self, function: Callable[..., Array], config: Config, **weights: nnx.Variable | None):
+    def __init__(self, function: Callable[..., Any], config: Config, **weights: nnx.Variable | None):
         self.function = function
         self.config = tuple(config.items())  # static parts of a module must be hashable
         self.names = tuple(weights)
         for name, variable in weights.items():
             setattr(self, name, variable)
 
-    def __call__(self, x: Array) -> Array:
-        """The output for x [n ...]."""
+    def __call__(self, *xs: Array) -> Any:
+        """The output for the inputs [n ...]; a tuple if the layer has several outputs."""
         variables = {name: getattr(self, name) for name in self.names}
         weights = {name: None if variable is None else variable[...] for name, variable in variables.items()}
-        return self.function(dict(self.config), weights, x)
+        return self.function(dict(self.config), weights, *xs)
 
 
 def kernel(rngs: nnx.Rngs, *shape: int) -> nnx.Param:
@@ -169,7 +203,8 @@ def named(config: Config) -> Activation | None:
     return found if isinstance(found, Activation) else None if found == "linear" else ACTIVATIONS[found]
 
 
-CHANNELS_LAST = Option(o.one_of("channels_last"), "channels_last")
+# `config/channels.py` makes networks of channels_first into such of channels_last, which the functions compute.
+CHANNELS_LAST = Option(o.one_of("channels_last", "channels_first"), "channels_last")
 ACTIVATION = Option(o.activation, "linear")
 
 

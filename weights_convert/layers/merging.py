@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from . import options as o
-from .kind import Config, Effect, Kind
+from .kind import Config, Effect, Kind, Spelling
 from .options import Option
 
 
@@ -53,7 +53,7 @@ def _normalized(x: Array, axis: int) -> Array:
 
 
 KINDS = {
-    "Add": Kind({}, _folded(jnp.add), effect=Effect.ADDS),
+    "Add": Kind({}, _folded(jnp.add), effect=Effect.ADDS, tensorflow={"math.add_n": Spelling(("inputs",), {})}),
     "Subtract": Kind({}, _subtract, effect=Effect.COMBINES),
     "Multiply": Kind({}, _folded(jnp.multiply)),
     "Average": Kind({}, _average, effect=Effect.ADDS),

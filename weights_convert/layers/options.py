@@ -137,21 +137,37 @@ def numbers(value: object) -> Numbers:
     return tuple(numbers(item) for item in value) if isinstance(value, list | tuple) else number(value)
 
 
-def arguments(value: object) -> tuple[Hashable, ...]:
-    """The two arguments of an operation: None stands for a tensor; others are numbers or nested lists of numbers."""
+def operands(least: int, most: int) -> Reader:
+    """A reader for the operands of an operation: None stands for a tensor; others are numbers or lists of numbers."""
 
     def constant(item: object) -> Hashable:
         return tuple(map(constant, item)) if isinstance(item, list | tuple) else number(item)
 
-    if not isinstance(value, list | tuple) or len(value) != 2 or value.count(None) == 0:
-        raise ValueError("a tensor and a number, or two tensors")
-    return tuple(None if item is None else constant(item) for item in value)
+    def read(value: object) -> tuple[Hashable, ...]:
+        if not isinstance(value, list | tuple) or not least <= len(value) <= most or value.count(None) == 0:
+            raise ValueError("a tensor and a number, or two tensors" if most == 2 else f"{least} to {most} tensors")
+        return tuple(None if item is None else constant(item) for item in value)
+
+    return read
+
+
+def tensors(least: int, most: int) -> Reader:
+    """A reader for the operands of a layer, which are tensors."""
+
+    def read(value: object) -> tuple[None, ...]:
+        if not isinstance(value, list | tuple) or not least <= len(value) <= most or any(e is not None for e in value):
+            raise ValueError(f"{least} to {most} tensors")
+        return (None,) * len(value)
+
+    return read
 
 
 def key(value: object) -> tuple[Hashable, ...]:
-    """The index in `x[…]`: whole numbers, slices, "..."; a slice is (start, stop, step)."""
+    """The index in `x[…]`: whole numbers, slices, None (a new axis), "..."; a slice is (start, stop, step)."""
 
     def item(each: object) -> Hashable:
+        if each is None:
+            return None
         if each is ... or each == "...":
             return "..."
         if isinstance(each, slice):
@@ -160,9 +176,27 @@ def key(value: object) -> tuple[Hashable, ...]:
             return tuple(None if bound is None else integer(bound) for bound in each)
         return integer(each)
 
-    if not isinstance(value, list | tuple) or not value or [*map(item, value)].count("...") > 1:
-        raise ValueError("whole numbers, slices and one ellipsis")
+    value = value if isinstance(value, list | tuple) else (value,)
+    if not value or [*map(item, value)].count("...") > 1:
+        raise ValueError("whole numbers, slices, new axes and one ellipsis")
     return tuple(map(item, value))
+
+
+def nested(value: object) -> Hashable:
+    """A whole number, or lists of such."""
+    return tuple(map(nested, value)) if isinstance(value, list | tuple) else integer(value)
+
+
+def lower(*allowed: str) -> Reader:
+    """A reader that allows these words only, in small or capital letters."""
+    return lambda value: one_of(*allowed)(value.lower() if isinstance(value, str) else value)
+
+
+def word(value: object) -> str:
+    """A word."""
+    if not isinstance(value, str):
+        raise ValueError("a word")
+    return value
 
 
 def function(value: object) -> Callable[..., Any]:

@@ -11,11 +11,11 @@ from .kind import CHANNELS_LAST, Config, Effect, Kind
 from .options import Option
 
 
-def _max(config: Config, x: Array) -> Array:
+def largest(config: Config, x: Array) -> Array:
     return nnx.max_pool(x, config["pool_size"], config["strides"] or config["pool_size"], config["padding"].upper())
 
 
-def _average(config: Config, x: Array) -> Array:
+def average(config: Config, x: Array) -> Array:
     window, strides = config["pool_size"], config["strides"] or config["pool_size"]
     # Keras divides by the part of the window that lies inside the image.
     return nnx.avg_pool(x, window, strides, config["padding"].upper(), count_include_pad=False)
@@ -61,12 +61,12 @@ def _sized(rank: int, reduce: Callable[..., Array], effect: Effect) -> Kind:
 
 
 KINDS = {
-    "MaxPooling1D": _windows(1, _max, Effect.MOVES),
-    "MaxPooling2D": _windows(2, _max, Effect.MOVES),
-    "MaxPooling3D": _windows(3, _max, Effect.MOVES),
-    "AveragePooling1D": _windows(1, _average, Effect.ADDS),
-    "AveragePooling2D": _windows(2, _average, Effect.ADDS),
-    "AveragePooling3D": _windows(3, _average, Effect.ADDS),
+    "MaxPooling1D": _windows(1, largest, Effect.MOVES),
+    "MaxPooling2D": _windows(2, largest, Effect.MOVES),
+    "MaxPooling3D": _windows(3, largest, Effect.MOVES),
+    "AveragePooling1D": _windows(1, average, Effect.ADDS),
+    "AveragePooling2D": _windows(2, average, Effect.ADDS),
+    "AveragePooling3D": _windows(3, average, Effect.ADDS),
     "GlobalMaxPooling1D": _whole(_global_max, Effect.MOVES),
     "GlobalMaxPooling2D": _whole(_global_max, Effect.MOVES),
     "GlobalMaxPooling3D": _whole(_global_max, Effect.MOVES),

@@ -4,11 +4,24 @@ The law: nothing that changes the result is ignored silently. Every key of a lay
 row, which the layer then honours, or does not matter at inference. `node` refuses all other keys by name.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from ..errors import UnsupportedLayer
 from ..graph import Node
-from . import custom, identity, images, linear, merging, nonlinear, normalization, operations, pooling, shaping
+from . import (
+    attention,
+    custom,
+    identity,
+    images,
+    linear,
+    merging,
+    nonlinear,
+    normalization,
+    operations,
+    pooling,
+    shaping,
+)
 from . import options as o
 from .functions import Activation
 from .kind import Config, Effect, Kind
@@ -16,8 +29,35 @@ from .kind import Config, Effect, Kind
 # Keys that any layer may have, and that change nothing at inference. (`dtype`: all networks here are float32.)
 HARMLESS = {"name", "trainable", "dtype", "input_dtype", "batch_input_shape", "batch_shape", "activity_regularizer"}
 
-FAMILIES = (linear, normalization, nonlinear, pooling, merging, shaping, images, identity, operations)
-KINDS: dict[str, Kind] = {name: kind for family in FAMILIES for name, kind in family.KINDS.items()}
+FAMILIES = (linear, normalization, attention, nonlinear, pooling, merging, shaping, images, identity, operations)
+
+
+class Kinds(dict[str, Kind]):
+    """{kind: its row}. The row of `TimeDistributed(Conv2D)`, which is not listed, is made from that of `Conv2D`."""
+
+    def __missing__(self, name: str) -> Kind:
+        row = dict.__getitem__(self, inner_kind(name) or name)
+        parts = {part: f"layer/{attribute}" for part, attribute in row.parts.items()}
+        return replace(row, frames=True, factors=None, effect=Effect.OTHER, prepares="", parts={"": "layer"} | parts)
+
+
+def of_frames(kind: str) -> str:
+    """The kind that computes each frame as `kind` computes an image."""
+    return f"{TIME_DISTRIBUTED}({kind})"
+
+
+def inner_kind(kind: str) -> str:
+    """The inverse of `of_frames`; "" for any other kind."""
+    return kind[len(TIME_DISTRIBUTED) + 1 : -1] if kind.startswith(f"{TIME_DISTRIBUTED}(") else ""
+
+
+TIME_DISTRIBUTED = "TimeDistributed"
+KINDS = Kinds({name: kind for family in FAMILIES for name, kind in family.KINDS.items()})
+
+TENSORFLOW = {
+    function: (name, spelling) for name, kind in KINDS.items() for function, spelling in kind.tensorflow.items()
+}
+"""{function of TensorFlow, as Keras 2 saves its name: (the kind of its operation, how it is spelled)}"""
 
 OVER = tuple(name for name, kind in KINDS.items() if kind.does_nothing)
 """The kinds that return their input at inference, such as Dropout and the augmentations."""
@@ -43,7 +83,7 @@ def node(name: str, kind: str, config: Config, inputs: tuple[str, ...]) -> Node:
     Raises:
         UnsupportedLayer: an unknown kind, a missing option, or a key or a value that the row does not honour.
     """
-    if kind not in KINDS:
+    if (inner_kind(kind) or kind) not in KINDS:
         raise UnsupportedLayer([f"{name}: layers of kind {kind} are not supported"])
     row = KINDS[kind]
     read, complaints = {}, []

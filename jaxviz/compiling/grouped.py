@@ -1,0 +1,69 @@
+"""A convolution in groups: each group of output channels reads a group of input channels of its own.
+
+    convolution(images, kernel, params) == the convolution of the images with the kernel, up to rounding
+
+XLA:CPU computes it element by element, 20 to 200 times slower than what follows. There are two cases:
+
+- *Depthwise*: one input channel in each group. For each tap (element) of the kernel, the shifted image is multiplied by
+  one number for each channel, and the products are added. XLA fuses the slices, products and sums of all taps into one
+  loop over the channels, which fill the vector registers.
+- *Several input channels in each group*, as in ResNeXt: neighbouring groups are joined to blocks of at least `BLOCK`
+  input channels. Each block is a dense convolution, whose kernel is 0 between channels of different groups. Larger
+  blocks multiply more zeros; smaller ones are more operations, which cost compilation, and do not fill the registers.
+
+The image is padded first, with zeros between its pixels if it is dilated. That is how a gradient meets a stride.
+"""
+
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Float
+
+BLOCK = 32  # measured on ResNeXt's four shapes: 1.4 to 5 times faster than XLA:CPU's own, with 4 to 32 convolutions
+
+
+def convolution(
+    images: Float[jax.Array, "n *spatial i"], kernel: Float[jax.Array, "*window j o"], params: dict[str, Any]
+) -> Float[jax.Array, "n *out o"]:
+    """The convolution of the images with the kernel, whose j is i divided by the number of groups.
+
+    Args:
+        params: of the equation of a convolution with channels last: its groups, padding, strides and dilations.
+    """
+    return _depthwise(images, kernel, params) if kernel.shape[-2] == 1 else _in_blocks(images, kernel, params)
+
+
+def _depthwise(images: jax.Array, kernel: jax.Array, params: dict[str, Any]) -> jax.Array:
+    inner = zip(params["padding"], params["lhs_dilation"], strict=True)
+    fit = [(0, 0, 0), *((low, high, gap - 1) for (low, high), gap in inner), (0, 0, 0)]
+    padded = lax.pad(images, jnp.zeros((), images.dtype), fit)
+    window, copies = kernel.shape[:-2], kernel.shape[-1] // images.shape[-1]
+    if copies > 1:
+        padded = jnp.repeat(padded, copies, axis=-1)
+    strides, gaps = params["window_strides"], params["rhs_dilation"]
+    spans = [n - gap * (size - 1) for n, gap, size in zip(padded.shape[1:-1], gaps, window, strict=True)]
+
+    def shifted(tap: tuple[int, ...]) -> jax.Array:
+        starts = [place * gap for place, gap in zip(tap, gaps, strict=True)]
+        ends = [start + span for start, span in zip(starts, spans, strict=True)]
+        return lax.slice(padded, (0, *starts, 0), (len(padded), *ends, padded.shape[-1]), (1, *strides, 1))
+
+    products = [shifted(tap) * kernel[tap][0] for tap in itertools.product(*map(range, window))]
+    return sum(products[1:], start=products[0])
+
+
+def _in_blocks(images: jax.Array, kernel: jax.Array, params: dict[str, Any]) -> jax.Array:
+    groups, (*window, inputs, outputs) = params["feature_group_count"], kernel.shape
+    divisors = [size for size in range(1, groups + 1) if groups % size == 0]
+    joined = next((size for size in divisors if size * inputs >= BLOCK), groups)
+    blocks, each = groups // joined, outputs // groups
+    if joined > 1:
+        diagonal = jnp.eye(joined, dtype=kernel.dtype)[:, None, None, :, None]
+        apart = kernel.reshape(*window, 1, inputs, blocks, joined, each) * diagonal
+        kernel = apart.reshape(*window, joined * inputs, outputs)
+    pairs = zip(jnp.split(images, blocks, -1), jnp.split(kernel, blocks, -1), strict=True)
+    dense = params | {"feature_group_count": 1}
+    return jnp.concatenate([lax.conv_general_dilated_p.bind(*pair, **dense) for pair in pairs], -1)

@@ -1,0 +1,210 @@
+"""Where in the image a layer looks: the receptive field of its positions, and the place of its map in the image.
+
+    receptive_field(model, layer) -> size, stride and offset, in pixels
+    place(network, layer, size)   -> how the layer's map is enlarged to the image's size
+
+Law of a receptive field: position (y, x) of a layer depends on no pixel outside of
+`image[offset + y · stride : … + size]`, along both axes, and in the middle of the image on its first and last row.
+
+**The rule for maps.** Keras' examples, tf-explain and the book stretch a layer's map over the whole image, whatever
+lies before the layer. So does jaxviz where that is right to one position of the layer: each position is shown at the
+centre of its receptive field, or next to it. Small convolutions with valid padding move the positions at the edges
+inwards by up to `SMALL` positions; their maps are stretched as well, since that is everybody's convention. In all other
+networks (which crop, pad, flip or transpose the image, or have large kernels with valid padding) each position is put
+at the centre of its receptive field, with linear interpolation between centres. Beyond the outermost centres, the value
+fades out towards the end of the outermost receptive fields, and it is 0 where the network does not look.
+"""
+
+import functools
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jaxviz.compiling.positions import Lost, Positions, Sight
+from jaxviz.errors import InputError
+from jaxviz.model import IMAGE, Model
+from jaxviz.structure import Structure, handle_at, structure
+
+__all__ = ["ReceptiveField", "receptive_field"]
+
+SMALL = 2.25  # of the book's networks, with three or four valid 3 × 3 convolutions between poolings: up to 2.2
+
+Number = int | float
+
+
+class ReceptiveField(NamedTuple):
+    """Position (y, x) of a layer sees `size` pixels of the image, from pixel `offset + (y, x) · stride` on.
+
+    Each is (along height, along width), in pixels. `offset` is negative where the layer sees a padding: that part of a
+    receptive field, and what reaches beyond the other end, is not in the image. A stride of 0 says that all positions,
+    or units, see the same part of the image. Strides and offsets are whole numbers, except after an enlargement or
+    another resize, where the receptive fields differ a little; `size` is large enough for each of them.
+    """
+
+    size: tuple[int, ...]
+    stride: tuple[Number, ...]
+    offset: tuple[Number, ...]
+
+
+def receptive_field(model: Model, layer: str, size: int | tuple[int, int] | None = None) -> ReceptiveField:
+    """The `ReceptiveField` of a layer, (size, stride, offset), each (h, w) in pixels: which pixels its positions see.
+
+    It is read off the traced network, through skips, dilation, padding, crops and enlargements. Nothing is computed.
+    After an operation that mixes all positions (a dense layer, a global pooling, attention, the gate of a
+    squeeze-and-excitation block), each position sees all that the network sees: the stride is 0.
+
+    Args:
+        layer: a handle of the model.
+        size: of the image, for a network that takes any size; None: its own size, or 224.
+
+    Raises:
+        InputError: an unknown layer, one that does not depend on the image, or an image that is too small for it.
+
+    Source: Araujo, Norris & Sim 2019, Computing receptive fields of convolutional neural networks.
+    """
+    if layer == IMAGE:
+        return ReceptiveField((1, 1), (1, 1), (0, 0))
+    height, width, _ = model.image_size(size)
+    network = structure(model, model.handles[: model.handles.index(model.check_layer(layer)) + 1], (height, width))
+    sights = network.sights[layer]
+    if sights is None:
+        raise InputError(f"{layer} does not depend on the image, so it has no receptive field")
+    shape = network.shapes[layer]
+    fields = [_field(sight, shape, axis) for axis, sight in enumerate(sights, start=1)]
+    return ReceptiveField(*(tuple(each) for each in zip(*fields, strict=True)))
+
+
+def _field(sight: Sight, shape: tuple[int, ...], axis: int) -> tuple[int, Number, Number]:
+    """The size, stride and offset of a layer along height or width."""
+    positions = _positions(sight, shape, axis)
+    if sight.lost is not None or positions is None:
+        parts = [each.seen for each in sight.positions] + ([sight.lost[2:]] if sight.lost else [])
+        first, last = min(low for low, _ in parts), max(high for _, high in parts)
+        return round(last - first) + 1, 0, _number(first)
+    step = float(positions.step)
+    starts = (positions.low - step * np.arange(len(positions.low))).round(6)
+    ends = (positions.high - step * np.arange(len(positions.low))).round(6)
+    kinds, counts = np.unique(starts, return_counts=True)
+    (usual,) = np.nonzero(starts == kinds[counts.argmax()])
+    if 2 * len(usual) > len(starts) and len(usual) == usual[-1] - usual[0] + 1:
+        starts, ends = starts[usual], ends[usual]  # without those at an edge, which see mirrored pixels, say
+    return int(np.ceil(ends.max() - starts.min())) + 1, _number(step), _number(starts.min())
+
+
+def _number(value: float) -> Number:
+    return int(value) if value == int(value) else float(value)
+
+
+def _positions(sight: Sight, shape: tuple[int, ...], axis: int) -> Positions | None:
+    """The positions of a layer of `shape`, without its batch axis, along `axis` if it can be, else along another."""
+    found = [
+        along for each in sight.positions if each.axis >= 1 and (along := each.along(shape[each.axis - 1])) is not None
+    ]
+    return min(found, key=lambda each: each.axis != axis, default=None)
+
+
+@struct.dataclass
+class Place:
+    """The place of a layer's map in the image, where it is not simply stretched over the image.
+
+    Attributes:
+        weights: for height and for width, the weights `[pixels positions]` of the layer's positions in each pixel.
+        shown: a factor for each pixel `[height width]`: 1 between the outermost positions, 0 where the layer does not
+            look.
+        order: which axes of the layer are height, width and channels.
+    """
+
+    weights: tuple[Any, ...]
+    shown: Any
+    order: tuple[int, ...] = struct.field(pytree_node=False)
+
+    def turned(self, activation: jax.Array) -> jax.Array:
+        """The activation of the layer as `[h w k]`."""
+        return activation.transpose(self.order)
+
+    def enlarge(self, maps: jax.Array) -> jax.Array:
+        """Maps `[h w …]` of the layer at the image's size; beyond the outermost positions, these are repeated."""
+        for axis, weights in enumerate(self.weights):
+            maps = jnp.moveaxis(jnp.tensordot(weights, maps, (1, axis), precision="highest"), 0, axis)
+        return maps
+
+
+def place(network: Structure, layer: str, size: tuple[int, ...]) -> tuple[Place | None, str]:
+    """The place of a layer's map in an image of `size`; None: it is stretched. And why, if the place is not known."""
+    sights, shape = network.sights[layer], network.shapes[layer]
+    assert sights is not None
+    if len(shape) != len(sights) + 1:
+        return None, ""
+    found = []
+    for axis, (sight, length) in enumerate(zip(sights, size, strict=True), start=1):
+        positions = _positions(sight, shape, axis) or _one(sight, shape, axis, length)
+        if positions is None:
+            return None, _why(network, sight.lost)
+        found.append(positions)
+    axes = [positions.axis - 1 for positions in found]
+    order = (*axes, *(axis for axis in range(len(shape)) if axis not in axes))
+    if len(set(order)) < len(shape) or len(order) > len(shape):
+        return None, _why(network, None)
+    if order == tuple(range(len(shape))) and all(map(_is_stretched, found, size)):
+        return None, ""
+    shown = functools.reduce(np.multiply.outer, map(_shown, found, size)).astype(np.float32)
+    return Place(tuple(map(_weights, found, size)), shown, order), ""
+
+
+def _one(sight: Sight, shape: tuple[int, ...], axis: int, length: int) -> Positions | None:
+    """The one position of a layer along an axis that was averaged, say, but not removed.
+
+    Its map is the same everywhere. A step of a sixteenth of the image keeps the map off larger parts that are not seen.
+    """
+    if shape[axis - 1] != 1 or sight.lost is None:
+        return None
+    low, high = (np.array([float(each)]) for each in sight.lost[2:])
+    return Positions(axis, 1, low, high, Fraction(length, 16), sight.lost[2:])
+
+
+def _why(network: Structure, lost: Lost | None) -> str:
+    layer = handle_at(lost.where, network.shapes) if lost else ""
+    return f"{layer or 'the network'} mixes the positions of the image ({lost.operation if lost else 'reshape'})"
+
+
+def _centres(positions: Positions) -> np.ndarray:
+    return (positions.low + positions.high) / 2
+
+
+def _is_stretched(positions: Positions, length: int) -> bool:
+    """Whether a map that is stretched over all pixels is right along this axis: see the rule above."""
+    centres, count, step = _centres(positions), len(positions.low), abs(float(positions.step))
+    first, last = positions.seen
+    stretched = (np.arange(count) + 0.5) * length / count - 0.5
+    if first > step or last < length - 1 - step:
+        return False
+    inside = centres.min() >= 0 and centres.max() <= length - 1
+    return bool(np.abs(centres - stretched).max() <= (SMALL if inside else 1) * step)
+
+
+def _shown(positions: Positions, length: int) -> np.ndarray:
+    """A factor `[length]` for each pixel: how much of the map is shown there."""
+    pixels, centres, half = np.arange(length), _centres(positions), abs(float(positions.step)) / 2
+    first, last = centres.argmin(), centres.argmax()
+    reach = centres[first] - positions.low[first], positions.high[last] - centres[last]
+    beyond = centres[first] - pixels, pixels - centres[last]
+    fading = [
+        np.clip(
+            1 - (past - half) / max(end + 0.5 - half, 1e-6), 0, 1
+        )  # the end of a field is the edge of its last pixel
+        for past, end in zip(beyond, reach, strict=True)
+    ]
+    seen = (pixels >= positions.seen[0]) & (pixels <= positions.seen[1])
+    return seen * fading[0] * fading[1] if len(centres) > 1 else seen.astype(float)
+
+
+def _weights(positions: Positions, length: int) -> np.ndarray:
+    """The weight `[length positions]` of each position in each pixel, by linear interpolation between their centres."""
+    centres, where = np.unique(_centres(positions), return_inverse=True)
+    one_each = (where == np.arange(len(centres))[:, None]) / np.bincount(where)[:, None]  # several may share a centre
+    found = np.stack([np.interp(np.arange(length), centres, each) for each in one_each.T], 1)
+    return found.astype(np.float32)
