@@ -281,7 +281,8 @@ class Model:
             rows.append((layer.name, layer.kind, f"hidden: {reason}", f"{layer.parameters:,}"))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in rows]
-        return "\n".join([repr(self), *lines])
+        note = [f"inputs {self.inputs.name}: {self.inputs.note}"] if self.inputs.note else []
+        return "\n".join([repr(self), *lines, *note])
 
 
 def _by(shape: Iterable[int | None]) -> str:

@@ -1,6 +1,7 @@
 """The command line: it lists the layers of a file, checks that the file loads, and converts it."""
 
 import math
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from .files.saved import sha256
 from .files.shards import parts
 from .loading import load
 from .net import KerasNet
+from .own import imported
 from .saving import save
 
 Row = tuple[str, str, str, int]
@@ -27,6 +29,7 @@ Examples:
   python -m weights_convert vgg16_weights.h5 --architecture vgg16
   python -m weights_convert model.keras --to model.safetensors
   python -m weights_convert stranger.h5 --isolated --to model.safetensors
+  python -m weights_convert own.h5 --custom my_layers:Swish
 """
 
 
@@ -43,12 +46,19 @@ def _architecture(context: click.Context, option: click.Parameter, name: str | N
     callback=_architecture,
     help="The graph of a file of weights only: a known name, or a .json file of what model.to_json() gave.",
 )
+@click.option(
+    "--custom",
+    "places",
+    multiple=True,
+    metavar="MODULE:NAME",
+    help="What computes a layer, class or activation function called NAME; or a dict of such. Repeatable.",
+)
 @click.option("--to", type=click.Path(path_type=Path), help="Write the network to this .safetensors, .keras or .h5.")
 @click.option("--isolated", is_flag=True, help="Read the file in a process of its own, with limits on memory and time.")
-def main(file: Path, architecture: str | None, to: Path | None, isolated: bool) -> None:
+def main(file: Path, architecture: str | None, places: tuple[str, ...], to: Path | None, isolated: bool) -> None:
     """The exit status is 0 if the file loads, else 2; then one line on stderr says why, and stdout has the details."""
     try:
-        net = load(file, architecture, isolated=isolated)
+        net = load(file, architecture, custom=imported(places), isolated=isolated)
         click.echo(_table(_layers(net)))
         size = sum(part.stat().st_size for part in parts(file))
         click.echo(f"\n{size:,} bytes, sha256 {sha256(file)}")
@@ -57,7 +67,7 @@ def main(file: Path, architecture: str | None, to: Path | None, isolated: bool) 
     except (KerasFileError, OSError, ImportError, ValueError) as error:
         if isinstance(error, UnsupportedLayer) and not isolated:
             click.echo(_table(_listed(file)) + "\n")
-        reason, *details = str(error).splitlines()
+        reason, *details = re.sub(r"\bcustom=\{[^}]*\}", "--custom MODULE:NAME", str(error)).splitlines()
         for line in details:
             click.echo(line)
         click.echo(f"error: {reason}", err=True)

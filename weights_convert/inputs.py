@@ -1,6 +1,6 @@
 """How a network was fed: a map from RGB images in [0, 1] to the numbers that its first layer was trained on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +13,7 @@ class Inputs:
     """The affine map `(scale · image - mean) / std`. If the network was trained on BGR, channels are reversed first.
 
     `mean` and `std` have one number for all channels, or one for each channel, in the order that the network takes.
+    `note` says why this map was chosen, if the file does not record it; two maps that differ in it alone are equal.
     """
 
     name: str
@@ -20,6 +21,7 @@ class Inputs:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     reverse: bool = False
+    note: str = field(default="", compare=False)
 
     def __call__(self, images: Float[Array | np.ndarray, "*batch c"]) -> Float[Array, "*batch c"]:
         """`images` [... c] in [0, 1], in the network's units.

@@ -18,9 +18,9 @@ from flax import nnx
 from .architectures import ARCHITECTURES, Architecture
 from .config.description import decode
 from .config.parsing import Custom, parse
-from .errors import KerasFileError, UnsupportedLayer, WeightMismatch, did_you_mean
+from .errors import KerasFileError, WeightMismatch, did_you_mean
 from .files.isolated import read_isolated
-from .files.keras_3 import named
+from .files.keras_3 import named, with_names
 from .files.notes import restored
 from .files.reading import MAX_BYTES, existing, read
 from .files.saved import Saved
@@ -29,6 +29,7 @@ from .inputs import UNIT, Inputs
 from .layers import KINDS
 from .matching import Match, differences, match
 from .net import KerasNet
+from .own import with_own
 from .preparation import recognized
 
 
@@ -50,8 +51,14 @@ def load(
         architecture: the graph of a file of weights only: a key of `ARCHITECTURES`, or a `.json` file that holds what
             `model.to_json()` returned in Keras. With a full model, the file must hold that network (its layers may have
             other names), and the network is fed as that architecture is.
-        custom: {layer: function of arrays [n ...]} for layers without weights whose code cannot be read from a file: a
-            Lambda, or a class of the caller's own.
+        custom: {layer, class or activation function: function} for code that cannot be read from a file, such as a
+            Lambda, a class of your own, or an activation function that Keras does not have. A function takes the inputs
+            of the layer, arrays [n ...]: `x -> y`. If the file has weights for the layer, it is `(weights, x) -> y`,
+            where `weights` is {name: array} in the file's order; a `.keras` file calls them "0", "1", …, and
+            `weights[0]` is the first one in every file. A function with an argument `config` also gets the layer's
+            options in the file. A Flax module (nnx or linen) may take the place of a function: its weights are replaced
+            by those of the file, by name, or in order if the names differ. The name of a kind, such as "Dropout", says
+            that an own class computes what this one does.
         max_bytes: a file that claims more bytes of weights is refused before they are read.
         isolated: read the file in a separate process, with limits on memory and time. libhdf5 is not made for hostile
             files; if it crashes there, this process goes on.
@@ -59,7 +66,7 @@ def load(
     Raises:
         FileNotFoundError: there is no file at `path`.
         KerasFileError: the file cannot be used; the subclasses and the message say why.
-        ValueError: an unknown architecture, or a custom function for a layer that does not exist.
+        ValueError: an unknown architecture, or a custom function for a layer or class that the file does not have.
     """
     description = existing(architecture) if architecture and architecture.endswith(".json") else None
     if description is not None:
@@ -71,6 +78,7 @@ def load(
         if description is not None:
             saved = _described(saved, description)
         graph, inputs = _identify(saved, architecture, custom or {})
+        graph, saved = with_own(graph, saved)
         net = nnx.eval_shape(lambda: KerasNet(graph, inputs or UNIT, rngs=nnx.Rngs(0)))
         _fill(net, saved)
     if inputs is None:
@@ -87,7 +95,7 @@ def _described(saved: Saved, path: Path) -> Saved:
     """A file of weights only, as the full model that the JSON file at `path` describes."""
     if saved.config is not None:
         raise KerasFileError(f"{saved.path} is a full model; leave `architecture` out to load it")
-    model = decode(path.read_bytes(), str(path))
+    model = with_names(decode(path.read_bytes(), str(path)))
     weights = named(saved.weights, model) if saved.numbered else saved.weights
     major = 2 if str(model.get("keras_version")).startswith("2.") else 3
     return replace(saved, weights=weights, config=model, keras=major)
@@ -102,8 +110,6 @@ def _identify(saved: Saved, architecture: str | None, custom: Custom) -> tuple[G
         return _with_names_of_file(known.graph, saved), known.inputs
 
     graph = restored(parse(saved.config, saved.keras, custom), saved.names)
-    if heavy := [layer for layer, weights in saved.weights.items() if layer in custom and weights]:
-        raise UnsupportedLayer([f"{name}: has weights in the file, which a function cannot take" for name in heavy])
     if architecture is None:
         return graph, saved.inputs
     known = ARCHITECTURES[architecture]
@@ -160,6 +166,7 @@ def _fill(net: KerasNet, saved: Saved) -> None:
     matches = match(saved, net)
     if lines := list(differences(matches)):
         head = f"{saved.path} does not fit the network (- what the network needs, + what the file has):"
+        lines += [f"+ {place} {shape}" for place, shape in saved.rest.items()]
         lines += _about_shared(saved, matches)
         raise WeightMismatch("\n".join([head, *lines]))
     for each in matches:

@@ -97,7 +97,8 @@ def _of_parts(needed: Mapping[str, nnx.Variable], found: Mapping[str, Weight]) -
     if not any("/" in name for name in needed):
         return found
     ends = {re.sub(r":\d+$", "", name): name for name in found}
-    mine = {full: next((n for n in needed if f"/{end}".endswith(f"/{n}")), full) for end, full in ends.items()}
+    whole = {full: full for full in found if full in needed}  # the weights of a layer that the caller computes
+    mine = {full: next((n for n in needed if f"/{end}".endswith(f"/{n}")), full) for end, full in ends.items()} | whole
     return {mine[full]: weight for full, weight in found.items()}
 
 

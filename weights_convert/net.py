@@ -19,7 +19,7 @@ from jaxtyping import Float
 from .errors import UnsupportedLayer, did_you_mean
 from .graph import IMAGE, Graph, Node, Shape
 from .inputs import UNIT, Inputs
-from .layers import KINDS, activation
+from .layers import KINDS, activation, attributes
 
 Edits = Mapping[str, Callable[[Array], Array]]
 Given = Array | np.ndarray | Mapping[str, Array | np.ndarray]
@@ -62,7 +62,7 @@ class KerasNet(nnx.Module):
                 if kind.module is not None and node.layer not in modules:
                     modules[node.layer] = kind.module(dict(node.config), _built_for(sources, kind.frames), rngs)
                 shapes[node.name] = _output_shape(_whole(node, modules), sources)
-            except (TypeError, ValueError, IndexError, ArithmeticError) as error:
+            except (TypeError, ValueError, LookupError, ArithmeticError) as error:
                 raise UnsupportedLayer([f"{node.name}: does not fit its input {sources}: {error}"]) from error
         self.shapes = tuple(shapes.items())
         self.layers = nnx.Dict(modules)
@@ -132,11 +132,11 @@ class KerasNet(nnx.Module):
         return {
             node.layer: {
                 name: getattr(self.layers[node.layer], attribute)
-                for name, attribute in KINDS[node.kind].weights.items()
+                for name, attribute in attributes(node).items()
                 if getattr(self.layers[node.layer], attribute) is not None
             }
             for node in self.graph.nodes
-            if KINDS[node.kind].weights
+            if attributes(node)
         }
 
     def steps(self) -> dict[str, Step]:

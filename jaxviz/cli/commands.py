@@ -21,6 +21,7 @@ from jaxviz.rendering import rgb
 from jaxviz.rendering.images import resize
 from jaxviz.structure import picture_shape
 from weights_convert import CAFFE, INPUTS, RAW255
+from weights_convert.own import imported
 
 TOP = 5  # how many classes of a prediction are printed
 RECIPES = jv.recipes.RECIPES
@@ -41,6 +42,13 @@ folder = click.option(
 )
 
 
+def _imported(context: click.Context, option: click.Parameter, places: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        return imported(places)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 def network(command: Callable) -> Callable:
     """The command with what all commands on a network share: the argument FILE, how to load it, the folder."""
     for decorate in (
@@ -56,16 +64,30 @@ def network(command: Callable) -> Callable:
             help="The architecture, for a file that holds weights only: the name of an application, such as "
             "vgg16_notop, or a .json file that Keras' model.to_json() wrote.",
         ),
+        click.option(
+            "--custom",
+            multiple=True,
+            callback=_imported,
+            metavar="MODULE:NAME",
+            help="The code of a layer, class or activation function called NAME that the file does not bring, such as "
+            "my_layers:Swish, or a dict of such; repeatable.",
+        ),
         click.argument("file"),
     ):
         command = decorate(command)
     return command
 
 
+def seen(command: Callable) -> Callable:
+    """The command with what all commands that look at a photograph share: the argument PHOTO and how to read it."""
+    turned = "Whether to turn PHOTO as the camera was held (EXIF). Default: not, as Keras reads it."
+    return click.argument("photo")(click.option("--upright/--no-upright", default=None, help=turned)(command))
+
+
 def explained(command: Callable) -> Callable:
-    """The command with what all commands that explain a decision share: the argument PHOTO and the target."""
+    """The command with what all commands that explain a decision share: the photograph and the target."""
     wanted = "What to explain: a class number or name, or LAYER:CHANNEL. Default: the class with the highest score."
-    return click.argument("photo")(click.option("--target", help=wanted)(command))
+    return seen(click.option("--target", help=wanted)(command))
 
 
 # `ignore_unknown_options`: an option before the command is taken as an unknown command, which is refused in one line.
@@ -111,10 +133,18 @@ def show_demo(out: Path, quick: bool) -> None:
 
 @main.command()
 @network
-@click.argument("photo")
+@seen
 @click.option("--layer", "layers", multiple=True, help="A layer; repeatable. Default: every layer with maps.")
 @click.option("--channel", type=int, help="Draw this channel alone, and larger.")
-def activations(file: str, photo: str, layers: tuple[str, ...], channel: int | None, out: Path, **loading: Any) -> None:
+def activations(
+    file: str,
+    photo: str,
+    upright: bool | None,
+    layers: tuple[str, ...],
+    channel: int | None,
+    out: Path,
+    **loading: Any,
+) -> None:
     """Draw the activations of each layer for PHOTO.
 
     There is one picture for each layer, with all channels of the layer. A channel with the same value everywhere is
@@ -132,7 +162,7 @@ def activations(file: str, photo: str, layers: tuple[str, ...], channel: int | N
     if channel is not None:
         for name in names:
             jv.channels(model, name, [channel])  # an index out of range is refused before any picture is written
-    found = jv.activations(model, _read(model, photo), names)
+    found = jv.activations(model, _read(model, photo, upright), names)
     for name in names:
         path = _path(out, "activations", name, channel)
         jv.show_activations({name: found[name]}, channel=channel).savefig(path)
@@ -225,7 +255,15 @@ def filters(
     help="Weight of the colours over the photograph.",
 )
 def gradcam(
-    file: str, photo: str, target: str | None, layer: str | None, cmap: str, weight: float, out: Path, **loading: Any
+    file: str,
+    photo: str,
+    upright: bool | None,
+    target: str | None,
+    layer: str | None,
+    cmap: str,
+    weight: float,
+    out: Path,
+    **loading: Any,
 ) -> None:
     """Draw where in PHOTO a decision comes from.
 
@@ -238,7 +276,7 @@ def gradcam(
       jaxviz gradcam vgg16_demo cat.jpg --target block5_conv3:286 --layer block5_conv2
     """
     model = jv.load(file, **loading)
-    image, photograph = _read(model, photo), jv.read_image(photo)
+    image, photograph = _read(model, photo, upright), jv.read_image(photo, upright=bool(upright))
     cam = jv.grad_cam(model, image, _decision(model, image, target), layer=layer)
     path = _path(out, "gradcam", Path(photo).stem, target)
     values = resize(cam.values, photograph.shape[:2])
@@ -283,11 +321,13 @@ def gradcam(
 def attribute(
     file: str,
     photo: str,
+    upright: bool | None,
     target: str | None,
     names: tuple[str, ...],
     out: Path,
     inputs: str | None,
     architecture: str | None,
+    custom: dict[str, Any],
     **options: Any,
 ) -> None:
     """Draw where in PHOTO a decision comes from, by any method.
@@ -303,8 +343,8 @@ def attribute(
     """
     given = {name: value for name, value in options.items() if value not in (None, ())}
     chosen = methods.share(names, given)
-    model = jv.load(file, inputs=inputs, architecture=architecture)
-    image, photograph = _read(model, photo), jv.read_image(photo)
+    model = jv.load(file, inputs=inputs, architecture=architecture, custom=custom)
+    image, photograph = _read(model, photo, upright), jv.read_image(photo, upright=bool(upright))
     wanted = _decision(model, image, target)
     for name, settings in chosen.items():
         found = methods.METHODS[name](model, image, wanted, **settings)
@@ -315,7 +355,7 @@ def attribute(
         click.echo(path)
 
 
-def _read(model: jv.Model, photo: str) -> np.ndarray:
+def _read(model: jv.Model, photo: str, upright: bool | None) -> np.ndarray:
     """The photograph at the size, and with the channels, that the network takes."""
     shape = model.image_size()
     picture = picture_shape(model, shape[:-1])
@@ -323,7 +363,7 @@ def _read(model: jv.Model, photo: str) -> np.ndarray:
         raise jv.InputError(
             f"a command explains photographs: use Python for signals and volumes; given: a network that takes {shape}"
         )
-    return jv.read_image(photo, picture[:2], channels=picture[2]).reshape(shape)
+    return jv.read_image(photo, picture[:2], channels=picture[2], upright=upright).reshape(shape)
 
 
 def _write_grid(path: Path, images: np.ndarray, source: Style, columns: int, margin: int) -> None:

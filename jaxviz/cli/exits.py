@@ -14,6 +14,7 @@ import click
 
 from jaxviz.attribution.explain import BlankMap
 from jaxviz.errors import InputError
+from jaxviz.rendering.images import NotUpright
 from weights_convert import KerasFileError
 
 BAD, INTERRUPTED = 2, 130  # exit statuses: click's own, and 128 + SIGINT as in a shell
@@ -29,7 +30,7 @@ class OneLine(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with self._blank_maps_in_one_line():
+            with self._warnings_in_one_line():
                 return super().invoke(ctx)
         except click.UsageError as error:
             asked = error.ctx or ctx
@@ -42,8 +43,9 @@ class OneLine(click.Group):
     def advise(self, message: str) -> str:
         """The message with each argument of Python that is also an option written as the option.
 
-        `layer=…` becomes `--layer …`, and `relu=False` becomes `--no-relu`.
+        `layer=…` becomes `--layer …`, `relu=False` becomes `--no-relu`, `custom={…}` becomes `--custom MODULE:NAME`.
         """
+        message = re.sub(r"\bcustom=\{[^}]*\}", "--custom MODULE:NAME", message)
         options = {
             name.removeprefix("--"): option
             for command in self.commands.values()
@@ -71,14 +73,15 @@ class OneLine(click.Group):
         raise click.exceptions.Exit(status)
 
     @contextmanager
-    def _blank_maps_in_one_line(self) -> Iterator[None]:
-        """A context in which a BlankMap is a line on stderr; other warnings are shown as Python shows them."""
+    def _warnings_in_one_line(self) -> Iterator[None]:
+        """A context in which our warnings are a line on stderr; other warnings are shown as Python shows them."""
         with warnings.catch_warnings():  # restores `showwarning`, too
             warnings.simplefilter("always", BlankMap)
+            warnings.simplefilter("default", NotUpright)
             show = warnings.showwarning
 
             def show_in_one_line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-                if issubclass(category, BlankMap):
+                if issubclass(category, BlankMap | NotUpright):
                     click.echo(f"jaxviz: {self.advise(str(message))}", err=True)
                 else:
                     show(message, category, *where, **more)

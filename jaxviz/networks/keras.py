@@ -6,7 +6,7 @@ Law: the activations of a loaded model are those of Keras, layer by layer (`test
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -48,7 +48,7 @@ def load(
     architecture: str | None = None,
     inputs: str | Inputs | None = None,
     others: Mapping[str, jax.Array | np.ndarray | str] | None = None,
-    custom: Mapping[str, Callable[..., Any]] | None = None,
+    custom: Mapping[str, Any] | None = None,
     isolated: bool = False,
 ) -> Model:
     """A Model of a Keras file or of a known network.
@@ -63,16 +63,23 @@ def load(
         inputs: the preprocessing that the network was trained with: "unit" (the network takes images in [0, 1]),
             "raw255" (0–255 pixels), or Keras' "caffe", "torch" or "tf". Default: a known architecture has its own. For
             a full model it is "raw255" if the first layers preprocess such images (Rescaling, Normalization,
-            `preprocess_input` …), and else "unit". Preprocessing done outside the model is not recorded in the file:
-            pass `inputs` then.
+            `preprocess_input` …), "tf" for an export of Teachable Machine, and else "unit". Preprocessing done outside
+            the model is not recorded in the file: pass `inputs` then. The last line of `print(model)` says which it is.
         others: for a network of several inputs, all inputs except the image that is explained: {name: array without a
             batch axis, in the network's own units}, or {name: "image"} for an input that takes the same image.
-        custom: {layer name: function of arrays [n …]} for Lambda layers and other code that a file may not bring.
+        custom: {layer, class or activation function: function} for code that a file may not bring: a Lambda, a class
+            of your own, an activation function that Keras does not have. A function takes the inputs of the layer,
+            arrays [n …]: `x -> y`. If the file has weights for the layer, it is `(weights, x) -> y`, where `weights`
+            is {name: array} in the file's order; a `.keras` file calls them "0", "1", …, and `weights[0]` is the first
+            one in every file. A function with an argument `config` also gets the layer's options in the file. A Flax
+            module (nnx or linen) may take the place of a function: its weights are replaced by those of the file, by
+            name, or in order if the names differ. The name of a kind of Keras, such as "Dropout", says that an own
+            class computes what this one does.
         isolated: read the file in a separate process with limits on memory and time; do so with files of strangers.
 
     Raises:
-        InputError: an unknown name or architecture, a custom function for a layer that does not exist, a download that
-            failed, or inputs that are missing from `others`.
+        InputError: an unknown name or architecture, a custom function for a layer or class that the file does not
+            have, a download that failed, or inputs that are missing from `others`.
         FileNotFoundError: there is no such file.
         weights_convert.KerasFileError: the file cannot be read, or uses something that is not supported.
     """
@@ -83,7 +90,7 @@ def load(
     elif name in ARCHITECTURES and name in FILES:
         path, architecture = fetch(name, instead=WITHOUT_NETWORK), name
         labels = None if name.endswith("_notop") else _imagenet_names()
-    elif not path.exists() and not path.suffix:
+    elif not path.exists() and not path.suffix and not path.with_name(f"{path.name}.index").exists():
         hint = near(name.lower(), [*ARCHITECTURES, DEMO])
         raise InputError(f"no file and no known network {name!r}: {hint}known are {DEMO}, {TUMOR}, {ARCHITECTURES}")
     try:

@@ -144,6 +144,8 @@ def show_overlay(
 
     Args:
         image: `[h w 3]` or grey `[h w 1]` or `[h w]`, in [0, 1]; its size may differ from that of the network's image.
+            Of any other number of channels, the grey of their mean is shown; to see some of many bands as colours, give
+            those: `image[..., [3, 2, 1]]`.
         attribution: an Attribution or its values, `[h w]` or `[h w c]` (summed over channels); resized to the image.
         cmap: one of matplotlib's colour maps.
         weight: of the colours; the photograph itself has weight 1.
@@ -169,7 +171,7 @@ def show_overlay(
     image = image[:, :, None] if image.ndim == 2 else image
     if image.ndim != 3:
         raise InputError(f"the image must be [h w c] or grey [h w]; given: shape {list(image.shape)}")
-    values = resize(_values(attribution), image.shape[:2])
+    values = resize(_values(attribution, image.shape[2]), image.shape[:2])
     return _page([rgb.overlay(image, values, cmap, weight)], [title])
 
 
@@ -186,7 +188,7 @@ def show_maps(
 
     Args:
         maps: one Attribution or array, a list of them, or {title: map}; each `[h w]` or `[h w c]` (summed over
-            channels).
+            channels). Sum an array of other than 1 or 3 channels yourself: it could be a batch of maps.
         signed: True: colours symmetric about 0; False: from 0 up; None: symmetric for a map that has negative values.
         percentile: the scale ends at this percentile of the magnitudes, so that one spike does not make the rest look
             empty; 100 ends it at the largest.
@@ -300,10 +302,14 @@ def _draw_layer(name: str, values: np.ndarray, channel: int | None, columns: int
     return picture, f"{name} · channel {channel} of {channels}" + (" (dead)" if rgb.is_dead(one) else "")
 
 
-def _values(attribution: Any) -> np.ndarray:
-    """The signed map `[h w]` of an Attribution or array of one image; a map with colours is summed over them."""
+def _values(attribution: Any, channels: int | None = None) -> np.ndarray:
+    """The signed map `[h w]` of an Attribution or array of one image; a map with channels is summed over them.
+
+    An array of three axes is `[h w c]` if it has 1, 3 or `channels` channels, or one score, and else a batch `[n h w]`.
+    """
     values = rgb.finite(getattr(attribution, "values", attribution), "the map")
-    if values.ndim == 4 or (values.ndim == 3 and values.shape[2] not in (1, 3)):
+    one = hasattr(attribution, "score") and np.ndim(attribution.score) == 0
+    if values.ndim == 4 or (values.ndim == 3 and not one and values.shape[2] not in (1, 3, channels)):
         values = ranks.one(values, "the map", "[0] of an array, .values[0] of an Attribution")
     if values.ndim == 3:
         values = values.sum(axis=2)

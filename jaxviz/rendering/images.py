@@ -1,9 +1,11 @@
 """Image files and arrays: read a file as Keras does, write a picture, resize an array.
 
-Law: `read_image(path, size)` is `keras.utils.load_img(path, target_size=size) / 255`, bit by bit.
+Law: `read_image(path, size)` is `keras.utils.load_img(path, target_size=size) / 255`, bit by bit. Keras clips greys of
+more than 8 bits at 255; here they keep their range.
 """
 
 import os
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,10 +16,23 @@ from PIL import Image, UnidentifiedImageError
 from jaxviz.checks import height_width, near
 from jaxviz.errors import InputError
 
-__all__ = ["read_image", "write_image"]
+__all__ = ["NotUpright", "read_image", "write_image"]
 
-# Without a list, Image.open tries each of Pillow's 40 parsers and more; photographs come in these five formats.
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # that are written
+# Without a list, Image.open tries each of Pillow's 40 parsers and more. Photographs come in the formats above;
+# microscopes, X-ray and satellites write TIFF.
+READ = (*FORMATS, "TIFF")
+
+ORIENTATION = 0x0112  # the tag of EXIF that says how a camera was held; 1: upright
+TURNS = {  # how an image of each orientation becomes upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 # Pillow's own limit, a quarter of a GiB of 8-bit RGB. A header of a few bytes can claim any size; Pillow only warns.
 MAX_PIXELS = 89_478_485
@@ -34,28 +49,39 @@ RESAMPLE = {
 }
 
 
+class NotUpright(UserWarning):
+    """The file says how the camera was held, and the image was read as the bytes have it: it may lie on its side."""
+
+
 def read_image(
     path: str | os.PathLike[str],
     size: int | Sequence[int] | None = None,
     *,
     resample: str = "nearest",
     channels: int = 3,
+    upright: bool | None = None,
+    white: float | int | None = None,
 ) -> Float32[np.ndarray, "h w c"]:
     """The image in a file, float32 in [0, 1]: the bits of `keras.utils.load_img`, as an array divided by 255.
 
     As in Keras, colours are converted before resampling, transparency is dropped, and the EXIF rotation of a camera is
-    not applied. Of an animation the first frame is read.
+    not applied unless `upright` says so. Of an animation or a stack the first frame is read. Greys of 16 bits, and
+    those of a TIFF file that are floats, are divided by `white` and keep their range; Keras would clip them at 255.
 
     Args:
-        path: a PNG, JPEG, WebP, BMP or GIF file.
+        path: a PNG, JPEG, WebP, BMP, GIF or TIFF file.
+        upright: True: turn the image as the camera was held, by the EXIF orientation in the file. False: as the bytes
+            of the file have it, which Keras reads. None: the same, with a warning if the file has an orientation.
+        white: for greys of 16 bits, 32 bits or floats: the number in the file that is white, such as 4095 for 12 bits
+            in 16. Default: 65535 for 16 bits, 1 for floats.
         size: height and width in pixels, one number for a square, None for the file's own size.
         resample: "nearest" (Keras' default), "bilinear", "bicubic", "lanczos", "box" or "hamming".
         channels: 3 for RGB, 1 for grey.
 
     Raises:
         FileNotFoundError: there is no such file.
-        InputError: the file is not an image in one of these formats, is incomplete, has 16-bit greys or more than
-            MAX_PIXELS pixels; or an argument is none of the above.
+        InputError: the file is not an image in one of these formats, is incomplete, has more than MAX_PIXELS pixels,
+            or numbers outside of 0 to `white`; or an argument is none of the above.
     """
     if channels not in MODES:
         raise InputError(f"channels must be 3 (RGB) or 1 (grey); given: {channels!r}")
@@ -63,12 +89,23 @@ def read_image(
         raise InputError(
             f"resample must be one of {', '.join(RESAMPLE)}; {near(resample, RESAMPLE)}given: {resample!r}"
         )
-    image = _decode(path, MODES[channels])
+    image, orientation = _decode(path, MODES[channels], white)
+    if upright:
+        image = _turned(image, orientation)
+    elif upright is None and orientation in TURNS:
+        warnings.warn(
+            f"{os.fspath(path)!r} has an EXIF orientation, which is not applied, as in Keras: the image may lie on its "
+            "side. upright=True turns it, upright=False says that it is meant so",
+            NotUpright,
+            stacklevel=2,
+        )
     if size is not None:
         height, width = _height_width(size)
         image = image.resize((width, height), RESAMPLE[resample])
-    values = np.asarray(image, np.float32) / 255
-    return values.reshape(*values.shape[:2], channels)
+    values = np.asarray(image, np.float32)
+    # Of floats, some filters go beyond the range of the image, where Pillow clips whole numbers.
+    values = np.clip(values, 0, 1) if image.mode == "F" else values / np.float32(255)
+    return np.broadcast_to(values.reshape(*values.shape[:2], -1), (*values.shape[:2], channels)).copy()
 
 
 def write_image(path: str | os.PathLike[str], picture: ArrayLike) -> None:
@@ -120,28 +157,82 @@ def resize(values: ArrayLike, size: int | Sequence[int]) -> Float32[np.ndarray, 
     return np.stack([np.asarray(channel) for channel in resized], axis=-1).reshape(height, width, *values.shape[2:])
 
 
-def _decode(path: str | os.PathLike[str], mode: str) -> Image.Image:
-    """The first frame of an image file in one of MODES; an error of Pillow becomes an InputError of one sentence."""
+def _decode(path: str | os.PathLike[str], mode: str, white: float | int | None) -> tuple[Image.Image, int]:
+    """The first frame of an image file and its EXIF orientation.
+
+    The image is in one of MODES, or in "F", greys in [0, 1], if the file has more than 8 bits. An error of Pillow
+    becomes an InputError of one sentence.
+    """
     name = repr(os.fspath(path))
     try:
-        with Image.open(path, formats=FORMATS) as image:  # reads the header only
-            if image.mode[0] in "IF":
-                raise InputError(f"{name} holds 16-bit greys, which would be clipped at 255: save it with 8 bits")
+        with Image.open(path, formats=READ) as image:  # reads the header only
             if image.width * image.height <= MAX_PIXELS:
-                # Transparency is dropped in any case, but a palette with transparency makes Pillow warn.
-                image.info.pop("transparency", None)
-                return image.convert(mode)
+                found = _greys(image, white, name) if image.mode[0] in "IF" else _colours(image, mode, white, name)
+                return found, _orientation(image)
     except InputError:
         raise
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no image file {name} (looked from {os.getcwd()})") from None
     except UnidentifiedImageError:
-        raise InputError(f"{name} is not an image in one of the formats {', '.join(FORMATS)}") from None
+        raise InputError(f"{name} is not an image in one of the formats {', '.join(READ)}{_of_tiff(path)}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         pass  # Pillow has the same limit
     except Exception as failure:  # of damaged bytes, each decoder has its own: OSError, SyntaxError, struct.error …
         raise InputError(f"{name} cannot be read: {failure}") from None
     raise InputError(f"{name} has more than {MAX_PIXELS:,} pixels, the most that is decoded: make it smaller first")
+
+
+def _colours(image: Image.Image, mode: str, white: float | int | None, name: str) -> Image.Image:
+    """An image of 8 bits in one of MODES."""
+    if white not in (None, 255):
+        raise InputError(f"white is for greys of 16 bits or floats; {name} has 8 bits, whose white is 255")
+    # Transparency is dropped in any case, but a palette with transparency makes Pillow warn.
+    image.info.pop("transparency", None)
+    return image.convert(mode)
+
+
+def _greys(image: Image.Image, white: float | int | None, name: str) -> Image.Image:
+    """An image of 16 bits, 32 bits or floats in [0, 1]: divided by the number that is white."""
+    values = np.asarray(image)
+    kind = "floats" if image.mode == "F" else f"greys of {'16' if image.mode.startswith('I;16') else '32'} bits"
+    white = {"floats": 1, "greys of 16 bits": 65535}.get(kind) if white is None else white
+    if white is None:
+        raise InputError(f"{name} holds {kind}, from {values.min()} to {values.max()}: white= must say which is white")
+    if not 0 < white < np.inf:
+        raise InputError(f"white is a number above 0; given: {white!r}")
+    scaled = values.astype(np.float64) / white
+    if not (scaled.min() >= 0 and scaled.max() <= 1):  # also for NaN
+        raise InputError(
+            f"{name} holds {kind} from {values.min():g} to {values.max():g}, which are not all within 0 and "
+            f"white={white:g}: give the number that is white, or read the file yourself and scale it to [0, 1]"
+        )
+    return Image.fromarray(scaled.astype(np.float32))
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation of an image that was decoded; 1 if it is upright or has none. Pillow turns TIFF itself."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged metadata
+            return image.getexif().get(ORIENTATION, 1)
+    except Exception:  # damaged metadata is no reason not to read the pixels
+        return 1
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    """The image upright, from how EXIF says that the camera was held."""
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
+
+
+def _of_tiff(path: str | os.PathLike[str]) -> str:
+    """What to do with a TIFF file of bands, which Pillow cannot read; "" for other files."""
+    with open(path, "rb") as file:
+        if file.read(4) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            return ""
+    return (
+        "; it is a TIFF file with more bands or another encoding than Pillow reads: read it with the package tifffile, "
+        "scale it to [0, 1], and pass the array [h w c] itself"
+    )
 
 
 def _height_width(size: int | Sequence[int]) -> tuple[int, int]:

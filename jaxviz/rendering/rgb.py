@@ -67,12 +67,14 @@ def activation_grid(
 def stretch(image: ArrayLike, std: float | int = 0.1) -> UInt8[np.ndarray, "h w 3"]:
     """An image `[h w c]` of any range as a picture: its mean is mid-grey, and its contrast is set. Grey becomes RGB.
 
+    An image of 2 channels, or of more than 3, is shown as the grey of their mean.
+
     Args:
         std: the standard deviation of the picture, as a part of the range from black to white. It is 0.1 in Chollet
             2017, 5.4.2, 0.15 on keras.io, and 64/255 (up to half a level) in the book's second edition.
 
     Raises:
-        InputError: the image is not `[h w 3]` or `[h w 1]`, or holds NaN; or `std` is negative.
+        InputError: the image is not `[h w c]`, or holds NaN; or `std` is negative.
     """
     if not 0 <= std < np.inf:
         raise InputError(f"std is a part of the range, 0 or more; given: {std}")
@@ -149,7 +151,8 @@ def overlay(
     Chollet 2017, Deep Learning with Python, 5.4.3.
 
     Args:
-        image: `[h w 3]` or grey `[h w 1]`, in [0, 1].
+        image: `[h w c]` in [0, 1]: colours, grey `[h w 1]`, or any other number of channels, shown as the grey of
+            their mean. To see some of many bands as colours, give those: `image[..., [3, 2, 1]]`.
         values: `[h w]`, of the size of the image.
         cmap: one of matplotlib's colour maps.
         weight: of the colours; the image itself has weight 1.
@@ -211,7 +214,8 @@ def finite(values: object, what: str) -> Float32[np.ndarray, "..."]:
 
 
 def _rgb(image: np.ndarray, what: str) -> np.ndarray:
-    """An image as `[h w 3]`; of `[h w 1]` the grey is repeated."""
-    if image.ndim != 3 or image.shape[2] not in (1, 3) or image.size == 0:
-        raise InputError(f"{what} must be [h w 3] or grey [h w 1]; given: shape {list(image.shape)}")
-    return np.broadcast_to(image, (*image.shape[:2], 3))
+    """An image as `[h w 3]`; of any other number of channels, their mean is repeated."""
+    if image.ndim != 3 or image.size == 0:
+        raise InputError(f"{what} must be [h w c], such as [h w 3] or grey [h w 1]; given: shape {list(image.shape)}")
+    grey = image if image.shape[2] in (1, 3) else image.mean(axis=2, keepdims=True)
+    return np.broadcast_to(grey, (*image.shape[:2], 3))

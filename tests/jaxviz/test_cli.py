@@ -365,3 +365,29 @@ def test_the_program_itself(tmp_path):
 def test_a_missing_package_is_named_with_its_distribution():
     with pytest.raises(ImportError, match=r"no_such_package is not installed: pip install no-such-package$"):
         demo.package_file("no_such_package", "cat.png", "no-such-package")
+
+
+def test_own_layers_and_photographs_that_lie_on_their_side(jaxviz, tmp_path, photograph):
+    """`--custom` names the code that a file cannot bring; `--upright` turns a photograph as the camera was held."""
+    import keras
+
+    image = keras.Input((16, 24, 1))
+    x = keras.layers.Lambda(lambda x: x, name="same")(keras.layers.Conv2D(2, 3, activation="relu")(image))
+    keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(x))).save(tmp_path / "m.keras")
+    (tmp_path / "my_cli_layers.py").write_text("def same(x): return x")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    with Image.open(photograph) as picture:
+        picture.resize((32, 20)).save(tmp_path / "cat.jpg", exif=turned)
+    assert "--custom MODULE:NAME" in jaxviz("gradcam", "m.keras", "cat.jpg").output
+    own = ("--custom", "my_cli_layers:same", "--target", 1)
+    result = jaxviz("gradcam", "m.keras", "cat.jpg", *own)
+    assert re.search(r"jaxviz: '.*cat.jpg' has an EXIF orientation.* --upright turns it", result.stderr)
+    sizes = {}
+    for flag in ("--upright", "--no-upright"):
+        result = jaxviz("attribute", "m.keras", "cat.jpg", *own, flag, "--out", flag.strip("-"))
+        assert result.exit_code == 0
+        assert "orientation" not in result.stderr
+        sizes[flag] = opened(tmp_path / flag.strip("-") / "grad_cam_cat_1.png").shape[:2]
+    assert sizes["--upright"][0] > sizes["--upright"][1]
+    assert sizes["--no-upright"][0] < sizes["--no-upright"][1]

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import skimage
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
 from jaxviz.errors import InputError
-from jaxviz.rendering.images import FORMATS, MAX_PIXELS, RESAMPLE, read_image, resize, write_image
+from jaxviz.rendering.images import FORMATS, MAX_PIXELS, RESAMPLE, NotUpright, read_image, resize, write_image
 
 PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
 CAT = PHOTOGRAPHS / "chelsea.png"  # 300×451, RGB
@@ -45,6 +45,9 @@ def files(folder: Path) -> dict[str, Path]:
         "grey.jpg": (cat.convert("L"), {}),
         "cmyk.jpg": (cat.convert("CMYK"), {}),
         "turned.jpg": (cat, {"exif": turned}),
+        "scan.tiff": (cat, {}),
+        "grey.tif": (cat.convert("L"), {}),
+        "turned.tif": (cat, {"exif": turned}),  # Pillow, and so Keras, turns it
         "animation.gif": (animation[0], {"save_all": True, "append_images": animation[1:]}),
     }
     for name, (image, options) in saved.items():
@@ -54,6 +57,7 @@ def files(folder: Path) -> dict[str, Path]:
 
 @pytest.mark.parametrize("channels", [3, 1])
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")  # Keras' conversion, not ours
+@pytest.mark.filterwarnings("ignore::jaxviz.NotUpright")
 def test_every_file_is_read_as_keras_reads_it(tmp_path, channels):
     for path in files(tmp_path).values():
         for size in (None, (25, 33), (90, 70)):
@@ -101,8 +105,9 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_what_is_no_image_is_refused(tmp_path):
     (tmp_path / "page.jpg").write_text("<html>404</html>")
-    Image.new("RGB", (4, 4)).save(tmp_path / "scan.tiff")
-    for name in ("page.jpg", "scan.tiff"):
+    Image.new("RGB", (4, 4)).save(tmp_path / "photo.tga")
+    (tmp_path / "bands.tif").write_bytes(b"II*\0" + bytes(60))
+    for name in ("page.jpg", "photo.tga", "bands.tif"):
         with pytest.raises(InputError, match=rf"{name}' is not an image in one of the formats PNG, JPEG"):
             read_image(tmp_path / name)
     with pytest.raises(InputError, match=r"cannot be read: .*directory"):
@@ -149,10 +154,57 @@ def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path, side, warnings, 
 
 
 @pytest.mark.parametrize("channels", [3, 1])
-def test_16_bit_greys_are_refused(tmp_path, channels):
-    Image.fromarray(np.full((4, 4), 1000, np.uint16)).save(tmp_path / "xray.png")
-    with pytest.raises(InputError, match="holds 16-bit greys"):
-        read_image(tmp_path / "xray.png", channels=channels)
+def test_greys_of_many_levels_keep_their_range(tmp_path, channels):
+    """16 bits, 12 bits in 16, 32 bits and floats: the number in the file over the number that is white."""
+    generator = np.random.default_rng(0)
+    twelve, floats = generator.integers(0, 4096, (9, 7)), generator.random((9, 7), np.float32)
+    for name, values, given, white in (
+        ("x.png", (16 * twelve).astype(np.uint16), None, 65535),
+        ("x.tif", (16 * twelve).astype(np.uint16), None, 65535),
+        ("twelve.png", twelve.astype(np.uint16), 4095, 4095),
+        ("long.tif", twelve.astype(np.int32), 4095, 4095),
+        ("float.tif", floats, None, 1),
+        ("large.tif", 2000 * floats, 2000, 2000),
+    ):
+        Image.fromarray(values).save(tmp_path / name)
+        image = read_image(tmp_path / name, channels=channels, white=given)
+        assert image.shape == (9, 7, channels)
+        np.testing.assert_allclose(image[..., -1], values / white, atol=1e-6, err_msg=name)
+        assert read_image(tmp_path / name, 20, white=given, resample="lanczos").min() >= 0
+
+
+def test_numbers_without_a_white_are_refused(tmp_path):
+    for name, values, white, reason in (
+        ("long.tif", np.full((4, 4), 3000, np.int32), None, "greys of 32 bits, from 3000 to 3000: white= must say"),
+        ("float.tif", np.full((4, 4), 3000, np.float32), None, "floats from 3000 to 3000, which are not all within"),
+        ("nan.tif", np.full((4, 4), np.nan, np.float32), None, "floats from nan to nan"),
+        ("negative.tif", np.full((4, 4), -1, np.float32), 5, "floats from -1 to -1"),
+        ("zero.tif", np.zeros((4, 4), np.float32), 0, "white is a number above 0; given: 0"),
+        ("photo.png", np.zeros((4, 4), np.uint8), 100, "has 8 bits, whose white is 255"),
+    ):
+        Image.fromarray(values).save(tmp_path / name)
+        with pytest.raises(InputError, match=reason):
+            read_image(tmp_path / name, white=white)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_photographs_are_turned_upright_on_request(tmp_path, suffix):
+    """As Pillow's exif_transpose turns them; Pillow turns a TIFF file itself, so there is nothing to say."""
+    for orientation in range(1, 10):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = tmp_path / f"{orientation}.{suffix}"
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)).save(path, exif=exif)
+        with Image.open(path) as image:
+            upright = np.asarray(ImageOps.exif_transpose(image), np.float32) / 255
+        np.testing.assert_array_equal(read_image(path, upright=True), upright)
+        stored = upright if suffix == "tif" else np.asarray(Image.open(path), np.float32) / 255
+        np.testing.assert_array_equal(read_image(path, upright=False), stored)
+        if suffix == "tif" or orientation in (1, 9):
+            read_image(path)  # warnings are errors here
+        else:
+            with pytest.warns(NotUpright, match="has an EXIF orientation, which is not applied, as in Keras"):
+                read_image(path)
 
 
 @pytest.mark.parametrize("shape", [(5, 7, 3), (5, 7)])

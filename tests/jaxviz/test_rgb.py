@@ -109,8 +109,16 @@ def test_stretch_of_grey_and_of_nothing():
     assert picture.shape == (4, 4, 3)
     np.testing.assert_array_equal(picture[:, :, 0], picture[:, :, 2])
     np.testing.assert_array_equal(rgb.stretch(np.full((2, 2, 3), 0.3)), np.full((2, 2, 3), 127))
-    with pytest.raises(InputError, match=r"the image must be \[h w 3\]"):
-        rgb.stretch(np.zeros((4, 4, 2)))
+    with pytest.raises(InputError, match=r"the image must be \[h w c\]"):
+        rgb.stretch(np.zeros((4, 4)))
+
+
+@pytest.mark.parametrize("channels", [2, 4, 13])
+def test_other_numbers_of_channels_are_the_grey_of_their_mean(channels):
+    image, values = np.random.default_rng(0).random((4, 5, channels)), random(4, 5)
+    grey = image.mean(2, keepdims=True)
+    np.testing.assert_array_equal(rgb.overlay(image, values), rgb.overlay(grey, values))
+    np.testing.assert_array_equal(rgb.stretch(image), rgb.stretch(grey))
 
 
 def squares(n, side=1):

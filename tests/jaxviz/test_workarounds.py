@@ -173,7 +173,10 @@ def with_vjp(x):
 with_vjp.defvjp(lambda x: (x * 2, None), lambda _, gradient: (7 * gradient,))
 
 
-@pytest.mark.parametrize("function", [jnp.tanh, jnp.linalg.qr, jax.jit(jnp.sin), with_jvp, with_vjp], ids=str)
+AGAIN = {"tanh": jnp.tanh, "qr": jnp.linalg.qr, "jit": jax.jit(jnp.sin), "jvp": with_jvp, "vjp": with_vjp}
+
+
+@pytest.mark.parametrize("function", AGAIN.values(), ids=AGAIN)
 def test_an_equation_runs_again(function):
     """With one result or several, and with a derivative of its own, which it keeps."""
     jaxpr = jax.make_jaxpr(function)(X)

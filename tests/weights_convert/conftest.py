@@ -23,6 +23,7 @@ FILES = {
     "test_architectures.py",
     "test_archive.py",
     "test_dags.py",
+    "test_foreign.py",
     "test_fuzz.py",
     "test_h5.py",
     "test_heaps.py",

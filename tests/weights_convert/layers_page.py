@@ -11,7 +11,7 @@ from keras.src.applications import convnext, inception_resnet_v2
 from tf_keras.src.applications import convnext as convnext_2
 from tf_keras.src.applications import inception_resnet_v2 as inception_resnet_v2_2
 
-from weights_convert.layers import CUSTOM, EFFECTS, KINDS, Effect
+from weights_convert.layers import CUSTOM, EFFECTS, KINDS, WITH_WEIGHTS, Effect
 from weights_convert.layers.table import FAMILIES
 
 PAGE = Path(__file__).parents[2] / "docs" / "layers.md"
@@ -69,7 +69,7 @@ def page() -> str:
         lines.append("")
     lines += [FUNCTIONS, cells("Keras 3", "Keras 2: `tf.…`", "options", "LRP"), cells(*["---"] * 4)]
     for kind, row in FAMILIES[-1].KINDS.items():
-        if kind != CUSTOM:
+        if kind not in (CUSTOM, WITH_WEIGHTS):
             module = (row.package or "").removeprefix("keras.src.")
             name = f"`{kind.removeprefix('ops.')}` of `{module}`" if row.package else ""
             options = ", ".join(f"`{key}`" for key in row.options if key not in ("arguments", "output"))

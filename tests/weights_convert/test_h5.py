@@ -109,7 +109,7 @@ def test_missing_files(tmp_path):
 
 
 def test_other_files(tmp_path):
-    (tmp_path / "m.h5").write_text("<html>404</html>")
+    (tmp_path / "m.h5").write_bytes(bytes(range(256)))
     with pytest.raises(NotReadable, match=r"m.h5 is not an HDF5 file, or it is damaged \(cut short by a download\?\)"):
         read(tmp_path / "m.h5")
 

@@ -3,6 +3,9 @@
 Law: every weight is found by the class and the number of its layer, whatever the layers are called.
 """
 
+import io
+import zipfile
+
 import h5py
 import keras
 import numpy as np
@@ -14,6 +17,7 @@ from keras_oracle import assert_same, images_for, randomize, sequential
 import weights_convert
 from weights_convert import ARCHITECTURES, KerasFileError, NotReadable, UnsafeFile, WeightMismatch, read
 from weights_convert.files.keras_3 import snake_case
+from weights_convert.files.safetensors import read_safetensors, write
 
 
 def many(n=12):
@@ -87,6 +91,75 @@ def test_archives_of_keras_2(tmp_path):
     saved = read(tmp_path / "m.keras")
     assert saved.keras == 2
     assert_weights(saved, model)
+
+
+def as_on_windows(path, root):
+    """The archive as Keras 2 writes it on Windows, where it joins the names of groups with a backslash."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    buffer = io.BytesIO()
+    with h5py.File(io.BytesIO(members["model.weights.h5"])) as old, h5py.File(buffer, "w") as new:
+
+        def copy(name, each):
+            if isinstance(each, h5py.Dataset):
+                group, _, number = name.rpartition("/vars/")
+                group = group.replace("layers/", root, 1).replace("/", "\\")
+                new.require_group(f"{group}/vars" if group else "vars")[number] = each[()]
+
+        old.visititems(copy)
+        for name in ("optimizer\\vars/0", "metrics\\mean\\vars/0"):  # what training left
+            new[name] = np.zeros(3)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, buffer.getvalue() if name == "model.weights.h5" else content)
+    return path
+
+
+def test_archives_of_keras_2_on_windows(tmp_path):
+    import tf_keras
+
+    layers = tf_keras.layers
+    base = tf_keras.Sequential([layers.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.BatchNormalization()], name="base")
+    model = tf_keras.Sequential([base, layers.Flatten(), layers.Dense(2)])
+    images = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
+    wanted = model(images, training=False)
+    for root in ("layers\\", "_layer_checkpoint_dependencies\\"):
+        model.save(tmp_path / "m.keras")
+        path = as_on_windows(tmp_path / "m.keras", root)
+        np.testing.assert_allclose(weights_convert.load(path)(images), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_no_group_is_passed_over_in_silence(tmp_path):
+    model = many(2)
+    model.save(tmp_path / "m.keras")
+    path = as_on_windows(tmp_path / "m.keras", "elsewhere\\")
+    with pytest.raises(WeightMismatch) as error:
+        weights_convert.load(path)
+    lines = str(error.value).splitlines()
+    assert "- layer_2 kernel (1, 1, 3, 2)" in lines
+    assert "+ /elsewhere/conv2d/vars/0 (1, 1, 3, 2)" in lines
+    assert not [line for line in lines if "optimizer" in line or "metrics" in line]
+    write(read(path), tmp_path / "m.safetensors")  # as a separate process hands it over
+    assert read_safetensors(tmp_path / "m.safetensors").rest == read(path).rest
+    model.save(tmp_path / "m.h5")
+    with h5py.File(tmp_path / "m.h5", "r+") as file:
+        file["model_weights"].move("layer_2", "moved")
+        names = file["model_weights"].attrs["layer_names"]
+        file["model_weights"].attrs["layer_names"] = [name for name in names if name != "layer_2"]
+    with pytest.raises(WeightMismatch, match=r"\+ /model_weights/moved/.*kernel.* \(1, 1, 3, 2\)"):
+        weights_convert.load(tmp_path / "m.h5")
+
+
+def test_a_path_of_backslashes_has_an_end(tmp_path):
+    with h5py.File(tmp_path / "m.weights.h5", "w") as file:
+        file.create_group("\\".join(["layers"] * 100))
+    with pytest.raises(UnsafeFile, match="or 32 in each other"):
+        read(tmp_path / "m.weights.h5")
+    with h5py.File(tmp_path / "n.weights.h5", "w") as file:
+        for name in ("layers\\dense/vars", "layers/dense/vars"):
+            file[f"{name}/0"] = np.zeros(3)
+    with pytest.raises(NotReadable, match="is there twice"):
+        read(tmp_path / "n.weights.h5")
 
 
 def cats_dogs():

@@ -110,6 +110,23 @@ def test_runs_as_a_module():
     assert "python -m weights_convert model.keras --to model.safetensors" in result.stdout
 
 
+def test_own_layers(tmp_path, monkeypatch):
+    """`--custom MODULE:NAME` finds a module in the current folder."""
+    path = save(sequential((8, 8, 3), L.Lambda(lambda x: 2 * x, name="trick"), L.Flatten()), tmp_path / "m.h5")
+    (tmp_path / "my_own_layers.py").write_text("Lambda = lambda x: 2 * x\nall = {'trick': Lambda}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for place in ("my_own_layers:Lambda", "my_own_layers:all"):
+        assert run(path, "--custom", place).exit_code == 0
+    assert "trick    Custom" in run(path, "--custom", place).stdout
+    assert "may be given as a Python function: --custom MODULE:NAME" in run(path).stdout
+    for place, reason in (
+        ("my_own_layers", "is MODULE:NAME, such as"),
+        ("my_own_layers:x", "there is no 'x' in a Python"),
+    ):
+        assert reason in run(path, "--custom", place).stderr
+
+
 def test_weights_in_shards(model, tmp_path):
     model.save_weights(tmp_path / "m.weights.json", max_shard_size=1200 / (1 << 30))
     (tmp_path / "model.json").write_text(model.to_json())

@@ -313,10 +313,15 @@ def test_models_without_an_input_shape():
     assert complaint.endswith("its shape is not saved; call the model on an image in Keras before saving")
 
 
-def test_custom_models():
-    assert complaints(described(residual()) | {"class_name": "MyModel"}) == (
-        "the model is of class 'MyModel'; supported are Sequential and Functional",
-    )
+def test_models_of_an_own_class():
+    """They are what their config says; a config with layers that is not that of a model is refused."""
+    config = described(residual())
+    assert parse(config | {"class_name": "mine>MyModel"}) == parse(config)
+    chain = described(small(L.ReLU(name="relu")))
+    assert parse(chain | {"class_name": "MyModel"}) == parse(chain)
+    layers = {"name": "block", "layers": config["config"]["layers"][1:]}
+    with pytest.raises(NotReadable):
+        parse({"class_name": "MyBlock", "config": layers})
 
 
 def test_calls_in_training_mode():

@@ -12,7 +12,7 @@ from keras import layers as L  # noqa: N812
 from keras_oracle import error, save, sequential
 
 import weights_convert
-from weights_convert import RAW255, UNIT
+from weights_convert import RAW255, TF, UNIT
 
 APPLICATIONS = keras.applications
 
@@ -115,3 +115,23 @@ def test_a_function_that_a_pixel_is_too_small_for(tmp_path):
     model = sequential((16, 16, 3), L.Lambda(lambda x: x, name="cropped"), L.Conv2D(2, 3))
     path = save(model, tmp_path / "m.keras")
     assert weights_convert.load(path, custom={"cropped": crop}).inputs == UNIT
+
+
+def test_what_a_file_does_not_record_is_said(tmp_path):
+    """An export of Teachable Machine is known by the names of its layers; of others, only the assumption is known."""
+
+    def network(base, *head):
+        layers = [L.Conv2D(2, 3, name=base[0]), L.DepthwiseConv2D(3, name=base[1]), L.GlobalAveragePooling2D(), *head]
+        return weights_convert.load(save(sequential((16, 16, 3), *layers), tmp_path / "m.h5"))
+
+    mobile = ("Conv1", "expanded_conv_depthwise")
+    exported = network(mobile, L.Dense(5, name="dense_Dense1"), L.Dense(2, use_bias=False, name="dense_Dense2")).inputs
+    assert exported == TF
+    assert "an export of Teachable Machine, which feeds x / 127.5 - 1" in exported.note
+    tuned = network(mobile, L.Dense(2)).inputs
+    assert tuned == UNIT
+    assert tuned.note.endswith('it has the layers of MobileNetV2, which Keras feeds as inputs="tf"')
+    plain = network(("a", "b"), L.Dense(2)).inputs
+    assert plain == UNIT
+    assert plain.note.startswith("the file does not record how images were prepared")
+    assert not weights_convert.load(save(RAW["rescaling"](), tmp_path / "m.h5")).inputs.note

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..graph import Graph, Node, split_call
-from ..layers import CUSTOM, KINDS, TIME_DISTRIBUTED, inner_kind
+from ..layers import CUSTOM, KINDS, TIME_DISTRIBUTED, WITH_WEIGHTS, Activation, inner_kind
 from .operations import PREFIX, written
 
 
@@ -52,8 +52,10 @@ def _output(node: Node) -> int:
 
 
 def _written(name: str, kind: str, config: Mapping[str, Any], calls: list[Any]) -> dict[str, Any]:
-    if kind == CUSTOM:
-        return _layer(name, kind, {}, calls)
+    if kind in (CUSTOM, WITH_WEIGHTS):
+        return _layer(name, CUSTOM, {key: config[key] for key in ("of", "settings")}, calls)
+    if isinstance(config.get("activation"), Activation):
+        config = {**config, "activation": config["activation"].own}
     row = KINDS[kind]
     config = {key: value for key, value in config.items() if key not in {"arguments", "output", *row.called}}
     if (one := inner_kind(kind)) and not row.operands and not one.startswith(PREFIX):

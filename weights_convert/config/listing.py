@@ -10,24 +10,37 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import KerasFileError, NotReadable, UnsupportedLayer
-from ..layers import TIME_DISTRIBUTED
+from ..layers import CUSTOM, KINDS, TIME_DISTRIBUTED
 from .calls import Call, Tensor, leaves, read_call, read_tensors
 from .operations import kind_of
-from .versions import modern
+from .versions import RENAMED, modern
+
+CONTRIBUTED = ("InstanceNormalization",)  # a class that is known without being one of Keras
+PACKAGES = ("keras", "tf_keras", "tensorflow")  # whose classes are those of Keras
 
 MODELS = ("Sequential", "Functional", "Model")  # Keras 2 called a Functional model "Model" until version 2.3
+SEQUENTIAL = {"name", "trainable", "dtype", "layers", "build_input_shape"}  # all that Keras writes of a Sequential
+AS_FUNCTIONAL = (
+    'In Keras, `image = keras.Input((h, w, c)); keras.Model(image, model.call(image)).save("m.keras")` saves a '
+    "subclassed model as a Functional one, if its `call` uses layers and operations of Keras only"
+)
 DEEPEST = 32  # the most levels of nested models
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One layer in a list, with the names of Keras 3, and its calls, which are numbered from `first` on."""
+    """One layer in a list, with the names of Keras 3, and its calls, which are numbered from `first` on.
+
+    `kind` is "Functional" or "Sequential" for a model of an own class that is one. `classes` are the names under which
+    a caller may give a function for the class: "package>Name", if Keras registered it so, and "Name".
+    """
 
     name: str
     kind: str
     config: Mapping[str, Any]
     calls: tuple[Call, ...] = ()
     first: int = 0
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not isinstance(self.kind, str):
@@ -59,7 +72,7 @@ def entries(model: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     """
 
     def walk(kind: str, config: Any, path: str, trained: bool) -> Iterator[tuple[str, str, bool]]:
-        for entry in listed(kind, config).entries:
+        for entry in listed(model_kind(kind, config), config).entries:
             name, learns = f"{path}{entry.name}", trained and entry.config.get("trainable") is not False
             if entry.kind == TIME_DISTRIBUTED and inner(entry).kind in MODELS:
                 entry = inner(entry)
@@ -85,6 +98,22 @@ def walking() -> Iterator[None]:
         ) from error
 
 
+def model_kind(kind: object, config: Any) -> Any:
+    """What a class is, from its config: "Functional" or "Sequential", also for an own class; else the class itself.
+
+    Keras writes these configs for the models alone. An own layer may have a list of layers, but not the rest of it.
+    """
+    if kind in MODELS or not isinstance(config, Mapping) or not isinstance(config.get("layers"), list):
+        return kind
+    if "input_layers" in config and "output_layers" in config:
+        return "Functional"
+    first = config["layers"][0] if config["layers"] else None
+    if set(config) <= SEQUENTIAL and isinstance(first, Mapping) and isinstance(first.get("config"), Mapping):
+        shaped = config.get("build_input_shape") or {"batch_shape", "batch_input_shape"} & set(first["config"])
+        return "Sequential" if shaped else kind
+    return kind
+
+
 def listed(kind: str, config: Any) -> Listing:
     """The list of layers in the `config` of a model of this kind.
 
@@ -95,7 +124,7 @@ def listed(kind: str, config: Any) -> Listing:
     if kind not in MODELS and "layers" not in config:
         raise NotReadable(
             f"the model is of class {kind!r}; what it computes is Python code, which is not in the file; supported are "
-            "Sequential and Functional"
+            f"Sequential and Functional. {AS_FUNCTIONAL}"
         )
     return _sequential(config) if kind == "Sequential" else _functional(config)
 
@@ -116,22 +145,39 @@ def _sequential(config: Any) -> Listing:
 
 def _entry(layer: Any, calls: Iterable[Call]) -> Entry:
     config = layer["config"]
-    kind, config = modern(kind_of(layer), {"layers": config} if isinstance(config, list) else config)
+    kind, config = modern(_class(layer), {"layers": config} if isinstance(config, list) else config)
     name = layer["name"] if "name" in layer else config["name"]
-    return Entry(name=name, kind=kind, config=config, calls=tuple(calls))
+    names = [layer.get("registered_name"), kind, config.get("of") if kind == CUSTOM else None]
+    names = [each for each in names if isinstance(each, str)]
+    classes = dict.fromkeys(each for full in names for each in (full, full.rpartition(">")[2]))
+    return Entry(name=name, kind=model_kind(kind, config), config=config, calls=tuple(calls), classes=tuple(classes))
+
+
+def _class(layer: Mapping[str, Any]) -> Any:
+    """The class of a layer: the name that it is registered with, if only this tells it from a class of Keras.
+
+    An own class may have the name of a class of Keras, which it need not compute. Keras 3 and Keras' `.keras` files say
+    which of them it is: an own class has a registered name, and no module of Keras.
+    """
+    kind, registered, module = layer["class_name"], layer.get("registered_name"), layer.get("module")
+    if not isinstance(registered, str) or (isinstance(module, str) and module.split(".")[0] in PACKAGES):
+        return kind_of(layer)
+    if (">" in registered and (registered in KINDS or registered in RENAMED)) or registered in CONTRIBUTED:
+        return registered
+    return kind if kind not in KINDS else registered if ">" in registered else f"own>{kind}"
 
 
 def inner(entry: Entry) -> Entry:
     """The layer or model in a TimeDistributed, under the name and with the calls of that."""
     layer = entry.config["layer"]
-    kind, config = modern(kind_of(layer), layer["config"])
-    return replace(entry, kind=kind, config=config)
+    kind, config = modern(_class(layer), layer["config"])
+    return replace(entry, kind=model_kind(kind, config), config=config)
 
 
 def _first_shape(layer: Any) -> Any:
     """The shape [n ...] that the first layer takes; if it is a model, the shape that its own first layer takes."""
     config = layer["config"]
-    if layer["class_name"] in MODELS:
+    if model_kind(layer["class_name"], config) in MODELS:
         return _first_shape((config if isinstance(config, list) else config["layers"])[0])
     return config.get("batch_shape", config.get("batch_input_shape"))
 

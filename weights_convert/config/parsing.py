@@ -5,24 +5,33 @@ guessed, imported or executed is refused; one error lists all of it.
 """
 
 import heapq
+import json
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from jax import Array
-
 from ..errors import UnsupportedLayer
 from ..graph import IMAGE, Graph, Node, call_name, split_call
-from ..layers import CUSTOM, KINDS, TIME_DISTRIBUTED, inner_kind, node, of_frames
+from ..layers import (
+    ACTIVATIONS,
+    CUSTOM,
+    KINDS,
+    TIME_DISTRIBUTED,
+    WITH_WEIGHTS,
+    Activation,
+    inner_kind,
+    node,
+    of_frames,
+)
 from .calls import Call, Tensor, leaves
 from .channels import channels_last
-from .listing import DEEPEST, MODELS, Entry, Listing, inner, listed, walking
+from .listing import DEEPEST, MODELS, Entry, Listing, inner, listed, model_kind, walking
 from .operations import PREFIX, read
-from .versions import of_version
+from .versions import modern, of_version
 
-Custom = Mapping[str, Callable[..., Array]]
+Custom = Mapping[str, Callable[..., Any] | str]
 
 OF_KERAS_1 = "of Keras 1, whose kernels are in another order; load the file in Keras 2 and save it again"
 # Layers with a state that goes from step to step, and what to do about them.
@@ -43,7 +52,8 @@ def parse(model: Mapping[str, Any], keras: int = 3, custom: Custom | None = None
     Args:
         model: the description, as Keras writes it.
         keras: the major version of the Keras that wrote it.
-        custom: {layer: function of arrays [n ...]} for layers whose code cannot be read from a file.
+        custom: {layer, class or activation function: function of arrays [n ...]} for code that cannot be read from a
+            file; {own class: "Conv2D"} for an own class that computes what a class of Keras does.
 
     Raises:
         NotReadable: `model` does not describe a model.
@@ -54,11 +64,10 @@ def parse(model: Mapping[str, Any], keras: int = 3, custom: Custom | None = None
     version = "" if "order" in model else str(model.get("keras_version", ""))
     flat = _Flattened(keras, custom or {}, version)
     with walking():
-        if model["class_name"] not in MODELS:
-            flat.complaints.append(
-                f"the model is of class {model['class_name']!r}; supported are Sequential and Functional"
-            )
-        listing = listed(model["class_name"], model["config"])
+        kind = model_kind(model["class_name"], model["config"])
+        listing = listed(kind, model["config"])
+        if kind not in MODELS:
+            flat.complaints.append(f"the model is of class {kind!r}; supported are Sequential and Functional")
         inputs = [next(entry for entry in listing.entries if entry.name == t.layer) for _, t in listing.inputs]
         flat.complaints += _about_inputs(inputs)
         names = [IMAGE] if len(inputs) == 1 else [entry.name for entry in inputs]
@@ -68,8 +77,11 @@ def parse(model: Mapping[str, Any], keras: int = 3, custom: Custom | None = None
             flat.complaints.append("the model has no layers")
     if flat.complaints:
         raise UnsupportedLayer(tuple(dict.fromkeys(flat.complaints)), _hint(flat.complaints))
-    if unknown := sorted(set(flat.custom) - {node.layer for node in flat.nodes.values() if node.kind == CUSTOM}):
-        raise ValueError(f"custom functions for {', '.join(unknown)}: there is no such layer in this network")
+    if unknown := sorted(set(flat.custom) - flat.used):
+        raise ValueError(
+            f"custom functions for {', '.join(unknown)}: there is no such layer in this network, no class of a layer "
+            "that is called so, and no activation function that Keras does not have"
+        )
     with walking():
         nodes = _in_order(model["order"], flat.nodes, names) if "order" in model else tuple(flat.nodes.values())
         shapes = [tuple(entry.shape[1:]) for entry in inputs]
@@ -100,6 +112,7 @@ class _Flattened:
     nodes: dict[str, Node] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
     known: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
     calls: int = 0
 
     def add(self, listing: Listing, given: Sequence[str], path: str = "", turn: int = 0) -> list[str]:
@@ -118,10 +131,10 @@ class _Flattened:
                 self._complain(name, f"reads {_say(call.tensors, tensors)}, which no layer above it gives")
                 tensors |= dict.fromkeys(call.tensors, NOTHING) | tensors
             count = turn * len(entry.calls) + number
-            frames = self.frames
-            if entry.kind == TIME_DISTRIBUTED and name not in self.custom:
+            frames, given = self.frames, self._given(name, entry.classes)
+            if entry.kind == TIME_DISTRIBUTED and given is None:
                 entry, self.frames = inner(entry), frames + 1
-            if entry.kind in MODELS and name not in self.custom:
+            if entry.kind in MODELS and given is None:
                 found = dict(enumerate(self._add_model(entry, name, count, call, tensors)))
             else:
                 outputs = outputs_read.get((entry.name, entry.first + number), [0])
@@ -170,7 +183,7 @@ class _Flattened:
 
     def _gives_several(self, entry: Entry, name: str, call: Call) -> bool:
         """Whether a layer returns several tensors. A function of the caller returns one."""
-        if name in self.custom:
+        if self._given(name, entry.classes) is not None:
             return False
         try:
             kind, _, _ = read(name, inner_kind(entry.kind) or entry.kind, entry.config, call)
@@ -196,11 +209,13 @@ class _Flattened:
         return handle
 
     def _node(self, entry: Entry, name: str, call: Call, tensors: Mapping[Tensor, str], output: int) -> Node:
-        if name in self.custom:
+        given = self._given(name, entry.classes)
+        if given is not None and not isinstance(given, str):
             inputs = tuple(tensors[tensor] for tensor in call.tensors)
-            return node(name, CUSTOM, {"function": self.custom[name]}, inputs)
+            return node(name, CUSTOM, {"function": given, **_own(entry)}, inputs)
         of_each = inner_kind(entry.kind)  # in a description of our own
-        kind, config, call = read(name, of_each or entry.kind, entry.config, call)
+        kind, config = modern(given, entry.config) if given else (of_each or entry.kind, entry.config)
+        kind, config, call = read(name, kind, config, call)
         if kind in KINDS and KINDS[kind].several:
             config = {**config, "output": output}
         inputs = tuple(tensors[tensor] for tensor in call.tensors)
@@ -209,6 +224,7 @@ class _Flattened:
         if self.keras == 1 and config.get("data_format") == "channels_first":
             raise UnsupportedLayer([f"{name}: {kind} with data_format='channels_first' {OF_KERAS_1}"])
         kind, config = of_version(self.keras, kind, config, self.version)
+        config = self._with_own_activation(config)
         if self.frames > 1:
             raise UnsupportedLayer([f"{name}: a TimeDistributed in a TimeDistributed is not supported"])
         found = node(name, of_frames(kind) if self.frames or of_each else kind, config, inputs)
@@ -217,6 +233,22 @@ class _Flattened:
                 self._complain(name, f"is called with {constant!r}, which is not supported")
         self._refuse_keywords(name, call.keywords)
         return found
+
+    def _given(self, name: str, classes: Iterable[str]) -> Any:
+        """What the caller gave for a layer or its class, None if nothing; what is for the layer alone goes first."""
+        keys = [each for each in (name, *classes) if each in self.custom]
+        self.used.update(keys)
+        return self.custom[keys[0]] if keys else None
+
+    def _with_own_activation(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`config` with the function that the caller gave for an activation function that Keras does not have."""
+        names = _names_of_activation(config.get("activation"))
+        if not names or names[0] in ACTIVATIONS:
+            return config
+        given = self._given(names[0], names[1:])
+        if isinstance(given, str):
+            return {**config, "activation": given}
+        return config if given is None else {**config, "activation": Activation(given, own=names[0])}
 
     def _refuse_keywords(self, name: str, keywords: Mapping[str, Any]) -> None:
         for key, value in keywords.items():
@@ -228,6 +260,22 @@ class _Flattened:
 
     def _complain(self, name: str, sentence: str) -> None:
         self.complaints.append(f"{name}: {sentence}")
+
+
+def _own(entry: Entry) -> dict[str, str]:
+    """The class of a layer that the caller computes, and its options in the file, as options of our node."""
+    if entry.kind == CUSTOM:  # a file of ours
+        return {key: entry.config[key] for key in ("of", "settings") if key in entry.config}
+    settings = {key: value for key, value in entry.config.items() if key != "name"}
+    return {"of": entry.classes[0], "settings": json.dumps(settings, sort_keys=True)}
+
+
+def _names_of_activation(value: Any) -> list[str]:
+    """The names under which a caller may give an activation function: as in the file, and without its package."""
+    if isinstance(value, Mapping):
+        name = value.get("config") if value.get("class_name") == "function" else value.get("registered_name")
+        value = name if isinstance(name, str) else value.get("class_name")
+    return list(dict.fromkeys((value, value.rpartition(">")[2]))) if isinstance(value, str) else []
 
 
 def _outputs_read(listing: Listing) -> dict[tuple[str, int], list[int]]:
@@ -263,9 +311,19 @@ def _is_length(length: object) -> bool:
     return length is None or (type(length) is int and length > 0)
 
 
+INSTEAD = (
+    "any other may be given by the name of the layer, of its class or of its activation function, custom={name: …}: a "
+    "function x -> y, (weights, x) -> y if the file has weights for it, a Flax module, or the name of a kind that "
+    "computes the same"
+)
+
+
 def _hint(complaints: Iterable[str]) -> str:
-    layers = ", ".join(kind for kind in KINDS if kind != CUSTOM and not kind.startswith(PREFIX))
-    supported = f"Supported kinds of layer: {layers}; the operations outside of layers are listed in docs/layers.md"
+    kinds = (kind for kind in KINDS if kind not in (CUSTOM, WITH_WEIGHTS) and not kind.startswith(PREFIX))
+    supported = (
+        f"Supported kinds of layer: {', '.join(kinds)}; the operations outside of layers are listed in docs/layers.md; "
+        f"{INSTEAD}"
+    )
     unknown = next((text.partition(":")[0] for text in complaints if UNKNOWN.search(text)), None)
     if unknown is None:
         return supported

@@ -7,8 +7,11 @@ from typing import Any
 from ..errors import UnsupportedLayer
 from ..layers import KINDS
 
-# The second is a layer of the application InceptionResNetV2, under the name that Keras 2 registers it with.
-RENAMED = {"Convolution2D": "Conv2D", "Custom>CustomScaleLayer": "CustomScaleLayer"}
+RENAMED = {
+    "Convolution2D": "Conv2D",
+    "Custom>CustomScaleLayer": "CustomScaleLayer",  # of the application InceptionResNetV2, as Keras 2 registers it
+    "Addons>GroupNormalization": "GroupNormalization",  # of TensorFlow Addons: it computes the same
+}
 
 KEYS = {
     "nb_filter": "filters",

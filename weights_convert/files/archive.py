@@ -12,8 +12,9 @@ from typing import Any
 
 from ..config.description import MAX_TEXT, decode
 from ..errors import KerasFileError, NotReadable, UnsafeFile
+from .foreign import foreign_zip
 from .hdf5 import MAX_RATIO, MAX_UNSTORED, Source, check_text
-from .keras_3 import named, read_containers, shared
+from .keras_3 import named, read_containers, shared, with_names
 from .notes import KEY, read_notes
 from .saved import Saved
 
@@ -42,7 +43,7 @@ def read_archive(path: Path, max_bytes: int) -> Saved:
     """
     with _opened(path) as archive:
         members = _members(archive, path)
-        model = decode(archive.read(_checked(members[CONFIG], MAX_TEXT, path)), f"{path}: {CONFIG}")
+        model = with_names(decode(archive.read(_checked(members[CONFIG], MAX_TEXT, path)), f"{path}: {CONFIG}"))
         metadata = {}
         if METADATA in members:
             metadata = decode(archive.read(_checked(members[METADATA], MAX_TEXT, path)), f"{path}: {METADATA}")
@@ -50,10 +51,13 @@ def read_archive(path: Path, max_bytes: int) -> Saved:
         model = {"keras_version": str(metadata.get("keras_version", ""))} | model
         source = Source(path, _weights(archive, _checked(members[WEIGHTS], max_bytes, path), path))
     check_text(source)
-    weights = named(shared(read_containers(source), model), model)
+    found, rest = read_containers(source)
+    weights = named(shared(found, model), model)
     layers = {names.get(layer, layer): group for layer, group in weights.items()}
     keras = 2 if str(metadata.get("keras_version")).startswith("2.") else 3
-    return Saved(path=path, weights=layers, config=model, keras=keras, inputs=inputs, numbered=True, names=names)
+    return Saved(
+        path=path, weights=layers, config=model, keras=keras, inputs=inputs, numbered=True, names=names, rest=rest
+    )
 
 
 @contextmanager
@@ -82,6 +86,8 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
         found[name] = info
     for name in (CONFIG, WEIGHTS):
         if name not in found:
+            if not {CONFIG, WEIGHTS} & set(found) and (reason := foreign_zip(path, found)) is not None:
+                raise NotReadable(reason)
             raise NotReadable(
                 f"{path} is a zip without {name!r}, so it is not an archive of Keras; it holds {list(found)[:9]}"
             )

@@ -16,8 +16,8 @@ from typing import Any
 from ..config.description import decode
 from ..errors import NotReadable, UnsafeFile
 from ..layers import KINDS
-from .hdf5 import MAX_OBJECTS, Dataset, Group, Source, check_text, member, opened, text, texts, weight
-from .keras_3 import in_containers, read_containers
+from .hdf5 import MAX_OBJECTS, Dataset, Group, Source, arrays, check_text, member, opened, text, texts, weight
+from .keras_3 import in_containers, read_containers, with_names
 from .notes import KEY, read_notes
 from .saved import Saved, Weight, dequantized
 from .shards import parts
@@ -51,7 +51,8 @@ def read_h5(path: Path) -> Saved:
         group = member(file, "model_weights", source) if full_model else file
         layers = _names(group, "layer_names", source) + _names(group, UNUSED, source)
         if not layers and not full_model and in_containers(file):
-            return Saved(path=path, weights=read_containers(source), numbered=True)
+            found, rest = read_containers(source)
+            return Saved(path=path, weights=found, numbered=True, rest=rest)
         if not layers:
             raise NotReadable(
                 f"{path} has no attribute `layer_names` and no group `layers`: it is not a file of Keras, or it holds "
@@ -72,6 +73,8 @@ def read_h5(path: Path) -> Saved:
             if sum(map(len, weights.values())) > MAX_OBJECTS:
                 raise UnsafeFile(f"{path} lists more than {MAX_OBJECTS:,} weights")
         inputs, names = read_notes(text(file, KEY, source), f"{source}: the attribute {KEY!r}")
+        listed = {layer.strip("/").partition("/")[0] for layer in layers}
+        rest = dict(arrays(group, source, skip={"optimizer_weights", *listed}))
         return Saved(
             path=path,
             weights={names.get(layer, layer): group for layer, group in weights.items()},
@@ -79,6 +82,7 @@ def read_h5(path: Path) -> Saved:
             keras=int(major.group()) if major else 1,
             inputs=inputs,
             names=names,
+            rest=rest,
         )
 
 
@@ -90,7 +94,8 @@ def read_shards(path: Path) -> Saved:
         UnsafeFile: the index leads out of its folder, or a file claims more than it stores.
     """
     _, *shards = parts(path)
-    return Saved(path=path, weights=read_containers(*map(_source, shards)), numbered=True)
+    weights, rest = read_containers(*map(_source, shards))
+    return Saved(path=path, weights=weights, numbered=True, rest=rest)
 
 
 def _source(path: Path) -> Source:
@@ -103,7 +108,7 @@ def _config(file: Group, source: Source, version: str) -> dict[str, Any] | None:
     config = text(file, "model_config", source)
     if config is None:
         return None
-    return {"keras_version": version} | decode(config, f"{source}: the attribute `model_config`")
+    return {"keras_version": version} | with_names(decode(config, f"{source}: the attribute `model_config`"))
 
 
 def _weights(group: Group, layer: str, source: Source) -> dict[str, Weight]:

@@ -5,9 +5,10 @@ before any number is read. All other modules read HDF5 through this one.
 """
 
 import io
+import itertools
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -107,6 +108,29 @@ def members(group: Group, source: Source) -> Iterator[tuple[str, Group | Dataset
         yield name, member(group, name, source)
 
 
+def arrays(group: Group, source: Source, skip: Container[str] = ()) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """(path, shape) of all arrays in a group, except its members in `skip`, and in the groups in it, without links.
+
+    Raises:
+        UnsafeFile: it has groups without end.
+    """
+    waiting = [(group[name], 1) for name in group if name not in skip and _is_member(group, name)]
+    for visited in itertools.count():
+        if not waiting:
+            return
+        found, depth = waiting.pop()
+        if visited > MAX_OBJECTS or depth > MAX_DEPTH:
+            raise UnsafeFile(f"{source}: holds more than {MAX_OBJECTS:,} groups, or {MAX_DEPTH} in each other")
+        if isinstance(found, Dataset):
+            yield word(found.name), found.shape or ()
+        elif isinstance(found, Group):
+            waiting += [(found[name], depth + 1) for name in reversed(found) if _is_member(found, name)]
+
+
+def _is_member(group: Group, name: str) -> bool:
+    return isinstance(group.get(name, getlink=True), h5py.HardLink)
+
+
 def texts(owner: Group | Dataset, key: str, source: Source) -> list[str]:
     """The strings in an attribute; [] if there is no such attribute.
 
@@ -123,7 +147,7 @@ def texts(owner: Group | Dataset, key: str, source: Source) -> list[str]:
     count = math.prod(attribute.shape or ())
     if count * attribute.get_type().get_size() > MAX_TEXT or count > MAX_OBJECTS:
         raise UnsafeFile(f"{where} claims more than {MAX_TEXT >> 20} MiB or {MAX_OBJECTS:,} words")
-    return [_word(value) for value in np.ravel(owner.attrs[key])]
+    return [word(value) for value in np.ravel(owner.attrs[key])]
 
 
 def text(owner: Group | Dataset, key: str, source: Source) -> str | None:
@@ -132,8 +156,8 @@ def text(owner: Group | Dataset, key: str, source: Source) -> str | None:
     return words[0] if words else None
 
 
-def _word(value: object) -> str:
-    """Text that can be printed, from any bytes."""
+def word(value: object) -> str:
+    """Text that can be printed, from any bytes, or from the name of a group."""
     found = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
     return found.decode("utf-8", "replace")
 

@@ -6,13 +6,14 @@ in the description of the model is the n-th group of that class. The number of a
 which Keras makes the weights.
 """
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..errors import NotReadable, UnsafeFile
-from .hdf5 import MAX_DEPTH, MAX_OBJECTS, Dataset, Group, Source, members, opened, weight
+from .hdf5 import MAX_DEPTH, MAX_OBJECTS, Group, Source, members, opened, weight, word
 from .saved import Weight, dequantized
 
 LAYERS = "layers"
@@ -20,17 +21,24 @@ LAYERS = "layers"
 LAYERS_COUNTED_TWICE = "_layer_checkpoint_dependencies"
 # The random state of dropout and augmentation, which is not a weight.
 GENERATORS = ("seed_generator", "generator")
+TRAINING = ("optimizer", "metrics")  # groups that only training reads
+WINDOWS = "\\"  # between the names of groups in files that Keras 2 wrote on Windows
 
 Weights = Mapping[str, Mapping[str, Weight]]
+Shape = tuple[int, ...]
+Tree = dict[str, Any]  # {name: another tree, or the Dataset of an array}
 
 
 def in_containers(root: Group) -> bool:
     """Whether a file is in this layout."""
-    return LAYERS in root or LAYERS_COUNTED_TWICE in root
+    return any(name.split(WINDOWS)[0] in (LAYERS, LAYERS_COUNTED_TWICE) for name in root)
 
 
-def read_containers(*sources: Source) -> Weights:
-    """{path of a layer, such as "/layers/functional/layers/conv2d_1": {number of a weight: Weight}}.
+def read_containers(*sources: Source) -> tuple[Weights, Mapping[str, Shape]]:
+    """(weights, rest): what the files have for layers, and all other arrays, so that none is passed over in silence.
+
+    `weights` is {path of a layer, such as "/layers/functional/layers/conv2d_1": {number of a weight: Weight}}, and
+    `rest` is {path of an array: its shape}. The state of an optimizer or a metric is left out.
 
     The files are shards of one tree: the weights of a layer may be in several files.
 
@@ -39,52 +47,99 @@ def read_containers(*sources: Source) -> Weights:
         UnsafeFile: a file leads out of itself, claims more than it stores, or has groups without end.
     """
     whole: dict[str, dict[str, Weight]] = {}
-    visited = 0
+    rest: dict[str, Shape] = {}
+    visited = itertools.count(1)
 
-    def inside(group: Group, depth: int) -> dict[str, Group | Dataset]:
-        nonlocal visited
-        inner = dict(members(group, source))
-        visited += len(inner)
-        if depth > MAX_DEPTH or visited > MAX_OBJECTS:  # a group may be its own member
-            raise UnsafeFile(
-                f"{source}: holds more than {MAX_OBJECTS:,} groups and arrays, or {MAX_DEPTH} in each other"
-            )
-        return inner
-
-    def model(inner: Mapping[str, Group | Dataset], path: str, depth: int) -> None:
+    def model(inner: Tree, path: str) -> None:
         for key in (LAYERS, LAYERS_COUNTED_TWICE):
             counts: Counter[str] = Counter()
-            groups = inside(inner[key], depth) if isinstance(inner.get(key), Group) else {}
+            groups = _groups(inner.get(key))
             for name in sorted(groups, key=_class_and_number):
-                group, (kind, _) = groups[name], _class_and_number(name)
-                if not isinstance(group, Group):
-                    continue
+                layer, (kind, _) = groups[name], _class_and_number(name)
                 place = f"{path}/{LAYERS}/{nth(kind, counts) if key == LAYERS_COUNTED_TWICE else name}"
-                layer = inside(group, depth + 1)
-                found[place] = dict(variables(layer, "", depth + 1))
-                model(layer, place, depth + 2)
-                if isinstance(layer.get("layer"), Group):  # a TimeDistributed, perhaps of a model
-                    model(inside(layer["layer"], depth + 2), place, depth + 3)
+                found[place] = dict(variables(layer, ""))
+                model(layer, place)
+                model(_groups(layer).get("layer", {}), place)  # a TimeDistributed, perhaps of a model
 
-    def variables(layer: Mapping[str, Group | Dataset], path: str, depth: int) -> Iterator[tuple[str, Weight]]:
-        for name, group in layer.items():
-            if not isinstance(group, Group) or name in (LAYERS, LAYERS_COUNTED_TWICE, *GENERATORS):
-                continue
-            inner = inside(group, depth + 1)
+    def variables(layer: Tree, path: str) -> Iterator[tuple[str, Weight]]:
+        for name, inner in _groups(layer).items():
             if name == "vars":
-                yield from ((path + number, weight(dataset, source)) for number, dataset in inner.items())
-            else:  # a layer that is an attribute of this one, under the attribute's name
-                yield from variables(inner, f"{path}{name}/", depth + 1)
+                del layer[name]  # what is left in the tree at the end is the rest
+                for number, each in inner.items():
+                    if isinstance(each, dict):
+                        raise NotReadable(f"{source}: {number!r} in a group of weights is not an array")
+                    yield path + number, weight(each, source)
+            elif name in GENERATORS and _is_random_state(inner):
+                del layer[name]
+            elif name not in (LAYERS, LAYERS_COUNTED_TWICE):
+                # a layer that is an attribute of this one, under the attribute's name
+                yield from variables(inner, f"{path}{name}/")
 
     for source in sources:
         found: dict[str, dict[str, Weight]] = {}
         with opened(source) as root:
-            model(inside(root, 0), "", 1)
+            tree = _tree(root, source, visited)
+            model(tree, "")
+            rest |= _arrays(tree, "")
         for place, group in found.items():
             if twice := whole.setdefault(place, {}).keys() & group:
                 raise NotReadable(f"{source}: {place} has a weight {min(twice)!r}, and so has another shard")
             whole[place] |= group
-    return {place: dequantized(dict(sorted(group.items(), key=_place))) for place, group in whole.items()}
+    ordered = {place: dequantized(dict(sorted(group.items(), key=_place))) for place, group in whole.items()}
+    return ordered, rest
+
+
+def _tree(root: Group, source: Source, visited: Iterator[int]) -> Tree:
+    """The groups of a file as dictionaries, with its arrays, which are not read yet. What training left is skipped.
+
+    On Windows, Keras 2 joined the names of groups with a backslash: "layers\\conv2d" is the group "conv2d" in "layers".
+    """
+
+    def inside(group: Group, tree: Tree, depth: int) -> Tree:
+        for name, each in members(group, source):
+            *outer, last = word(name).split(WINDOWS)
+            if depth + len(outer) > MAX_DEPTH or next(visited) > MAX_OBJECTS:  # a group may be its own member
+                raise UnsafeFile(
+                    f"{source}: holds more than {MAX_OBJECTS:,} groups and arrays, or {MAX_DEPTH} in each other"
+                )
+            if depth == 0 and [*outer, last][0] in TRAINING:
+                continue
+            place = tree
+            for part in outer:
+                place = _below(place, part, source)
+            if isinstance(each, Group):
+                inside(each, _below(place, last, source), depth + 1 + len(outer))
+            elif place.setdefault(last, each) is not each:
+                raise NotReadable(f"{source}: {name!r} in {group.name} is there twice")
+        return tree
+
+    return inside(root, {}, 0)
+
+
+def _below(tree: Tree, name: str, source: Source) -> Tree:
+    below = tree.setdefault(name, {})
+    if not isinstance(below, dict):
+        raise NotReadable(f"{source}: {name!r} is a group and an array")
+    return below
+
+
+def _groups(tree: Any) -> dict[str, Tree]:
+    """The groups in a group, without the arrays."""
+    inner = tree.items() if isinstance(tree, dict) else ()
+    return {name: each for name, each in inner if isinstance(each, dict)}
+
+
+def _is_random_state(tree: Tree) -> bool:
+    """Whether all arrays in a tree are of whole numbers: no weights are."""
+    return all(_is_random_state(each) if isinstance(each, dict) else each.dtype.kind in "iu" for each in tree.values())
+
+
+def _arrays(tree: Tree, path: str) -> dict[str, Shape]:
+    """{path: shape} of all arrays in a tree."""
+    found: dict[str, Shape] = {}
+    for name, each in tree.items():
+        found |= _arrays(each, f"{path}/{name}") if isinstance(each, dict) else {f"{path}/{name}": each.shape or ()}
+    return found
 
 
 def _place(weight: tuple[str, Weight]) -> tuple[list[str], int, str]:
@@ -137,7 +192,8 @@ def _names(model: Mapping[str, Any], path: str, outer: str) -> Iterator[tuple[st
             continue
         settings = layer.get("config")
         name = layer.get("name") or (settings.get("name") if isinstance(settings, Mapping) else None)
-        place = f"{path}/{LAYERS}/{nth(snake_case(layer['class_name']), counts)}"
+        kind = snake_case(layer["class_name"].rpartition(">")[2])  # of "package>Name", as an own class is registered
+        place = f"{path}/{LAYERS}/{nth(kind, counts)}"
         if isinstance(name, str):
             yield place, outer + name
             yield from _names(layer, place, f"{outer}{name}/")
@@ -156,6 +212,28 @@ def numbers(names: Iterable[str], parts: Mapping[str, str]) -> list[str]:
         found.append(f"{attribute}/{counts[attribute]}" if attribute else str(counts[attribute]))
         counts[attribute] += 1
     return found
+
+
+def with_names(model: dict[str, Any]) -> dict[str, Any]:
+    """`model`, in which a layer without a name has the name that Keras gives it when it loads the file.
+
+    Keras 3 leaves the name of an own class in a Sequential model out, if the class takes it as one of `**kwargs`.
+    """
+    config = model.get("config")
+    layers = config.get("layers") if isinstance(config, Mapping) else config
+    layers = [layer for layer in layers if isinstance(layer, dict)] if isinstance(layers, list) else []
+    settings = [layer.get("config") if isinstance(layer.get("config"), dict) else {} for layer in layers]
+    taken = {str(layer.get("name", own.get("name"))) for layer, own in zip(layers, settings, strict=True)}
+    counts: Counter[str] = Counter()
+    for layer, own in zip(layers, settings, strict=True):
+        if "name" not in layer and "name" not in own and isinstance(layer.get("class_name"), str):
+            kind = snake_case(layer["class_name"].rpartition(">")[2])
+            name = nth(kind, counts)
+            while name in taken:
+                name = nth(kind, counts)
+            layer["name"] = name
+        with_names(layer)
+    return model
 
 
 def snake_case(kind: str) -> str:

@@ -56,6 +56,7 @@ def write(saved: Saved, path: Path) -> None:
             "keras": saved.keras,
             "numbered": saved.numbered,
             "names": dict(saved.names),
+            "rest": saved.rest,
         },
         "model_config": saved.config,
         "inputs": None if saved.inputs is None else asdict(saved.inputs),
@@ -77,6 +78,11 @@ def read_safetensors(path: Path) -> Saved:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
             found = {key: _weight(path, key, file.get_slice(key)) for key in file.keys()}  # noqa: SIM118 (no mapping)
+        if found and "saved" not in metadata:
+            raise NotReadable(
+                f"{path} was not written by weights_convert.save, or is damaged: it holds weights without a network. "
+                "Build the network in Flax with these weights, and wrap it with jaxviz.wrap"
+            )
         described = {key: decode(text, f"{path}: {key}") for key, text in metadata.items()}
         saved = described["saved"]
         weights = {
@@ -87,6 +93,7 @@ def read_safetensors(path: Path) -> Saved:
             raise NotReadable(f"{path}: holds {', '.join(found)[:200]}, which its description does not list")
         inputs = read_inputs(described["inputs"], f"{path}: inputs") if "inputs" in described else None
         keras, numbered, names = int(saved["keras"]), bool(saved["numbered"]), checked_names(saved["names"], str(path))
+        rest = {str(key): tuple(map(int, shape)) for key, shape in saved.get("rest", {}).items()}
     except KerasFileError:
         raise
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -99,6 +106,7 @@ def read_safetensors(path: Path) -> Saved:
         inputs=inputs,
         numbered=numbered,
         names=names,
+        rest=rest,
     )
 
 

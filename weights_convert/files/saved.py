@@ -44,6 +44,7 @@ class Saved:
         numbered: the file has the layout of Keras 3: the weights of a layer are called "0", "1", …, and without a
             `config` the layers are called by their paths.
         names: {name of a layer in `config`: its real name} of the layers whose real name Keras does not allow.
+        rest: {path: shape} of the arrays in the file that it lists for no layer, without the state of an optimizer.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Saved:
     inputs: Inputs | None = None
     numbered: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
+    rest: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..config.description import MAX_TEXT, decode
 from ..errors import NotReadable, UnsafeFile
+from .foreign import is_hdf5
 
 SUFFIX = ".json"
 MAP = "weight_map"  # {path of a group: a shard that holds some of it, or a list of them}
@@ -18,7 +19,7 @@ def parts(path: Path) -> list[Path]:
         NotReadable: Keras did not write the index, or a shard is missing.
         UnsafeFile: the index is too long, nested too deeply, or leads out of its folder.
     """
-    return [path, *_shards(path)] if path.suffix == SUFFIX else [path]
+    return [path, *_shards(path)] if path.suffix == SUFFIX and not is_hdf5(path) else [path]
 
 
 def _shards(path: Path) -> list[Path]:

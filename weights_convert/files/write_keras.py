@@ -21,7 +21,7 @@ from ..config.keras_order import keras_order
 from ..config.operations import kind_of
 from ..errors import UnsupportedLayer
 from ..graph import Graph
-from ..layers import ACTIVATIONS, KINDS, Kind
+from ..layers import ACTIVATIONS, KINDS, Activation, Kind
 from ..net import KerasNet
 from . import notes
 from .h5 import UNUSED
@@ -124,8 +124,9 @@ def _complaints(graph: Graph) -> Iterator[str]:
             yield f"{node.name}: Keras' TimeDistributed takes one tensor, and a layer"
         if KINDS[node.kind].package is None:
             yield f"{node.name}: Keras 3 has no layer of kind {node.kind}"
-        if activation is not None and not ACTIVATIONS[activation].keras_3:
-            yield f"{node.name}: Keras 3 does not have the activation function {activation}"
+        own = activation.own if isinstance(activation, Activation) else ""
+        if activation is not None and (own or not ACTIVATIONS[activation].keras_3):
+            yield f"{node.name}: Keras 3 does not have the activation function {own or activation}"
 
 
 def _arrays(net: KerasNet, names: dict[str, str]) -> tuple[Arrays, Arrays]:

@@ -83,6 +83,7 @@ class Activation:
         probabilities: it turns the scores of classes into probabilities, or into their logarithms.
         never_negative: no number of the result is below 0.
         keras_3: Keras 3 has a function of this name. The others occur only in files that Keras 2 wrote.
+        own: the name in the file of a function that the caller gave; "" of a function in `ACTIVATIONS`.
     """
 
     function: Callable[[Array], Array]
@@ -90,6 +91,7 @@ class Activation:
     probabilities: bool = False
     never_negative: bool = False
     keras_3: bool = True
+    own: str = ""
 
     def __call__(self, x: Array) -> Array:
         """The activation for `x`."""

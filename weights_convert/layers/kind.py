@@ -198,8 +198,9 @@ def along(values: Array, axes: tuple[int, ...], rank: int) -> Array:
 
 
 def named(config: Config) -> Activation | None:
-    """The activation function that the option `activation` names; None for "linear"."""
-    return None if config["activation"] == "linear" else ACTIVATIONS[config["activation"]]
+    """The activation function in the option `activation`, most often a name; None for "linear"."""
+    found = config["activation"]
+    return found if isinstance(found, Activation) else None if found == "linear" else ACTIVATIONS[found]
 
 
 # `config/channels.py` makes networks of channels_first into such of channels_last, which the functions compute.

@@ -56,6 +56,21 @@ def _run_group(config: Config, weights: Weights, x: Array) -> Array:
     return _affine(_standardized(grouped, others, config["epsilon"]).reshape(x.shape), weights, (axis,))
 
 
+def _contributed(config: Config, shape: Shape, rngs: nnx.Rngs) -> nnx.Module:
+    """InstanceNormalization of keras-contrib: without an axis, one gamma and one beta for all features of an image."""
+    n = 1 if config["axis"] is None else length(shape, config["axis"])
+    return Weighted(
+        _run_contributed, config, gamma=ones(n, wanted=config["scale"]), beta=zeros(n, wanted=config["center"])
+    )
+
+
+def _run_contributed(config: Config, weights: Weights, x: Array) -> Array:
+    kept = () if config["axis"] is None else (config["axis"] % x.ndim,)
+    others = tuple(axis for axis in range(1, x.ndim) if axis not in kept)
+    deviation = x.std(others, keepdims=True) + config["epsilon"]  # not the square root of variance + epsilon
+    return _affine((x - x.mean(others, keepdims=True)) / deviation, weights, kept or (x.ndim - 1,))
+
+
 def _standardized(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
     """x with mean 0 and variance 1 along `axes`."""
     return (x - x.mean(axes, keepdims=True)) * lax.rsqrt(x.var(axes, keepdims=True) + epsilon)
@@ -148,6 +163,24 @@ KINDS = {
         {"groups": Option(o.groups, 32), "axis": Option(o.axis, -1), "epsilon": Option(o.number, 1e-3)} | AFFINE,
         module=_group,
         weights=BOTH,
+    ),
+    "Addons>InstanceNormalization": _kind(  # of TensorFlow Addons, whose GroupNormalization is that of Keras
+        {"groups": Option(o.groups, -1), "axis": Option(o.axis, -1), "epsilon": Option(o.number, 1e-3)} | AFFINE,
+        module=_group,
+        weights=BOTH,
+        package=None,
+    ),
+    # Of keras-contrib. Many classes have this name; that one writes all of these options.
+    "InstanceNormalization": _kind(
+        {
+            "axis": Option(o.optional(o.integer)),
+            "epsilon": Option(o.number),
+            "center": Option(o.flag),
+            "scale": Option(o.flag),
+        },
+        module=_contributed,
+        weights=BOTH,
+        package=None,
     ),
     "RMSNormalization": Kind(
         {"axis": LAST, "epsilon": Option(o.number, 1e-6)}, module=_root_mean_square, weights={"scale": "scale"}

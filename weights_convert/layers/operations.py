@@ -5,10 +5,9 @@
 
 from jax import Array
 
-from . import arithmetic, axes, neural
-from . import options as o
+from . import arithmetic, axes, custom, neural
+from .custom import OPTIONS
 from .kind import Config, Kind
-from .options import Option
 
 CUSTOM = "Custom"
 """The kind of a layer that computes a Python function, which the caller gave."""
@@ -22,5 +21,6 @@ KINDS = {
     **arithmetic.KINDS,
     **axes.KINDS,
     **neural.KINDS,
-    CUSTOM: Kind({"function": Option(o.function)}, _call, prepares="values"),
+    **custom.KINDS,
+    CUSTOM: Kind(OPTIONS, _call, prepares="values", package=None),
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .functions import ACTIVATIONS
+from .functions import ACTIVATIONS, Activation
 
 Reader = Callable[[Any], Hashable]
 Numbers = float | tuple["Numbers", ...]
@@ -114,8 +114,13 @@ def integers(value: object) -> tuple[int, ...]:
     return tuple(integer(item) for item in value)
 
 
-def activation(value: object) -> str:
-    """The name of an activation function. Keras writes None for `linear`, or an object with the name in it."""
+def activation(value: object) -> str | Activation:
+    """The name of an activation function. Keras writes None for `linear`, or an object with the name in it.
+
+    A function that the caller gave is an `Activation`, which a file cannot hold.
+    """
+    if isinstance(value, Activation):
+        return value
     if isinstance(value, dict) and value.get("class_name") == "function":
         value = value.get("config")
     name = "linear" if value is None else value

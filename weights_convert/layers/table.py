@@ -5,10 +5,23 @@ row, which the layer then honours, or does not matter at inference. `node` refus
 """
 
 from dataclasses import replace
+from typing import Any
 
 from ..errors import UnsupportedLayer
 from ..graph import Node
-from . import attention, identity, images, linear, merging, nonlinear, normalization, operations, pooling, shaping
+from . import (
+    attention,
+    custom,
+    identity,
+    images,
+    linear,
+    merging,
+    nonlinear,
+    normalization,
+    operations,
+    pooling,
+    shaping,
+)
 from . import options as o
 from .functions import Activation
 from .kind import Config, Effect, Kind
@@ -97,6 +110,14 @@ def _is_plain(value: object) -> bool:
     if isinstance(value, list):
         return all(item is None or _is_plain(item) for item in value)
     return isinstance(value, int | float | str)
+
+
+def attributes(node: Node) -> dict[str, str]:
+    """{Keras' name of a weight: the attribute of the layer's module that holds it}, in Keras' order."""
+    if node.kind != custom.WITH_WEIGHTS:
+        return dict(KINDS[node.kind].weights)
+    weights: Any = dict(node.config)["weights"]
+    return {name: custom.attribute(number) for number, (name, _) in enumerate(weights)}
 
 
 def activation(node: Node) -> Activation | None:
