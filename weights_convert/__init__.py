@@ -28,4 +28,4 @@ from .saving import save as save
 # isort: split
 from . import moved as moved  # last: it needs all of them
 
-__version__ = "0.2.0"  # of the distribution `jaxviz-engine`, which holds both packages
+__version__ = "0.3.0"  # of the distribution `jaxviz-engine`, which holds both packages
