@@ -41,7 +41,8 @@ def backward(
 
     before = [-(-size // stride) - 1 for size, stride in zip(window, strides, strict=True)]  # windows that may overlap
     around = [(more, more, 0) for more in before]
-    named, sent = lax.pad(named, -1, around), lax.pad(cotangent, jnp.zeros((), cotangent.dtype), around)
+    named = lax.pad(named, jnp.array(-1, named.dtype), around)
+    sent = lax.pad(cotangent, jnp.zeros((), cotangent.dtype), around)
 
     def of_the_window(values: jax.Array, back: tuple[int, ...]) -> jax.Array:
         """For each pixel, the value of the window that starts there or before it, or of one some windows back."""

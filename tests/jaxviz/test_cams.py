@@ -164,7 +164,7 @@ def test_class_names():
 
 
 def test_a_network_without_classes_needs_an_objective(vgg):
-    with pytest.raises(jv.InputError, match=r"ends in block5_pool, .* has no classes: give the target as an Objective"):
+    with pytest.raises(jv.InputError, match=r"ends in block5_pool, .* has no classes: give the target as Channel"):
         jv.grad_cam(vgg, np.zeros((64, 64, 3), np.float32))
 
 

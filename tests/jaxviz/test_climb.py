@@ -236,7 +236,7 @@ def test_ctrl_c_keeps_what_is_finished(monkeypatch):
     draw, calls = climb._draw, []
 
     def interrupted(*args):
-        if len(calls) == 2:
+        if len(calls) == 4:  # each chunk is drawn at its start and at its end
             raise KeyboardInterrupt
         calls.append(args)
         return draw(*args)

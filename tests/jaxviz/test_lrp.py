@@ -405,7 +405,7 @@ def copy_weights(source: KerasNet, target: KerasNet, layers: list[str]) -> None:
         nnx.update(target.layers[layer], nnx.state(source.layers[layer]))
 
 
-@pytest.mark.parametrize(("name", "size"), [("MobileNetV2", 32), ("Xception", 71)])
+@pytest.mark.parametrize(("name", "size"), [("MobileNetV2", 32), pytest.param("Xception", 71, marks=pytest.mark.slow)])
 def test_all_contributions_in_a_network_without_biases_are_input_times_gradient(name, size, tmp_path, relative):
     """Which is a law of networks of ReLUs; of Keras' own, with ReLU6 below its 6, sums and separable convolutions."""
     network = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3))
