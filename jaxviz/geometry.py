@@ -27,7 +27,7 @@ from flax import struct
 from jaxviz.compiling.positions import Lost, Positions, Sight
 from jaxviz.errors import InputError
 from jaxviz.model import IMAGE, Model
-from jaxviz.structure import Structure, handle_at, structure
+from jaxviz.structure import Structure, handle_at, picture_shape, structure
 
 __all__ = ["ReceptiveField", "receptive_field"]
 
@@ -66,9 +66,10 @@ def receptive_field(model: Model, layer: str, size: int | tuple[int, ...] | None
 
     Source: Araujo, Norris & Sim 2019, Computing receptive fields of convolutional neural networks.
     """
-    if layer == IMAGE:
-        return ReceptiveField((1, 1), (1, 1), (0, 0))
     sides = model.image_size(size)[:-1]
+    if layer == IMAGE:
+        axes = len(picture_shape(model, sides)) - 1
+        return ReceptiveField((1,) * axes, (1,) * axes, (0,) * axes)
     network = structure(model, model.handles[: model.handles.index(model.check_layer(layer)) + 1], sides)
     sights = network.sights[layer]
     if sights is None:
@@ -115,7 +116,7 @@ class Place:
         weights: for height and for width, the weights `[pixels positions]` of the layer's positions in each pixel.
         shown: a factor for each pixel `[height width]`: 1 between the outermost positions, 0 where the layer does not
             look.
-        order: which axes of the layer are height, width and channels.
+        order: which axes of the layer are height, width and, last, channels; others have the length 1.
     """
 
     weights: tuple[Any, ...]
@@ -124,7 +125,8 @@ class Place:
 
     def turned(self, activation: jax.Array) -> jax.Array:
         """The activation of the layer as `[h w k]`."""
-        return activation.transpose(self.order)
+        turned = activation.transpose(self.order)
+        return turned.reshape(*turned.shape[: len(self.weights)], -1)
 
     def enlarge(self, maps: jax.Array) -> jax.Array:
         """Maps `[h w …]` of the layer at the image's size; beyond the outermost positions, these are repeated."""
@@ -137,8 +139,6 @@ def place(network: Structure, layer: str, size: tuple[int, ...]) -> tuple[Place 
     """The place of a layer's map in an image of `size`; None: it is stretched. And why, if the place is not known."""
     sights, shape = network.sights[layer], network.shapes[layer]
     assert sights is not None
-    if len(shape) != len(sights) + 1:
-        return None, ""
     found = []
     for axis, (sight, length) in enumerate(zip(sights, size, strict=True), start=1):
         positions = _positions(sight, shape, axis) or _one(sight, shape, axis, length)
@@ -149,7 +149,8 @@ def place(network: Structure, layer: str, size: tuple[int, ...]) -> tuple[Place 
     order = (*axes, *(axis for axis in range(len(shape)) if axis not in axes))
     if len(set(order)) < len(shape) or len(order) > len(shape):
         return None, _why(network, None)
-    if order == tuple(range(len(shape))) and all(map(_is_stretched, found, size)):
+    usual = axes == sorted(axes) and order[-1] == len(shape) - 1
+    if usual and all(map(_is_stretched, found, size)):
         return None, ""
     shown = functools.reduce(np.multiply.outer, map(_shown, found, size)).astype(np.float32)
     return Place(tuple(map(_weights, found, size)), shown, order), ""

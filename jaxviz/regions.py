@@ -50,11 +50,11 @@ class Neuron(Objective):
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         shape = shapes[self.layer]
-        index = tuple(self.position) if isinstance(self.position, (tuple, list, np.ndarray)) else (self.position,)
+        index = tuple(self.position) if np.iterable(self.position) else (self.position,)
         index = index if self.channel is None else (*index, self.channel)
         if len(index) != len(shape):
             raise InputError(
-                f"a neuron of {self.layer}, {list(shape)}, has {len(shape)} indices: {fitting(self.layer, shape)}; "
+                f"a neuron of {self.layer}, {list(shape)}, has {len(shape)} indices: use {fitting(self.layer, shape)}; "
                 f"given: {self!r}"
             )
         for axis, (each, length) in enumerate(zip(index, shape, strict=True)):
@@ -86,7 +86,9 @@ class Token(Objective):
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         shape = shapes[self.layer]
         if len(shape) != 2:
-            raise InputError(f"{self.layer} has shape {list(shape)}, no tokens [n c]: {fitting(self.layer, shape)}")
+            raise InputError(
+                f"a token is of a layer [n c]; given: {self.layer}, {list(shape)}. Use {fitting(self.layer, shape)}"
+            )
         check_index(self.layer, "token", self.index, shape[0])
         if self.channel is not None:
             check_index(self.layer, "channel", self.channel, shape[1])

@@ -51,7 +51,7 @@ class Structure:
     @functools.cached_property
     def sights(self) -> dict[str, Sights | None]:
         """{handle: which pixels of the image its positions see} of all layers."""
-        found = follow(self._program, self._program.jaxpr.invars[-1])
+        found = follow(self._program, self._program.jaxpr.invars[-1], self.picture)
         return dict(zip(self._variables, found, strict=True))
 
 
@@ -72,6 +72,9 @@ def structure(model: Model, names: Sequence[str], size: tuple[int, ...]) -> Stru
     kernels: dict[str, list[bool]] = {}
     for where, convolution in convolutions(traced):
         kernels.setdefault(handle_at(where, names), []).append(_is_pointwise(convolution))
+    for name in names:  # a wrapped module has one name on the stack for all its calls
+        if (first := name.split("#")[0]) in kernels:
+            kernels.setdefault(name, kernels[first])
     shapes = {name: tuple(variables[name].aval.shape[1:]) for name in names}
     variables = {name: _source(traced.eqns, variable) for name, variable in variables.items()}
     return Structure(
@@ -111,9 +114,13 @@ def _picture(model: Model, traced: Any, shape: tuple[int, ...]) -> tuple[int, ..
         return shape
     readers: list[tuple[str, tuple[int, ...]]] = []
     _follow(traced, [traced.invars[-1]], readers)
+    made = next((each for how, each in readers if how == "reshape" and len(each) > 2), None)
+    readers = [reader for reader in readers if reader[0] != "reshape"]
     how, seen = next((reader for reader in readers if reader[0] in MIXING), (readers or [("", shape)])[0])
     if seen == (*shape, 1):
         return seen
+    if len(shape) == 1 and made and how not in (*SLIDING, "transpose", ""):  # a picture that is padded first, say
+        return made
     row = tuple(length for length in seen[:-1] if length != 1) + seen[-1:] == shape  # a signal [1 t c]
     if len(shape) < 3 and len(seen) > 1 and how in SLIDING and not row:
         return seen
@@ -129,7 +136,8 @@ def _follow(jaxpr: Any, images: Iterable[Any], readers: list[tuple[str, tuple[in
     """Whichever outputs of a jaxpr are still the `images`, pixel by pixel, possibly in another shape.
 
     Args:
-        readers: gets the primitive of each equation that reads them otherwise, and the shape `[h w c]` that it reads.
+        readers: gets the primitive of each equation that reads them otherwise, and the shape `[h w c]` that it reads;
+            and of each reshape, the shape that it makes.
     """
     same: set[Any] = set(images)
     for equation in jaxpr.eqns:
@@ -145,6 +153,8 @@ def _follow(jaxpr: Any, images: Iterable[Any], readers: list[tuple[str, tuple[in
             same.update(mine for mine, its in zip(equation.outvars, body.outvars, strict=True) if its in kept)
         elif name in RESHAPING | ELEMENTWISE and output.shape[:1] == (1,) and output.size == image.size:
             same.update(equation.outvars)
+            if name == "reshape":
+                readers.append((name, tuple(output.shape[1:])))
         else:
             shape = image.shape
             if name == "transpose" and parameters(equation)["permutation"][0] != 0:

@@ -122,15 +122,13 @@ def seen_layers(model: Model, objective: Objective, layer: Layers, size: Shape) 
             raise InputError(f"the target, {', '.join(objective.layers)}, does not depend on {name}")
     return Looked(
         layers=tuple((name, network.shapes[name]) for name in names),
-        places=tuple(_place(network, name, size) for name in names),
+        places=tuple(_place(network, name) for name in names),
         picture=network.picture,
     )
 
 
-def _place(network: Structure, name: str, size: Shape) -> Place | None:
-    if network.picture[:-1] != size:  # an image without an axis of channels: its map is stretched over the picture
-        return None
-    found, why = place(network, name, size)
+def _place(network: Structure, name: str) -> Place | None:
+    found, why = place(network, name, network.picture[:-1])
     if why:
         warn(
             f"the map of {name} is stretched over the whole image, and may show the wrong place: where its positions "

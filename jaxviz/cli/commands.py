@@ -348,6 +348,8 @@ def attribute(
     wanted = _decision(model, image, target)
     for name, settings in chosen.items():
         found = methods.METHODS[name](model, image, wanted, **settings)
+        if found.values.ndim == 1:  # pixels of a flat image
+            found = found._replace(values=found.values.reshape(picture_shape(model, image.shape[:-1])))
         gap = f"; the map sums to the gain over the baseline within {found.gap:.2%}" if hasattr(found, "gap") else ""
         click.echo(f"{name}: target {target or wanted}, score {found.score:.4f}{gap}")
         path = _path(out, name, Path(photo).stem, target)

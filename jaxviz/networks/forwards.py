@@ -206,11 +206,19 @@ class KerasForward:
         return net.activations(images, net.names if names is None else names, dict(edits))
 
 
-def evaluation(module: Any) -> dict[str, Any]:
+def called(module: Any, method: Any = "__call__") -> Any:
+    """The method of a module that is called with images, by its name or, as linen takes it, as a function."""
+    if callable(method):
+        return functools.partial(getattr(method, "__func__", method), module)
+    return getattr(module, str(method), None)
+
+
+def evaluation(module: Any, method: Any = "__call__") -> dict[str, Any]:
     """The keyword arguments that call a module in evaluation mode, without those that it was built with."""
-    if not hasattr(module, "__call__"):  # noqa: B004  (an error is raised where it is called)
+    function = called(module, method)
+    if function is None:  # an error is raised where it is called
         return {}
-    taken = inspect.signature(module.__call__).parameters.values()
+    taken = inspect.signature(function).parameters.values()
     named = [each for each in taken if each.kind != inspect.Parameter.POSITIONAL_ONLY]
     names = {each.name for each in named if each.default in (None, True, False, inspect.Parameter.empty)}
     # A setting that it was built with is an attribute of type bool; `train` is also a method of every nnx module.
@@ -269,10 +277,8 @@ def check_arguments(module: Any, bound: Mapping[str, Any]) -> None:
         InputError: an argument that the call needs and does not get, or gets and does not know.
     """
     linen, flax = isinstance(module, nn.Module), isinstance(module, nn.Module | nnx.Module)
-    function: Any = getattr(module, "__call__", None) if flax else module  # noqa: B004
-    if linen and "method" in bound:
-        method = bound["method"]
-        function = functools.partial(method, module) if callable(method) else getattr(module, str(method), None)
+    method = bound.get("method", "__call__") if linen else "__call__"
+    function: Any = called(module, method) if flax else module
     try:
         taken = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # no function, or one without a signature
@@ -286,7 +292,7 @@ def check_arguments(module: Any, bound: Mapping[str, Any]) -> None:
             f"the call of the module has no argument {unknown[0]!r}: {near(unknown[0], names)}"
             f"beside the images it takes {', '.join(names) or 'none'}"
         )
-    given = {*bound, *evaluation(module)}
+    given = {*bound, *evaluation(module, method)}
     missing = [each.name for each in by_name if each.default is each.empty and each.name not in given]
     if missing:
         some = ", ".join(f"{name}=…" for name in missing)
@@ -366,8 +372,9 @@ class LinenForward(_Tapped):
 
         with nn.intercept_methods(intercept):
             variables = {**params, _PATHS: _paths(params.get("params", {}), "")}
-            value = self.module.apply(variables, images, **{**evaluation(self.module), **arguments})
-        return value, type(self.module).__name__
+            kind, method = type(self.module).__name__, arguments.get("method", "__call__")
+            value = self.module.apply(variables, images, **{**evaluation(self.module, method), **arguments})
+        return value if method == "__call__" else tap(value, OUTPUT, kind), kind
 
 
 @dataclass(frozen=True)

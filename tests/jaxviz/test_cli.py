@@ -12,6 +12,7 @@ import sys
 import warnings
 
 import h5py
+import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -368,3 +369,11 @@ def test_own_layers_and_photographs_that_lie_on_their_side(jaxviz, tmp_path, pho
         sizes[flag] = opened(tmp_path / flag.strip("-") / "grad_cam_cat_1.png").shape[:2]
     assert sizes["--upright"][0] > sizes["--upright"][1]
     assert sizes["--no-upright"][0] < sizes["--no-upright"][1]
+
+
+def test_pixels_of_a_flat_image_are_drawn_as_a_picture(jaxviz, tmp_path, photograph):
+    layers = keras.layers
+    rows = [keras.Input((36,)), layers.Reshape((6, 6, 1)), layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(2)]
+    keras.Sequential(rows).save(tmp_path / "flat.keras")
+    pictures = written(jaxviz("attribute", "flat.keras", photograph, "--method", "gradient", "--target", 0), tmp_path)
+    assert len(pictures) == 1

@@ -256,3 +256,38 @@ def test_the_usual_maps_are_stretched(cats_and_dogs):
     """Small kernels with valid padding, too: their maps are compared with TensorFlow's in `test_cams`."""
     names = cats_and_dogs.handles[: cats_and_dogs.handles.index("conv2d_14") + 1]
     assert place(structure(cats_and_dogs, names, (256, 256)), "conv2d_14", (256, 256)) == (None, "")
+
+
+class Padded(nn.Module):
+    """It makes a picture of its input, and pads it."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = jnp.pad(x.reshape(len(x), *SHAPE), ((0, 0), (9, 1), (0, 6), (0, 0)))
+        x = nn.relu(nn.Conv(3, (3, 3), name="last", kernel_init=lambda key, shape, dtype: bell(shape))(x))
+        return nn.Dense(2, kernel_init=nn.initializers.ones)(x.mean((1, 2)))
+
+
+@pytest.mark.parametrize("shape", [SHAPE[:2], (24 * 20,)], ids=["without channels", "flat"])
+def test_an_image_without_channels_has_a_place_too(shape):
+    model, image = linen(Padded(), shape), np.zeros(SHAPE, np.float32)
+    image[3:6, 14:17] = 1
+    values = jv.grad_cam(model, image.reshape(shape), 0).values
+    np.testing.assert_allclose(centre(values), (4, 15), atol=1)
+    assert jv.receptive_field(model, "last") == ((3, 3), (1, 1), (-10, -1))
+    assert jv.receptive_field(model, "image") == ((1, 1), (1, 1), (0, 0))
+
+
+class Row(nn.Module):
+    """A signal `[t c]` as a row of pixels, whose beginning is cut off."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.Conv(3, (1, 3), name="last", kernel_init=lambda key, shape, dtype: bell(shape))(x[:, None, 16:]))
+        return nn.Dense(2, kernel_init=nn.initializers.ones)(x.mean((1, 2)))
+
+
+def test_a_signal_that_is_a_row_of_pixels_has_a_place_too():
+    signal = np.zeros((40, 2), np.float32)
+    signal[30:33] = 1
+    assert jv.grad_cam(linen(Row(), (40, 2)), signal, 0).values.argmax() == 31

@@ -131,6 +131,12 @@ PICTURES = {
     "made colour": ((8, 6), lambda _, x: convolve(x[..., None].repeat(3, -1), jnp.ones((3, 3, 3, 1))), (8, 6, 1)),
     "flat": ((48,), lambda _, x: convolve(x.reshape(-1, 8, 6, 1)), (8, 6, 1)),
     "flat colours": ((144,), lambda _, x: convolve(x.reshape(-1, 8, 6, 3), jnp.ones((3, 3, 3, 1))), (8, 6, 3)),
+    "flat, then padded": (
+        (48,),
+        lambda _, x: convolve(jnp.pad(x.reshape(-1, 8, 6, 1), ((0, 0), (2, 0), (0, 3), (0, 0)))),
+        (8, 6, 1),
+    ),
+    "flat, then enlarged": ((48,), lambda _, x: convolve(x.reshape(-1, 8, 6, 1).repeat(2, 1).repeat(2, 2)), (8, 6, 1)),
     "flat without convolution": ((48,), lambda _, x: x @ jnp.ones((48, 2)), (48, 1)),
     "flattened": ((8, 6), lambda _, x: x.reshape(len(x), -1) @ jnp.ones((48, 2)), (8, 6, 1)),
     "flattened colours": ((4, 4, 3), lambda _, x: x.reshape(len(x), -1) @ jnp.ones((48, 2)), (4, 4, 3)),

@@ -229,7 +229,7 @@ class Named(jv.Objective):
         (jv.Region("map", MASK, 6), "map has 6 channels, 0 to 5; given: 6"),
         (jv.Neuron("map", (8, 0), 0), "axis 0 of map has 8 places, 0 to 7; given: 8"),
         (jv.Neuron("map", (1, 0)), r"a neuron of map, \[8, 6, 6\], has 3 indices"),
-        (jv.Token("map", 0, 0), r"no tokens \[n c\]: Channel"),
+        (jv.Token("map", 0, 0), r"a token is of a layer \[n c\]; .*Use Channel"),
         (jv.Token("flat", 48, 0), "flat has 48 tokens, 0 to 47; given: 48"),
         (jv.Similarity("map", np.ones(5)), r"an embedding in map, .* is \[6\].*given: \[5\]"),
         (NoLayers(), "an Objective says in `layers` what it reads.*given: none of NoLayers"),

@@ -133,3 +133,20 @@ def test_the_default_layer_sees_the_explained_image(siamese):
 def test_a_layer_that_does_not_see_the_image_is_refused_by_name(siamese, method):
     with pytest.raises(jv.InputError, match=r"encoder/c#2 depends on other inputs only; .*see it: encoder/c$"):
         method(siamese, picture(), 1, layer="encoder/c#2")
+
+
+class Shared(nnx.Module):
+    """One encoder for two images, of which the explained one comes second."""
+
+    def __init__(self, rngs):
+        self.conv = nnx.Conv(3, 4, (3, 3), rngs=rngs)
+        self.head = nnx.Linear(8, 3, rngs=rngs)
+
+    def __call__(self, x, other):
+        both = [nnx.relu(self.conv(each)).mean((1, 2)) for each in (other, x)]
+        return self.head(jax.numpy.concatenate(both, -1))
+
+
+def test_each_call_of_a_wrapped_layer_is_a_convolution():
+    model = jv.wrap(Shared(nnx.Rngs(0)), image_shape=SHAPE, other=picture(1)[None])
+    assert last_convolution(model, jv.Unit("output", 1)) == "conv#2"

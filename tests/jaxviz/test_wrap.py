@@ -263,3 +263,24 @@ def test_an_error_of_the_module_is_quoted(error):
         with pytest.raises(jv.InputError, match=quoted) as caught:
             call()
         assert caught.value.__cause__ is error
+
+
+def test_another_method_of_a_linen_module_is_the_network():
+    """Its switches for evaluation are its own, and its result is the output."""
+
+    class Encoder(nn.Module):
+        def setup(self):
+            self.dense = nn.Dense(3)
+
+        def __call__(self, x, train):
+            return self.dense(x.mean((1, 2)))
+
+        def encode(self, x):
+            return -self.dense(x.mean((1, 2)))
+
+    variables = filled(jax.eval_shape(lambda: Encoder().init(jax.random.key(0), images(1), False)))
+    expected = Encoder().apply(variables, images(), method="encode")
+    for method in ("encode", Encoder.encode):
+        model = jv.wrap(Encoder(), variables, SHAPE, method=method)
+        assert model.layers == ("dense", "output")
+        np.testing.assert_allclose(model(jnp.asarray(images()))["output"], expected, rtol=1e-5)
