@@ -32,7 +32,8 @@ def channels_last(graph: Graph) -> Graph:
     ranks = {_rank(each) for each in graph.nodes if _is_first(each)}
     if not ranks:
         return graph
-    moved = {name: len(shape) - 1 for name, shape in graph.inputs if len(shape) - 1 in ranks}
+    first = _read_with_channels_first(graph)
+    moved = {name: len(shape) - 1 for name, shape in graph.inputs if name in first and len(shape) - 1 in ranks}
     if both := [each.name for each in graph.nodes if _is_last(each) and moved.keys() & {*each.inputs}]:
         raise UnsupportedLayer(
             [f"{both[0]}: its channels are last, those of other layers are first; supported is one order"]
@@ -42,6 +43,17 @@ def channels_last(graph: Graph) -> Graph:
     for each in graph.nodes:
         nodes += _moved(each, moved)
     return Graph(inputs=inputs, nodes=tuple(nodes), outputs=graph.outputs)
+
+
+def _read_with_channels_first(graph: Graph) -> set[str]:
+    """The inputs whose channels are first. Others may be turned to channels first by a Permute, and stay as they are."""
+    sources = {name: {name} for name, _ in graph.inputs}  # {node: the inputs that reach it in the order of the file}
+    found: set[str] = set()
+    for each in graph.nodes:
+        reached = set().union(*(sources[name] for name in each.inputs))
+        found |= reached if _is_first(each) else set()
+        sources[each.name] = reached if _stays(each) and not _is_first(each) else set()
+    return found
 
 
 def _moved(each: Node, moved: dict[str, int]) -> Iterator[Node]:
@@ -90,8 +102,9 @@ def _stays(each: Node) -> bool:
     effect = KINDS[each.kind].effect
     same = KINDS[each.kind].leaves_its_input or (effect is Effect.ELEMENTWISE and each.kind not in OF_AXES)
     function = dict(each.config).get("activation")
-    if each.kind in OF_AXES:
-        return True
+    if each.kind in OF_AXES:  # the arrays of a normalisation along several axes are in the order of the file
+        axis = dict(each.config)["axis"]
+        return isinstance(axis, int) or len(axis) < 2 or not KINDS[each.kind].weights
     if function in ("glu", "softmax", "softmax_v2", "log_softmax", "log_softmax_v2", "sparsemax"):
         return False  # along the last axis
     if each.kind.startswith("ops.") and "axis" in dict(each.config):

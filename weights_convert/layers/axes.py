@@ -32,8 +32,11 @@ def _reduction(
     return operation(module, partial(_reduced, function), REDUCTION, effect=effect, tensorflow=tensorflow)
 
 
-def _norm(x: Array, axis: Any, keepdims: bool) -> Array:
-    return jnp.sqrt(jnp.square(x).sum(axis, keepdims=keepdims))
+def _norm(config: Config, x: Array) -> Array:
+    axes = all_within(config["axis"], x.ndim)
+    if config["ord"] == 2 and len(axes) > 1:
+        raise ValueError("the greatest singular value of matrices, which is not supported")
+    return jnp.sqrt(jnp.square(x).sum(axes, keepdims=config["keepdims"]))
 
 
 def _one(axis: int | None, rank: int) -> int:
@@ -45,11 +48,11 @@ def _average(config: Config, x: Array) -> Array:
     return x.mean(_one(config["axis"], x.ndim))
 
 
-def _euclidean(value: object) -> int:
-    """The reader of the order of a norm."""
-    if value not in (2, "euclidean"):
-        raise ValueError("2, the Euclidean norm")
-    return 2
+def _euclidean(value: object) -> int | None:
+    """The reader of the order of a norm. All three mean the same, but for matrices, where 2 is another norm."""
+    if value not in (None, 2, "euclidean", "fro"):
+        raise ValueError("2 or 'fro', the Euclidean norm")
+    return 2 if value == 2 else None
 
 
 def _truth(function: Callable[..., Array]) -> Callable[..., Array]:
@@ -80,7 +83,9 @@ def _stack(config: Config, *xs: Array) -> Array:
 def _split(config: Config, x: Array) -> list[Array]:
     pieces = config["indices_or_sections"]
     axis = within(config["axis"], x.ndim)
-    return jnp.split(x, pieces if isinstance(pieces, int) else list(pieces), axis)
+    if isinstance(pieces, int):
+        return jnp.split(x, pieces, axis)
+    return jnp.split(x, [place + x.shape[axis] if place < 0 else place for place in pieces], axis)
 
 
 def _unstack(config: Config, x: Array) -> list[Array]:
@@ -89,10 +94,12 @@ def _unstack(config: Config, x: Array) -> list[Array]:
 
 
 def _sections(given: dict[str, Any]) -> dict[str, Any]:
-    """TensorFlow gives the lengths of the pieces, Keras where they begin. The last length may be -1: the rest."""
+    """TensorFlow gives the lengths of the pieces, Keras where they begin. One length may be -1: what is left."""
     pieces = given.get("indices_or_sections")
     if isinstance(pieces, list) and pieces:
-        given["indices_or_sections"] = list(accumulate(pieces[:-1])) if min(pieces[:-1], default=0) >= 0 else pieces
+        rest = pieces.index(-1) if -1 in pieces else len(pieces) - 1
+        after = [-each for each in accumulate(reversed(pieces[rest + 1 :]))]  # counted from the end
+        given["indices_or_sections"] = [*accumulate(pieces[:rest]), *reversed(after)]
     return given
 
 
@@ -184,7 +191,7 @@ def _take(config: Config, x: Array) -> Array:
 def _item(config: Config, x: Array) -> Array:
     key = tuple(... if item == "..." else slice(*item) if isinstance(item, tuple) else item for item in config["key"])
     used = len([item for item in key if item is not ... and item is not None])
-    if key[0] not in (..., slice(None)) or used > x.ndim - (key[0] is ...):
+    if key[0] not in (..., slice(None), slice(0, None), slice(None, None, 1)) or used > x.ndim - (key[0] is ...):
         raise ValueError("indexing the batch")
     return x[key]
 
@@ -339,8 +346,8 @@ KINDS: dict[str, Kind] = {
     "ops.Logsumexp": _reduction(jax.scipy.special.logsumexp, "math.reduce_logsumexp", module="math"),
     "ops.Norm": operation(
         "linalg",
-        partial(_reduced, _norm),
-        REDUCTION | {"ord": Option(o.optional(_euclidean), None)},
+        _norm,
+        REDUCTION | {"ord": Option(_euclidean, None)},
         tensorflow={
             "norm": "tensor axis keepdims ord",
             "compat.v1.norm": "tensor axis keepdims ord",
