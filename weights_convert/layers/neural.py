@@ -87,7 +87,7 @@ def _threshold(threshold: float, default_value: float) -> Activation:
 
 
 def _normalize(config: Config, x: Array) -> Array:
-    # Keras' epsilon bounds the norm from below. Here its square is bounded, as the gradient at 0 would be NaN otherwise.
+    # Keras' epsilon bounds the norm from below. Here its square is bounded, so that the gradient at 0 is not NaN.
     axes = all_within(config["axis"], x.ndim)
     square = jnp.square(x).sum(axes, keepdims=True)
     epsilon = 1e-7 if config["epsilon"] is None else config["epsilon"]
