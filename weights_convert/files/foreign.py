@@ -55,7 +55,8 @@ BEGINNINGS = (
 PICTURE = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|II\*\0|MM\0\*|BM....\0\0\0\0|RIFF....WEBP", re.DOTALL)
 PICKLE = re.compile(rb"\x80[\x02-\x05].*", re.DOTALL)
 PAGE = re.compile(
-    rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype|html|head|body|script)\b", re.IGNORECASE | re.DOTALL
+    rb"(?:\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype|html|head|body|script)\b",
+    re.IGNORECASE | re.DOTALL,
 )
 SHARD = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
 
@@ -179,6 +180,6 @@ def _text(path: Path, head: bytes) -> str | None:
             return ARCHITECTURE.format(path=str(path.with_suffix(".json")))
     if re.search(r"^class_name:", text, re.MULTILINE) and re.search(r"^config:", text, re.MULTILINE):
         return "the description of a network, without weights, as YAML: write what `model.to_json()` gives instead"
-    if re.match(r"\s*([{\[]|$)", text) or path.suffix == ".onnx":  # what reads such a file says what is wrong with it
+    if not text.strip() or path.suffix in (".json", ".onnx"):  # what reads such a file says what is wrong with it
         return None
     return f"a text that begins with {' '.join(text.split())[:60]!r}, not a file of weights"

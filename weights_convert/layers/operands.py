@@ -7,6 +7,7 @@ confused with a layer: `ops.Add` takes two operands, the layer `Add` takes a lis
 1. Add a row to the `KINDS` of `arithmetic`, `reducing`, `cutting`, `moving` or `neural`. `tensorflow` there lists
    TensorFlow's names for it.
 2. Add it to a list of `tests/weights_convert/test_operations.py`, in the spelling of Keras 3 and of TensorFlow.
+3. Then `python tests/weights_convert/layers_page.py` writes the page `docs/layers.md` again.
 """
 
 from collections.abc import Callable, Mapping
