@@ -158,7 +158,9 @@ def _known(path: Path, head: bytes, tail: bytes) -> str | None:
     if PICTURE.match(head):
         return "a picture: jaxviz.read_image reads it; a network is read from a file of Keras"
     if PAGE.match(head):
-        return "a web page, not the file (a page of an error, of a login, or around the file): download the file itself"
+        return (
+            "a web page, not the file (an error page, a login page, or a page about the file): download the file itself"
+        )
     return _text(path, head)
 
 

@@ -155,13 +155,13 @@ KINDS: dict[str, Kind] = {
     "ops.Argmax": operation(
         "numpy",
         _argmax,
-        {"axis": Option(o.optional(o.axis), None), "keepdims": Option(o.flag, False)},
+        ONE_AXIS | {"keepdims": Option(o.flag, False)},
         tensorflow={"math.argmax": "input axis"},
     ),
     "ops.Cumsum": operation(
         "numpy",
         _cumsum,
-        {"axis": Option(o.optional(o.axis), None)},
+        ONE_AXIS,
         effect=Effect.ADDS,
         tensorflow={"math.cumsum": "x axis"},
     ),
