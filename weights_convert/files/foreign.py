@@ -182,6 +182,7 @@ def _text(path: Path, head: bytes) -> str | None:
             return ARCHITECTURE.format(path=str(path.with_suffix(".json")))
     if re.search(r"^class_name:", text, re.MULTILINE) and re.search(r"^config:", text, re.MULTILINE):
         return "the description of a network, without weights, as YAML: write what `model.to_json()` gives instead"
-    if not text.strip() or path.suffix in (".json", ".onnx"):  # what reads such a file says what is wrong with it
+    json = path.suffix == ".json" and re.match(r"\s*[{\[]", text)
+    if json or not text.strip() or path.suffix == ".onnx":  # what reads such a file says what is wrong with it
         return None
     return f"a text that begins with {' '.join(text.split())[:60]!r}, not a file of weights"
