@@ -70,6 +70,29 @@ def test_flatten_with_channels_first(tmp_path):
     np.testing.assert_array_equal(found, model(images.transpose(0, 3, 1, 2)))
 
 
+def test_an_image_that_the_network_permutes(tmp_path):
+    """It stays [h w c]. Keras computes these layers on a CPU; the weights along several axes are as in the file."""
+    layers, order = keras.layers, "channels_first"
+    image = keras.Input((4, 5, 3))
+    x = layers.ZeroPadding2D(data_format=order)(layers.Permute((3, 1, 2))(image))
+    x = layers.LayerNormalization(axis=[1, 2, 3])(x)
+    each = np.arange(21.0).reshape(3, 7)
+    x = layers.Normalization(axis=(1, 3), mean=each, variance=each + 1)(x)
+    x = layers.UpSampling2D(data_format=order)(x)
+    model = randomize(keras.Model(image, layers.Flatten()(x)))
+    model.save(tmp_path / "m.h5")
+    images = np.random.default_rng(0).random((2, 4, 5, 3), np.float32)
+    assert error(weights_convert.load(tmp_path / "m.h5")(images), model(images)) <= TOLERANCE
+
+
+def test_a_softmax_along_the_width_is_refused(tmp_path):
+    layers = keras.layers
+    conv = layers.Conv2D(2, 1, data_format="channels_first", activation="softmax", name="conv")
+    keras.Sequential([keras.Input((3, 4, 5)), conv]).save(tmp_path / "m.h5")
+    with pytest.raises(UnsupportedLayer, match=r"conv: Conv2D .*activation='softmax'.* a layer Softmax\(axis=1\)"):
+        weights_convert.load(tmp_path / "m.h5")
+
+
 def test_both_orders_are_refused(tmp_path):
     image = keras.Input((4, 4, 4))
     one = keras.layers.MaxPooling2D(data_format="channels_first")(image)

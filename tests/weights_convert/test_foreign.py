@@ -26,6 +26,7 @@ CONTENTS = {
     "a web page": (PAGE, "a web page, not the file"),
     "nothing": (b"", "is empty: download or save it again"),
     "an error": (b"404: Not Found", "a text that begins with '404: Not Found'"),
+    "a page with a mark of its encoding": (b"\xef\xbb\xbf<!DOCTYPE html><html>", "a web page, not the file"),
     "TensorFlow Lite": (b"\x1c\0\0\0TFL3" + bytes(500), "TensorFlow Lite model.*load the Keras model that it was made"),
     "a checkpoint": (TABLE, r"the index of a TensorFlow checkpoint.*`model.load_weights\("),
     "PyTorch before 1.6": (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M.", "a file of PyTorch.*`state_dict`"),

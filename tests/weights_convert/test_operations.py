@@ -60,6 +60,7 @@ ops.power(x, x); ops.sqrt(x); ops.square(x); ops.rsqrt(x); ops.reciprocal(x); op
 ops.log(x); ops.log1p(x); ops.log2(x); ops.log10(x); ops.sin(x); ops.cos(x); ops.tan(x); ops.arctan(x); ops.sinh(x)
 ops.cosh(x); ops.erf(x); ops.sign(x - 1); ops.round(x); ops.floor(x); ops.ceil(x); ops.clip(x, 0.5, 1)
 ops.absolute(x); ops.negative(x); ops.maximum(x, 1); ops.minimum(x, x * 0.5); ops.arctan2(x, x + 1)
+ops.norm(x, ord=2, axis=1); ops.norm(x, ord="fro", axis=(1, 2)); x[0:, 1]
 ops.logaddexp(x, x); ops.divide(x, 3); ops.divide_no_nan(x, x - x); ops.floor_divide(x, 2); ops.mod(x, 2)
 ops.equal(x, x); ops.not_equal(x, x); ops.logical_and(x > 0.5, x < 1); ops.logical_or(x > 1.5, x < 1)
 ops.logical_xor(x > 0.5, x > 1); ops.logical_not(x > 1); ops.where(x > 1, x, 0.0); ops.where(x > 1, x, -x)
@@ -85,7 +86,8 @@ tf.math.reduce_logsumexp(x, 1); tf.math.reduce_euclidean_norm(x, 1); tf.math.arg
 tf.reduce_any(x > 1, 1); tf.reduce_all(x > 1, 1); tf.nn.moments(x, [1, 2])[0]; tf.nn.moments(x, [1, 2])[1]
 tf.concat([x, -x], -1); tf.stack([x, -x], 1); tf.unstack(x, axis=1)[1]; tf.split(x, 2, axis=-1)[1]
 tf.split(x, [2, 6], -1)[1]; tf.split(x, [2, -1], -1)[1]; tf.gather(x, [0, 2], axis=-1)
-tf.slice(x, [0, 0, 0, 2], [-1, -1, -1, 3])
+tf.slice(x, [0, 0, 0, 2], [-1, -1, -1, 3]); tf.split(x, [2, -1, 3], -1)[1]; tf.split(x, [-1, 3, 1], -1)[1]
+tf.norm(x, axis=[1, 2])
 tf.strided_slice(x, [0, 1, 0, 0], [0, 3, 6, 8], [1, 2, 1, 1], begin_mask=1, end_mask=1); x[:, tf.newaxis]
 tf.image.crop_to_bounding_box(x, 1, 1, 2, 2); tf.image.flip_left_right(x); tf.image.flip_up_down(x)
 tf.reshape(x, (-1, 24, 8)); tf.expand_dims(x, 1); tf.squeeze(x[:, :1], 1); tf.squeeze(x[:, :1]); tf.reverse(x, [1])
@@ -116,7 +118,7 @@ backend.resize_images(x, 2, 2, "channels_last", interpolation="bilinear"); tf_ke
 tf_keras.layers.Subtract()([x, 2 * x]); tf_keras.layers.Softmax()(x)
 """
 # Of Keras 2 alone: a file for Keras 3 cannot hold them.
-NOT_IN_KERAS_3 = r"squared_difference|moments\(x, \[1, 2\]\)\[1\]|per_image"
+NOT_IN_KERAS_3 = r"squared_difference|moments\(x, \[1, 2\]\)\[1\]|per_image|\[2, -1, 3\]|\[-1, 3, 1\]"
 
 
 def cases(text):
@@ -272,6 +274,26 @@ def test_anything_else_is_refused_by_name(package, case, complaint):
     config = json.loads(package.Model(x, tensor(case, package, x)).to_json())
     with pytest.raises(UnsupportedLayer, match=re.escape(complaint)):
         parse(json.loads(re.sub(r"(tf\.[a-z.]+|sort)_\d+", r"\1", json.dumps(config))), 3 if package is keras else 2)
+
+
+def test_the_greatest_singular_value_is_refused():
+    """For matrices, a norm of order 2 is not the root of a sum of squares."""
+    for package, case in ((keras, "ops.norm(x, 2, (1, 2))"), (tf_keras, "tf.norm(x, 2, [1, 2])")):
+        x = package.Input(SHAPE)
+        graph = parse(json.loads(package.Model(x, tensor(case, package, x)).to_json()), 3 if package is keras else 2)
+        with pytest.raises(UnsupportedLayer, match="the greatest singular value of matrices"):
+            KerasNet(graph, rngs=nnx.Rngs(0))
+
+
+def test_the_gradient_of_a_normalized_zero():
+    """As in TensorFlow: finite, though that of the norm at 0 is not."""
+    x = tf_keras.Input((3,))
+    net = KerasNet(parse(json.loads(tf_keras.Model(x, tf.nn.l2_normalize(x, -1) * 2).to_json()), 2), rngs=nnx.Rngs(0))
+    zeros = tf.zeros((1, 3))
+    with tf.GradientTape() as tape:
+        tape.watch(zeros)
+        total = tf.reduce_sum(tf.nn.l2_normalize(zeros, -1) * 2)
+    assert error(jax.grad(lambda x: net(x).sum())(np.zeros((1, 3), np.float32)), tape.gradient(total, zeros)) <= 1e-4
 
 
 def test_a_name_without_a_module():

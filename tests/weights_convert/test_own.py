@@ -190,6 +190,27 @@ def test_own_classes_without_weights(suffix, tmp_path):
         weights_convert.load(path, custom={"FixedDropout": lambda weights, x: x, **double})
 
 
+@pytest.mark.parametrize(("name", "suffix"), FORMATS)
+def test_an_own_class_with_the_name_of_an_operation(name, suffix, tmp_path):
+    layers = KERAS[name].layers
+
+    class Square(layers.Layer):
+        def call(self, x):
+            return 3 * x
+
+        def compute_output_shape(self, shape):
+            return shape
+
+    image = KERAS[name].Input((8, 8, 3))
+    graph = KERAS[name].Model(image, layers.Flatten()(Square(name="mine")(image)))
+    for model in (graph, KERAS[name].Sequential([layers.Input((8, 8, 3)), Square(name="mine"), layers.Flatten()])):
+        model.save(tmp_path / f"m.{suffix}")
+        with pytest.raises(UnsupportedLayer, match="mine: layers of kind Square are not supported"):
+            weights_convert.load(tmp_path / f"m.{suffix}")
+        net = weights_convert.load(tmp_path / f"m.{suffix}", custom={"Square": lambda x: 3 * x})
+        assert error(net(IMAGES), 3 * IMAGES.reshape(2, -1)) <= 1e-5
+
+
 # The classes of TensorFlow Addons and keras-contrib, which no longer install, with their options and their formulas.
 class _Normalization(tf_keras.layers.Layer):
     def __init__(self, epsilon=1e-3, center=True, scale=True, **own):

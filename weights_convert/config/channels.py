@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import UnsupportedLayer
 from ..graph import Graph, Node
-from ..layers import KINDS, Effect, node
+from ..layers import KINDS, MIXING, Effect, node
 
 FIRST = "channels_first"
 # Kinds whose options name axes, one or several. All other kinds with axes get their input as it is in the file.
@@ -19,6 +19,10 @@ OF_AXES = {"BatchNormalization", "Concatenate", "LayerNormalization", "GroupNorm
 OF_AXES |= {"ops.Concatenate", "UnitNormalization"}
 # Kinds of several inputs that treat each number by itself.
 TOGETHER = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
+# Kinds whose output has other axes than their input.
+NEW_AXES = ("Permute", "Reshape", *(f"ops.{name}" for name in ("Transpose", "Moveaxis", "Swapaxes", "Reshape")))
+# Activation functions along the last axis, wherever the channels are.
+LAST_AXIS = (*MIXING, "glu")
 # What a global pooling returns has no axes but that of the channels.
 GLOBAL = ("GlobalAveragePooling", "GlobalMaxPooling")
 
@@ -27,12 +31,13 @@ def channels_last(graph: Graph) -> Graph:
     """The graph of the same network for images [h w c]; `graph` itself if no layer has its channels first.
 
     Raises:
-        UnsupportedLayer: layers of both orders read the same image.
+        UnsupportedLayer: layers of both orders read the same image, or a layer ends in a softmax along the width.
     """
     ranks = {_rank(each) for each in graph.nodes if _is_first(each)}
     if not ranks:
         return graph
-    moved = {name: len(shape) - 1 for name, shape in graph.inputs if len(shape) - 1 in ranks}
+    first = _read_with_channels_first(graph)
+    moved = {name: len(shape) - 1 for name, shape in graph.inputs if name in first and len(shape) - 1 in ranks}
     if both := [each.name for each in graph.nodes if _is_last(each) and moved.keys() & {*each.inputs}]:
         raise UnsupportedLayer(
             [f"{both[0]}: its channels are last, those of other layers are first; supported is one order"]
@@ -44,6 +49,18 @@ def channels_last(graph: Graph) -> Graph:
     return Graph(inputs=inputs, nodes=tuple(nodes), outputs=graph.outputs)
 
 
+def _read_with_channels_first(graph: Graph) -> set[str]:
+    """The inputs whose channels are first. An image [h w c] that the network permutes by itself stays as it is."""
+    sources = {name: {name} for name, _ in graph.inputs}  # {node: the inputs that reach it with the same axes}
+    found: set[str] = set()
+    for each in graph.nodes:
+        reached = {source for name in each.inputs for source in sources[name]}
+        if _is_first(each):
+            found |= reached
+        sources[each.name] = set() if each.kind in NEW_AXES else reached
+    return found
+
+
 def _moved(each: Node, moved: dict[str, int]) -> Iterator[Node]:
     """The node for inputs with their channels last, after those that it needs. `moved` gets it if its output is so.
 
@@ -53,6 +70,13 @@ def _moved(each: Node, moved: dict[str, int]) -> Iterator[Node]:
     ranks = {moved.get(name) for name in each.inputs}
     rank = max((rank for rank in ranks if rank is not None), default=None)
     if _is_first(each):
+        if (function := dict(each.config).get("activation")) in LAST_AXIS:
+            raise UnsupportedLayer(
+                [
+                    f"{each.name}: {each.kind} with data_format='channels_first' and activation={function!r}, which "
+                    "Keras computes along the width, not the channels; supported is a layer Softmax(axis=1) after it"
+                ]
+            )
         wanted, config = _rank(each), dict(each.config) | {"data_format": "channels_last"}
         permuted, inputs = _permuted(each, moved, wanted)
         yield from permuted
@@ -90,10 +114,11 @@ def _stays(each: Node) -> bool:
     effect = KINDS[each.kind].effect
     same = KINDS[each.kind].leaves_its_input or (effect is Effect.ELEMENTWISE and each.kind not in OF_AXES)
     function = dict(each.config).get("activation")
-    if each.kind in OF_AXES:
-        return True
-    if function in ("glu", "softmax", "softmax_v2", "log_softmax", "log_softmax_v2", "sparsemax"):
-        return False  # along the last axis
+    if each.kind in OF_AXES:  # the arrays of a normalisation along several axes are in the order of the file
+        axis = dict(each.config)["axis"]
+        return isinstance(axis, int) or len(axis) < 2 or not KINDS[each.kind].weights
+    if function in LAST_AXIS:
+        return False
     if each.kind.startswith("ops.") and "axis" in dict(each.config):
         return False
     alone = ("PReLU", "LayerScale", "Rescaling")  # their arrays follow the order of the file

@@ -71,10 +71,14 @@ def _is_operation(kind: str, config: Mapping[str, Any], call: Call) -> bool:
     """Whether a class of this name is meant as an operation, where the description does not say its module (in an .h5).
 
     Layers of these names take one argument, and other options: Reshape has `target_shape`, the operation `newshape`.
+    An own layer may have the name of an operation: all layers write whether they are trainable, and no operation does.
+    Keras 2 writes no operation under the name of a class.
     """
     layer, row = KINDS.get(kind), KINDS.get(f"{PREFIX}{kind}")
-    if row is None or layer is None:
-        return row is not None
+    if row is None or "trainable" in config or not call.today:
+        return False
+    if layer is None:
+        return True
     return len(call.arguments) > 1 or any(key in row.options and key not in layer.options for key in config)
 
 

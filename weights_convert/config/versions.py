@@ -34,9 +34,11 @@ DATA_FORMATS = {"tf": "channels_last", "th": "channels_first"}
 
 
 def modern(kind: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """(kind, config) of a layer as Keras 3 would write them."""
+    """(kind, config) of a layer as Keras 3 would write them. The options of an own class are its own: they stay."""
     row = KINDS.get(RENAMED.get(kind, kind))
-    options = row.options if row else {}  # a key that means something to the layer today is no old name
+    if row is None:
+        return kind, {**config}
+    options = row.options  # a key that means something to the layer today is no old name
     today = {key if key in options else KEYS.get(key, key): value for key, value in config.items()}
     if "nb_row" in today and "nb_col" in today:
         today["kernel_size"] = [today.pop("nb_row"), today.pop("nb_col")]
@@ -51,7 +53,7 @@ def modern(kind: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return RENAMED.get(kind, kind), today
 
 
-INT8 = "Int8QuantizationConfig"
+QUANTIZED = re.compile("Dense|Conv.*")  # the layers whose quantised kernels are read, if they are int8
 
 RANDOM_CROP = (
     "RandomCrop: at inference, Keras {} cuts out a part that is not in the middle; load the model in Keras 3.8 or "
@@ -73,8 +75,14 @@ def of_version(keras: int, kind: str, config: Mapping[str, Any], version: str = 
     """
     if keras < 3 and config.get("activation") == "hard_sigmoid":
         config = {**config, "activation": "hard_sigmoid_of_keras_2"}  # its slope differs from that of Keras 3
-    quantized = config.get("quantization_config")
-    if isinstance(quantized, dict) and quantized.get("class_name") == INT8:
+    if (mode := _quantized(config)) is not None:
+        if mode != "int8" or not QUANTIZED.fullmatch(kind):
+            raise UnsupportedLayer(
+                [
+                    f"{config.get('name')}: {kind} quantised to {mode}; supported are Dense and convolutions in int8, "
+                    "or a file that was saved before `model.quantize`"
+                ]
+            )
         config = {key: value for key, value in config.items() if key != "quantization_config"}
     if kind == "RandomCrop":
         minor = re.match(r"3\.(\d+)", version)
@@ -85,3 +93,10 @@ def of_version(keras: int, kind: str, config: Mapping[str, Any], version: str = 
         if minor and int(minor[1]) < 8:
             raise UnsupportedLayer([f"{config.get('name')}: {RANDOM_CROP.format(version)}"])
     return kind, config
+
+
+def _quantized(config: Mapping[str, Any]) -> str | None:
+    """How Keras 3 has quantised a layer, such as "int8"; None if it has not."""
+    policy = config.get("dtype")
+    settings = policy.get("config") if isinstance(policy, dict) else None
+    return str(settings["mode"]) if isinstance(settings, dict) and "mode" in settings else None

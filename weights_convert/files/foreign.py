@@ -55,7 +55,8 @@ BEGINNINGS = (
 PICTURE = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|II\*\0|MM\0\*|BM....\0\0\0\0|RIFF....WEBP", re.DOTALL)
 PICKLE = re.compile(rb"\x80[\x02-\x05].*", re.DOTALL)
 PAGE = re.compile(
-    rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype|html|head|body|script)\b", re.IGNORECASE | re.DOTALL
+    rb"(?:\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype|html|head|body|script)\b",
+    re.IGNORECASE | re.DOTALL,
 )
 SHARD = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
 
@@ -157,7 +158,9 @@ def _known(path: Path, head: bytes, tail: bytes) -> str | None:
     if PICTURE.match(head):
         return "a picture: jaxviz.read_image reads it; a network is read from a file of Keras"
     if PAGE.match(head):
-        return "a web page, not the file (a page of an error, of a login, or around the file): download the file itself"
+        return (
+            "a web page, not the file (an error page, a login page, or a page about the file): download the file itself"
+        )
     return _text(path, head)
 
 
@@ -179,6 +182,7 @@ def _text(path: Path, head: bytes) -> str | None:
             return ARCHITECTURE.format(path=str(path.with_suffix(".json")))
     if re.search(r"^class_name:", text, re.MULTILINE) and re.search(r"^config:", text, re.MULTILINE):
         return "the description of a network, without weights, as YAML: write what `model.to_json()` gives instead"
-    if re.match(r"\s*([{\[]|$)", text) or path.suffix == ".onnx":  # what reads such a file says what is wrong with it
+    json = path.suffix == ".json" and re.match(r"\s*[{\[]", text)
+    if json or not text.strip() or path.suffix == ".onnx":  # what reads such a file says what is wrong with it
         return None
     return f"a text that begins with {' '.join(text.split())[:60]!r}, not a file of weights"

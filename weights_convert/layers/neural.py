@@ -87,11 +87,11 @@ def _threshold(threshold: float, default_value: float) -> Activation:
 
 
 def _normalize(config: Config, x: Array) -> Array:
-    # Keras bounds the norm from below, and TensorFlow its square.
+    # Keras' epsilon bounds the norm from below. Here its square is bounded, so that the gradient at 0 is not NaN.
     axes = all_within(config["axis"], x.ndim)
     square = jnp.square(x).sum(axes, keepdims=True)
     epsilon = 1e-7 if config["epsilon"] is None else config["epsilon"]
-    return x * jnp.minimum(lax.rsqrt(square), 1 / epsilon)
+    return x * lax.rsqrt(jnp.maximum(square, epsilon**2))
 
 
 def _second(value: object) -> int:

@@ -4,8 +4,10 @@ An operation is what a network computes outside of layers, such as `x / 127.5`, 
 `keras.ops.concatenate([x, y])`. Its row is a `Kind` whose name is that of Keras 3's class after "ops.", so it is never
 confused with a layer: `ops.Add` takes two operands, the layer `Add` takes a list. To add an operation:
 
-1. Add a row to the `KINDS` of `arithmetic`, `axes` or `neural`. `tensorflow` there lists TensorFlow's names for it.
+1. Add a row to the `KINDS` of `arithmetic`, `reducing`, `cutting`, `moving` or `neural`. `tensorflow` there lists
+   TensorFlow's names for it.
 2. Add it to a list of `tests/weights_convert/test_operations.py`, in the spelling of Keras 3 and of TensorFlow.
+3. Then `python tests/weights_convert/layers_page.py` writes the page `docs/layers.md` again.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,6 +23,7 @@ from .kind import LIST, Config, Effect, Kind, Spelling, identity, no_activation
 from .options import Option
 
 TWO = ("x1", "x2")
+AXES = Option(o.optional(o.axes), None)
 PACKAGES = {"activations": "keras.src.activations.activations"}
 
 
@@ -145,3 +148,8 @@ def all_within(axes: tuple[int, ...] | None, rank: int) -> tuple[int, ...]:
         ValueError: the batch is one of them, or one does not exist.
     """
     return tuple(within(axis, rank) for axis in (range(rank) if axes is None else axes))
+
+
+def one_within(axis: int | None, rank: int) -> int:
+    """One axis, counted from 0; None stands for all numbers of the batch."""
+    return all_within(None if axis is None else (axis,), rank)[0]

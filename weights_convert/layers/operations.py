@@ -5,7 +5,7 @@
 
 from jax import Array
 
-from . import arithmetic, axes, custom, neural
+from . import arithmetic, custom, cutting, moving, neural, reducing
 from .custom import OPTIONS
 from .kind import Config, Kind
 
@@ -19,7 +19,9 @@ def _call(config: Config, *xs: Array) -> Array:
 
 KINDS = {
     **arithmetic.KINDS,
-    **axes.KINDS,
+    **reducing.KINDS,
+    **cutting.KINDS,
+    **moving.KINDS,
     **neural.KINDS,
     **custom.KINDS,
     CUSTOM: Kind(OPTIONS, _call, prepares="values", package=None),

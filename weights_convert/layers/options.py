@@ -172,7 +172,7 @@ def key(value: object) -> tuple[Hashable, ...]:
             return "..."
         if isinstance(each, slice):
             each = (each.start, each.stop, each.step)
-        if isinstance(each, list | tuple) and len(each) == 3:
+        if isinstance(each, tuple) and len(each) == 3:  # a list in a file is no slice
             return tuple(None if bound is None else integer(bound) for bound in each)
         return integer(each)
 
