@@ -377,9 +377,7 @@ def test_what_is_smoothed_explains_every_copy():
     for explain in (lambda x: None, lambda x: x, lambda x: jv.gradient(keras_model(), image(), 1)):
         with pytest.raises(jv.InputError, match=r"an Attribution with as many maps; given: \["):
             jv.smooth(explain, image(), samples=4)
-    with pytest.raises(
-        jv.InputError, match=r"3 axes, and a batch one more .* given: \[12, 3\]\. smooth .* axes=2"
-    ):
+    with pytest.raises(jv.InputError, match=r"3 axes, and a batch one more .* given: \[12, 3\]\. smooth .* axes=2"):
         jv.smooth(lambda x: jv.gradient(keras_model(), x, 1), image()[0])
     with pytest.raises(jv.InputError, match="noise is a standard deviation, 0 or more; given: nan"):
         jv.smooth(lambda x: jv.gradient(keras_model(), x, 1), image(), noise=np.nan)

@@ -418,6 +418,18 @@ def test_layers_quantised_to_int8(end, tmp_path):
     assert error(net(images_for(model)), wanted) <= 0.02
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize(("layer", "mode"), [("Dense", "int4"), ("Embedding", "int8")])
+def test_other_quantised_layers_are_refused(layer, mode):
+    inner = keras.layers.Embedding(4, 4, name="q") if layer == "Embedding" else keras.layers.Dense(4, name="q")
+    model = keras.Sequential([keras.Input((4,)), inner])
+    model.quantize(mode)
+    with pytest.raises(
+        weights_convert.UnsupportedLayer, match=f"q: {layer} quantised to {mode}.*; supported are Dense and conv"
+    ):
+        parse(json.loads(model.to_json()))
+
+
 def test_every_row_has_a_case():
     cases = {type(layer).__name__ for case in [*CASES, *AUGMENTATION] for layer in case} | {
         type(merge).__name__ for merge, _ in MERGING

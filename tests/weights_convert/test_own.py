@@ -211,6 +211,32 @@ def test_an_own_class_with_the_name_of_an_operation(name, suffix, tmp_path):
         assert error(net(IMAGES), 3 * IMAGES.reshape(2, -1)) <= 1e-5
 
 
+@pytest.mark.parametrize(("name", "suffix"), FORMATS)
+def test_an_own_class_keeps_the_names_of_its_options(name, suffix, tmp_path):
+    """Of a layer of Keras 1, `p` is the rate and `init` the initializer; of an own class they are what it says."""
+    layers = KERAS[name].layers
+
+    class GeM(layers.Layer):
+        def call(self, x):
+            return tf.reduce_mean(x**3.0, (1, 2)) ** (1 / 3.0)
+
+        def compute_output_shape(self, shape):
+            return (shape[0], shape[3])
+
+        def get_config(self):
+            return {**super().get_config(), "p": 3.0, "init": "three"}
+
+    model = KERAS[name].Sequential([layers.Input((8, 8, 3)), GeM(), layers.Dense(2)])
+    model.save(tmp_path / f"m.{suffix}")
+
+    def pooled(x, *, config):
+        assert config["init"] == "three"
+        return (x ** config["p"]).mean((1, 2)) ** (1 / config["p"])
+
+    net = weights_convert.load(tmp_path / f"m.{suffix}", custom={"GeM": pooled})
+    assert error(net(IMAGES), model(IMAGES)) <= 1e-5
+
+
 # The classes of TensorFlow Addons and keras-contrib, which no longer install, with their options and their formulas.
 class _Normalization(tf_keras.layers.Layer):
     def __init__(self, epsilon=1e-3, center=True, scale=True, **own):
