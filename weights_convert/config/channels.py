@@ -115,7 +115,7 @@ def _stays(each: Node) -> bool:
     same = KINDS[each.kind].leaves_its_input or (effect is Effect.ELEMENTWISE and each.kind not in OF_AXES)
     function = dict(each.config).get("activation")
     if each.kind in OF_AXES:  # the arrays of a normalisation along several axes are in the order of the file
-        axis = dict(each.config)["axis"]
+        axis: Any = dict(each.config)["axis"]
         return isinstance(axis, int) or len(axis) < 2 or not KINDS[each.kind].weights
     if function in LAST_AXIS:
         return False

@@ -160,8 +160,9 @@ def _class(layer: Mapping[str, Any]) -> Any:
     which of them it is: an own class has a registered name, and no module of Keras.
     """
     kind, registered, module = layer["class_name"], layer.get("registered_name"), layer.get("module")
-    told = isinstance(registered, str) and "module" in layer
-    if not told or (isinstance(module, str) and module.split(".")[0] in PACKAGES):
+    if not isinstance(registered, str) or "module" not in layer:
+        return kind_of(layer)
+    if isinstance(module, str) and module.split(".")[0] in PACKAGES:
         return kind_of(layer)
     if (">" in registered and (registered in KINDS or registered in RENAMED)) or registered in CONTRIBUTED:
         return registered
