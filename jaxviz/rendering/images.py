@@ -71,7 +71,8 @@ def read_image(
     Args:
         path: a PNG, JPEG, WebP, BMP, GIF or TIFF file.
         upright: True: turn the image as the camera was held, by the EXIF orientation in the file. False: as the bytes
-            of the file have it, which Keras reads. None: the same, with a warning if the file has an orientation.
+            of the file have it, which Keras reads. None: the same, with a warning if the file has an orientation. A
+            TIFF file is always upright, here and in Keras.
         white: for greys of 16 bits, 32 bits or floats: the number in the file that is white, such as 4095 for 12 bits
             in 16. Default: 65535 for 16 bits, 1 for floats.
         size: height and width in pixels, one number for a square, None for the file's own size.
