@@ -36,7 +36,7 @@ SOLE_USERS = {
     "tensorboardX": {"jaxviz/training/writers.py"},
     "jax.extend": {"jaxviz/compiling/workarounds.py"},
     "jax._src": {"jaxviz/compiling/workarounds.py"},
-    "flax.linen": {"jaxviz/networks/forwards.py", "jaxviz/networks/wrap.py"},
+    "flax.linen": {"jaxviz/networks/calls.py", "jaxviz/networks/forwards.py", "jaxviz/networks/wrap.py"},
 }
 
 # Pictures are made from arrays of numbers: these files import no model and no JAX.

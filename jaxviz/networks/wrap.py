@@ -24,16 +24,8 @@ from jaxviz.compiling.marks import Mark
 from jaxviz.compiling.workarounds import ClosedJaxpr, parameters
 from jaxviz.errors import InputError
 from jaxviz.model import Hidden, Layer, Model, find_inputs
-from jaxviz.networks.forwards import (
-    Bound,
-    FunctionForward,
-    LinenForward,
-    NnxForward,
-    check_arguments,
-    check_mode,
-    in_evaluation,
-    switched,
-)
+from jaxviz.networks.calls import check_arguments, check_mode, in_evaluation, switched
+from jaxviz.networks.forwards import Bound, FunctionForward, LinenForward, NnxForward
 from jaxviz.networks.outputs import path_of
 from jaxviz.structure import convolutions
 from weights_convert import Inputs
