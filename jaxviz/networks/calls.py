@@ -2,7 +2,8 @@
 
     module(images, **evaluation(module), **bound)
 
-Law: a module is never explained in training mode. A switch that can be set is set; one that cannot is refused.
+Law: a module runs in evaluation mode. A switch that can be set is set; one that stands at training and cannot be set
+is refused.
 """
 
 import functools

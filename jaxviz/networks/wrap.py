@@ -47,7 +47,7 @@ def wrap(
 
     The network runs in evaluation mode. A copy of an nnx module is switched by `eval()`. An argument of the call, or an
     attribute that is True or False, is set as well if it has the name of such a switch: `train`, `training`,
-    `deterministic`, `inference`, `is_eval` and so on (`jaxviz.networks.forwards.EVALUATION`).
+    `deterministic`, `inference`, `is_eval` and so on (`jaxviz.networks.calls.EVALUATION`).
 
     Layers are named by their paths, also inside `jit`, `remat` and `scan`. A `scan` over three blocks has the layers
     `blocks[0]/conv`, `blocks[1]/conv` and `blocks[2]/conv`. Layers inside `vmap`, `cond` and `while` cannot be read.
