@@ -3,7 +3,7 @@
 import inspect
 import warnings
 
-__all__ = ["InputError"]
+__all__ = ["InputError", "JaxvizWarning"]
 
 
 class InputError(ValueError):
@@ -14,7 +14,11 @@ class RunError(InputError):
     """A network does not run on images of this shape; the cause is its own error."""
 
 
-def warn(message: str, category: type[Warning] = UserWarning) -> None:
+class JaxvizWarning(UserWarning):
+    """Something that can be computed, but is likely not what was meant. The message says why, and what to try."""
+
+
+def warn(message: str, category: type[JaxvizWarning] = JaxvizWarning) -> None:
     """A warning at the line outside of this package that called it."""
     frame, level = inspect.currentframe(), 1
     while (frame := frame.f_back if frame else None) and frame.f_globals.get("__name__", "").startswith("jaxviz."):

@@ -61,13 +61,12 @@ def structure(model: Model, names: Sequence[str], size: tuple[int, ...]) -> Stru
     Raises:
         InputError: the images are too small for a layer, or the layer needs the network's own size.
     """
-    images = jax.ShapeDtypeStruct((1, *size, model.channels), jnp.float32)
     try:
-        traced = _whole.trace(replace(model, execution=AS_USUAL), images, names=tuple(names)).jaxpr
+        program = _traced(model, size, names)
     except Exception:
         model.shapes(size, names)  # raises an InputError, if the size is at fault
         raise
-    program, traced = traced, traced.jaxpr
+    traced = program.jaxpr
     variables = dict(zip(sorted(names), traced.outvars, strict=True))  # JAX sorts the keys of a dictionary
     kernels: dict[str, list[bool]] = {}
     for where, convolution in convolutions(traced):
@@ -82,7 +81,7 @@ def structure(model: Model, names: Sequence[str], size: tuple[int, ...]) -> Stru
         convolutions=tuple(name for name in names if name in kernels),
         pointwise=frozenset(name for name, each in kernels.items() if all(each)),
         seen=_dependent(traced.eqns, traced.invars[-1:], variables),
-        picture=_picture(model, traced, images.shape[1:]),
+        picture=_picture(model, traced, (*size, model.channels)),
         _program=program,
         _variables=variables,
     )
@@ -101,12 +100,16 @@ def picture_shape(model: Model, size: tuple[int, ...]) -> tuple[int, ...]:
     """
     shape = (*size, model.channels)
     try:
-        traced = _whole.trace(
-            replace(model, execution=AS_USUAL), jax.ShapeDtypeStruct((1, *shape), jnp.float32), names=(model.output,)
-        ).jaxpr.jaxpr
-    except Exception:  # a head that does not take this size
+        traced = _traced(model, size, (model.output,)).jaxpr
+    except Exception:  # a head that does not take this size; what a user's module raises then may be of any class
         return shape
     return _picture(model, traced, shape)
+
+
+def _traced(model: Model, size: tuple[int, ...], names: Sequence[str]) -> Any:
+    """The program, a closed jaxpr, that computes the layers `names` of one image. JAX keeps it."""
+    images = jax.ShapeDtypeStruct((1, *size, model.channels), jnp.float32)
+    return _whole.trace(replace(model, execution=AS_USUAL), images, names=tuple(names)).jaxpr
 
 
 def _picture(model: Model, traced: Any, shape: tuple[int, ...]) -> tuple[int, ...]:

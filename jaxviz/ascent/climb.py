@@ -8,7 +8,6 @@ that fit into memory, climbs chunk by chunk, and collects the images. The steps 
 Ctrl-C loses nothing that is finished, and a layer compiles once for all its channels, keys, step counts and step sizes.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -130,12 +129,12 @@ def sweep(
         raise Interrupted(kept, finished) from None
     if dead := np.flatnonzero(still).tolist():
         warn(
-            f"the score of {objectives[dead[0]]!r} does not move, so its image is still the start, such as noise: "
-            "every path to it goes through an inactive ReLU, as in a dead filter, or is saturated. Another key= or "
-            f"start= may show something; positions: {dead}"
+            f"{len(dead)} of {len(objectives)} objectives do not move, so their images are still the start, such as "
+            "noise: every path to them goes through an inactive ReLU (output 0), as in a dead filter, or is saturated, "
+            f"or the steps are too small. Another key= or start= may show something; positions: {dead}"
         )
     if lost := np.flatnonzero(~np.isfinite(image).all(tuple(range(1, image.ndim)))).tolist():
-        warnings.warn(f"the ascents in positions {lost} ended in NaN or infinity: try smaller steps", stacklevel=2)
+        warn(f"the ascents in positions {lost} ended in NaN or infinity: try smaller steps")
     return Ascent(image, scores)
 
 

@@ -33,7 +33,7 @@ from numpy.typing import ArrayLike
 
 from jaxviz.compiling.batches import at_once, map_in_chunks, map_in_loop
 from jaxviz.compiling.jit import jit
-from jaxviz.errors import InputError, warn
+from jaxviz.errors import InputError, JaxvizWarning, warn
 from jaxviz.model import Model, compute
 from jaxviz.objectives import Highest, Objective, score
 from jaxviz.results import brief
@@ -62,7 +62,7 @@ class Attribution(NamedTuple):
         return brief(self)
 
 
-class BlankMap(UserWarning):
+class BlankMap(JaxvizWarning):
     """A map is all zero; the message says why, and what to try."""
 
 

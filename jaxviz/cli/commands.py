@@ -235,10 +235,6 @@ def filters(
             if interrupted.finished:
                 _write_grid(path, interrupted.finished.image, source, columns, margin)
             raise
-        still = int((found.scores == found.scores[:, :1]).all(1).sum())
-        if settings["steps"] > 1 and still:
-            why = "the units feeding them are inactive (ReLU output 0), or --step is too short"
-            click.echo(f"{name}: {still} did not move: {why}; try another --seed or --size", err=True)
         _write_grid(path, found.image, source, columns, margin)
 
 

@@ -1,4 +1,4 @@
-"""How a command ends: the exit status, and one line on stderr for bad input, Ctrl-C or a blank map.
+"""How a command ends: the exit status, and one line on stderr for bad input, Ctrl-C or a warning.
 
 The library's messages give advice for Python, such as `layer=…`. Here they are rewritten for the command line, where
 the same argument is the option `--layer`.
@@ -12,8 +12,7 @@ from typing import Any
 
 import click
 
-from jaxviz.attribution.explain import BlankMap
-from jaxviz.errors import InputError
+from jaxviz.errors import InputError, JaxvizWarning
 from jaxviz.rendering.images import NotUpright
 from weights_convert import KerasFileError
 
@@ -76,12 +75,12 @@ class OneLine(click.Group):
     def _warnings_in_one_line(self) -> Iterator[None]:
         """A context in which our warnings are a line on stderr; other warnings are shown as Python shows them."""
         with warnings.catch_warnings():  # restores `showwarning`, too
-            warnings.simplefilter("always", BlankMap)
+            warnings.simplefilter("always", JaxvizWarning)
             warnings.simplefilter("default", NotUpright)
             show = warnings.showwarning
 
             def show_in_one_line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-                if issubclass(category, BlankMap | NotUpright):
+                if issubclass(category, JaxvizWarning):
                     click.echo(f"jaxviz: {self.advise(str(message))}", err=True)
                 else:
                     show(message, category, *where, **more)

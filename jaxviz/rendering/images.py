@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from PIL import Image, UnidentifiedImageError
 
 from jaxviz.checks import height_width, near
-from jaxviz.errors import InputError
+from jaxviz.errors import InputError, JaxvizWarning, warn
 
 __all__ = ["NotUpright", "read_image", "write_image"]
 
@@ -49,7 +49,7 @@ RESAMPLE = {
 }
 
 
-class NotUpright(UserWarning):
+class NotUpright(JaxvizWarning):
     """The file says how the camera was held, and the image was read as the bytes have it: it may lie on its side."""
 
 
@@ -94,11 +94,10 @@ def read_image(
     if upright:
         image = _turned(image, orientation)
     elif upright is None and orientation in TURNS:
-        warnings.warn(
+        warn(
             f"{os.fspath(path)!r} has an EXIF orientation, which is not applied, as in Keras: the image may lie on its "
             "side. upright=True turns it, upright=False says that it is meant so",
             NotUpright,
-            stacklevel=2,
         )
     if size is not None:
         height, width = _height_width(size)

@@ -109,3 +109,9 @@ def linear_model(weights: np.ndarray) -> jv.Model:
         return jnp.stack([score, -2 * score], axis=-1)
 
     return jv.wrap(function, jnp.asarray(weights), weights.shape)
+
+
+def filled(shapes):
+    """Weights of these shapes. (To compile an initialiser takes longer than the test.)"""
+    random = np.random.default_rng(1)
+    return jax.tree.map(lambda leaf: jnp.asarray(random.normal(0, 0.3, leaf.shape), leaf.dtype), shapes)

@@ -82,7 +82,7 @@ def test_filters_are_a_grid_of_exact_pixels(jaxviz, tmp_path, cats_and_dogs_file
     assert grid.shape == (2 * 64 + 5, 8 * 64 + 7 * 5, 3)  # its 16 filters
     assert not grid[64:69].any()
     assert not grid[:, 64:69].any()
-    assert "did not move" in result.output  # some filters of this file are inactive at its noise
+    assert "do not move" in result.output  # some filters of this file are inactive at its noise
 
 
 def test_filters_named_by_channel(jaxviz, tmp_path, cats_and_dogs_file):
@@ -181,6 +181,13 @@ def test_a_blank_map_is_one_line(jaxviz, tmp_path, cats_and_dogs_file, command):
     result = jaxviz(command, cats_and_dogs_file, photo, "--target", "conv2d_14:0")  # a channel that is dead
     assert len(written(result, tmp_path)) == 1
     assert result.stderr.startswith("jaxviz: the map is all zero: the score does not move. ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_warning_is_one_line(jaxviz):
+    result = jaxviz("filters", "vgg16_demo", "--layer", "block1_conv1", "--channel", "5", "--steps", 2, "--size", 16)
+    assert result.exit_code == 0
+    assert result.stderr.startswith("jaxviz: 1 of 1 objectives do not move, so their images are still the start")
     assert result.stderr.count("\n") == 1
 
 

@@ -12,24 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from networks import SHAPE, filled, images
 
 import jaxviz as jv
 from jaxviz.attribution.cams import last_convolution
 from jaxviz.compiling.jaxprs import bodies, nn_function
 from jaxviz.compiling.marks import MARK
 from jaxviz.compiling.workarounds import REMAT
-
-SHAPE = (12, 12, 3)
-
-
-def images(n=2):
-    return np.random.default_rng(0).random((n, *SHAPE), np.float32)
-
-
-def filled(shapes):
-    """Weights of these shapes. (To compile an initialiser takes longer than the test.)"""
-    random = np.random.default_rng(1)
-    return jax.tree.map(lambda leaf: jnp.asarray(random.normal(0, 0.3, leaf.shape), leaf.dtype), shapes)
 
 
 def weights(module):
@@ -134,7 +123,7 @@ def nnx_pair():
 @pytest.mark.parametrize("pair", [linen_pair, nnx_pair], ids=["linen", "nnx"])
 def test_transforms_change_no_layer(pair, relative):
     run, lifted, plain = pair()
-    batch = images()
+    batch = images(2)
     # A block of linen's `scan` returns a pair, so it has no activation of its own.
     names = {name.replace("blocks[", "blocks").replace("]", ""): name for name in lifted.layers}
     assert [name for name in plain.layers if name in names] == list(names)
@@ -178,7 +167,7 @@ def test_what_is_not_asked_for_stays_as_the_module_wrote_it():
                     for body in bodies(equation):
                         walk(body.jaxpr)
 
-        walk(jax.make_jaxpr(lambda x: model(x, names))(images()))
+        walk(jax.make_jaxpr(lambda x: model(x, names))(images(2)))
         return Counter(found)
 
     whole, inner, first = operations(["output"]), operations(["blocks[1]/conv"]), operations(["first/conv"])
@@ -224,7 +213,7 @@ class Closed(nn.Module):
 
 
 def test_layers_that_cannot_be_read_are_refused_by_name(relative):
-    module, batch = Closed(), images()
+    module, batch = Closed(), images(2)
     variables = weights(module)
     model = jv.wrap(module, variables, SHAPE)
     assert model.layers == ("last", "output")

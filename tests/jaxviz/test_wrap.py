@@ -12,19 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx, struct
+from networks import SHAPE, filled, images
 
 import jaxviz as jv
-
-SHAPE = (12, 12, 3)
-
-
-def images(n=2):
-    return np.random.default_rng(0).random((n, *SHAPE), np.float32)
-
-
-def filled(shapes):
-    random = np.random.default_rng(1)
-    return jax.tree.map(lambda leaf: jnp.asarray(random.normal(0, 0.3, leaf.shape), leaf.dtype), shapes)
 
 
 @struct.dataclass
@@ -70,10 +60,10 @@ def test_output_names_one_result(returned, output):
         model = jv.wrap(*module, SHAPE, output=output)
         assert model.layers == ("dense", "output")
         assert model.table[-1].kind in ("Linen", "Nnx")
-        found = model(jnp.asarray(images()), model.layers)
+        found = model(jnp.asarray(images(2)), model.layers)
         np.testing.assert_array_equal(found["output"], found["dense"])
     function = jv.wrap(lambda _, x: returned(x.mean((1, 2))), None, SHAPE, output=output)
-    np.testing.assert_allclose(function(jnp.asarray(images()))[function.output], images().mean((1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(function(jnp.asarray(images(2)))[function.output], images(2).mean((1, 2)), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +120,7 @@ def test_further_arguments_are_bound_by_keyword(relative):
         assert model.layers == ("conv", "dense", "output")
         expected = module.apply(variables, images(1), numbers, **{"train": False, **bound})
         assert relative(jax.jit(model)(images(1))["output"], expected) < 1e-6
-    maps = jv.grad_cam(model, images(), 1).values  # a batch of images, each with the same numbers
+    maps = jv.grad_cam(model, images(2), 1).values  # a batch of images, each with the same numbers
     assert maps.shape == (2, *SHAPE[:2])
 
 
@@ -141,8 +131,8 @@ class Noisy(nnx.Module):
 
 def test_the_random_numbers_of_an_nnx_call_are_the_same_in_each_call():
     model = jv.wrap(Noisy(), image_shape=SHAPE, rngs=nnx.Rngs(3))
-    first, second = jv.predict(model, images()), jv.predict(model, images())
-    np.testing.assert_allclose(first, Noisy()(images(), rngs=nnx.Rngs(3)), rtol=1e-5)
+    first, second = jv.predict(model, images(2)), jv.predict(model, images(2))
+    np.testing.assert_allclose(first, Noisy()(images(2), rngs=nnx.Rngs(3)), rtol=1e-5)
     np.testing.assert_array_equal(first, second)
 
 
@@ -194,7 +184,7 @@ def test_a_module_of_images_with_channels_first_is_one_with_channels_last(relati
     first = jv.wrap(Layout(True), variables, SHAPE, channels_first=True)
     last = jv.wrap(Layout(False), variables, SHAPE)
     assert first.shapes() == last.shapes()
-    ours, theirs = (jax.jit(lambda x, model=model: model(x, model.layers))(images()) for model in (first, last))
+    ours, theirs = (jax.jit(lambda x, model=model: model(x, model.layers))(images(2)) for model in (first, last))
     for name in last.layers:
         assert relative(ours[name], theirs[name]) < 1e-6
     edits = {"conv": lambda a: a.at[..., 0].set(0)}
@@ -215,7 +205,7 @@ def test_a_layer_whose_order_of_axes_is_not_known_is_refused():
     model = jv.wrap(module, variables, SHAPE, channels_first=True)
     assert model.layers == ("output",)
     with pytest.raises(jv.InputError, match=r"dense cannot be read: .* which of its axes has the channels"):
-        jv.activations(model, images(), "dense")
+        jv.activations(model, images(2), "dense")
 
 
 def test_a_bfloat16_module_has_float32_activations_and_every_cam():
@@ -227,8 +217,8 @@ def test_a_bfloat16_module_has_float32_activations_and_every_cam():
 
     variables = filled(jax.eval_shape(Half().init, jax.random.key(0), images(1)))
     model = jv.wrap(Half(), variables, SHAPE)
-    single = Half().apply(variables, images())
-    found = jv.activations(model, images())
+    single = Half().apply(variables, images(2))
+    found = jv.activations(model, images(2))
     assert {name: each.dtype for name, each in found.items()} == dict.fromkeys(model.layers, np.float32)
     np.testing.assert_allclose(found["output"], single.astype(jnp.float32), atol=2e-2)
     for method in (jv.eigen_cam, jv.grad_cam):  # without a layer: the last convolution is found, too
@@ -279,8 +269,8 @@ def test_another_method_of_a_linen_module_is_the_network():
             return -self.dense(x.mean((1, 2)))
 
     variables = filled(jax.eval_shape(lambda: Encoder().init(jax.random.key(0), images(1), False)))
-    expected = Encoder().apply(variables, images(), method="encode")
+    expected = Encoder().apply(variables, images(2), method="encode")
     for method in ("encode", Encoder.encode):
         model = jv.wrap(Encoder(), variables, SHAPE, method=method)
         assert model.layers == ("dense", "output")
-        np.testing.assert_allclose(model(jnp.asarray(images()))["output"], expected, rtol=1e-5)
+        np.testing.assert_allclose(model(jnp.asarray(images(2)))["output"], expected, rtol=1e-5)
