@@ -132,6 +132,28 @@ def race(found: Mapping[str, Contender], *work: Any, rounds: int) -> dict[str, l
     return alternate({name: lambda c=c: c(*work) for name, c in found.items()}, rounds, lambda answer: answer.seconds)
 
 
+def faster_batch(contender: Contender, *work: Any) -> int:
+    """The number of images at a time, one or all, that takes less time once it is compiled.
+
+    The images are the last of `work`, and the contender takes the number as one more argument.
+    """
+    seconds = {}
+    for batch in sorted({1, len(work[-1])}):
+        contender(*work, batch)
+        seconds[batch] = contender(*work, batch).seconds
+    return min(seconds, key=seconds.__getitem__)
+
+
+def at_a_time(contender: Contender, batch: int) -> Callable[..., Answer]:
+    """The contender, which gets `batch` as its last argument."""
+    return lambda *work: contender(*work, batch)
+
+
+def in_batches(function: Callable[[np.ndarray], np.ndarray], images: np.ndarray, batch: int) -> np.ndarray:
+    """The results `[n …]` of a function of some images, for all of them, `batch` at a time."""
+    return np.concatenate([function(images[i : i + batch]) for i in range(0, len(images), batch)])
+
+
 def alternate(
     ways: Mapping[str, Callable[[], Any]], rounds: int, seconds_of: Callable[[Any], float] | None = None
 ) -> dict[str, list[float]]:

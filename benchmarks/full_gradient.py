@@ -15,7 +15,7 @@ whichever is faster for each (this is tried before the rounds):
 
 import numpy as np
 import peers
-from common import OURS, Contender, Limits, contenders, difference, options, race, row, write
+from common import OURS, Limits, at_a_time, contenders, difference, faster_batch, in_batches, options, race, row, write
 
 SIZE, IMAGES = 224, 8
 LAYER = "block5_pool"
@@ -53,7 +53,7 @@ def keras_jax(weights: peers.Weights):
     import jax
 
     gradient = jax.jit(jax.grad(lambda images: network(images).mean((1, 2, 3)).sum()))
-    return lambda images, batch: _in_batches(lambda some: np.asarray(gradient(some)), 255 * images, batch)
+    return lambda images, batch: in_batches(lambda some: np.asarray(gradient(some)), 255 * images, batch)
 
 
 def hand_batched(weights: peers.Weights):
@@ -67,7 +67,7 @@ def hand_batched(weights: peers.Weights):
             score = tf.reduce_sum(tf.reduce_mean(network(images), (1, 2, 3)))
         return tape.gradient(score, images)
 
-    return lambda images, batch: _in_batches(lambda some: gradient(tf.constant(some)).numpy(), 255 * images, batch)
+    return lambda images, batch: in_batches(lambda some: gradient(tf.constant(some)).numpy(), 255 * images, batch)
 
 
 def torch(weights: peers.Weights):
@@ -78,7 +78,7 @@ def torch(weights: peers.Weights):
         x = peers.to_torch(some).requires_grad_()
         return peers.from_torch(torch.autograd.grad(network(x).mean((1, 2, 3)).sum(), x)[0])
 
-    return lambda images, batch: _in_batches(gradient, 255 * images, batch)
+    return lambda images, batch: in_batches(gradient, 255 * images, batch)
 
 
 def captum(weights: peers.Weights):
@@ -90,23 +90,10 @@ def captum(weights: peers.Weights):
     def gradient(some):
         return peers.from_torch(saliency.attribute(peers.to_torch(some).requires_grad_(), abs=False))
 
-    return lambda images, batch: _in_batches(gradient, 255 * images, batch)
-
-
-def _in_batches(gradient, images, batch):
-    return np.concatenate([gradient(images[i : i + batch]) for i in range(0, len(images), batch)])
+    return lambda images, batch: in_batches(gradient, 255 * images, batch)
 
 
 WAYS = {OURS: jaxviz, "Keras 3/JAX": keras_jax, "hand-batched": hand_batched, "PyTorch": torch, "captum": captum}
-
-
-def faster_batch(contender: Contender, images: np.ndarray) -> int:
-    """The number of images at a time, one or all, that takes less time once it is compiled."""
-    seconds = {}
-    for batch in (1, len(images)):
-        contender(images, batch)
-        seconds[batch] = contender(images, batch).seconds
-    return min(seconds, key=seconds.__getitem__)
 
 
 def main():
@@ -126,7 +113,7 @@ def main():
     rows = [
         row(
             f"VGG16 to {LAYER}, {SIZE}², {len(images)} images",
-            race({name: bound(found[name], batches[name]) for name in found}, images, rounds=args.rounds),
+            race({name: at_a_time(found[name], batches[name]) for name in found}, images, rounds=args.rounds),
             per=len(images),
             differences={name: difference(each, gradients[OURS]) for name, each in gradients.items() if name != OURS},
             allowed=1e-2,  # where a ReLU or pool is within rounding of a tie, a patch of the gradient differs
@@ -138,10 +125,6 @@ def main():
         results = {"claim": "ms per image, the gradient of the whole of VGG16's convolution base", "rows": rows}
         results["images at a time"] = {name: batch for name, batch in batches.items() if name != OURS}
         print(write("full_gradient", results, ("keras", "tensorflow", "torch", "captum")))
-
-
-def bound(contender: Contender, batch: int):
-    return lambda images: contender(images, batch)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Claim: popular networks take less time than in TensorFlow and in Keras on JAX, light networks included.
+"""Claim: popular networks take no more time than in TensorFlow and in Keras on JAX, light networks included.
 
     python benchmarks/networks.py
 
@@ -20,7 +20,7 @@ import tempfile
 
 import numpy as np
 import peers
-from common import OURS, Limits, contenders, difference, options, race, row, write
+from common import OURS, Limits, at_a_time, contenders, difference, faster_batch, in_batches, options, race, row, write
 
 NETWORKS = ("VGG16", "ResNet50", "InceptionV3", "DenseNet121", "MobileNetV2", "EfficientNetB0", "ConvNeXtTiny")
 IMAGES, TARGET = 8, 3
@@ -100,10 +100,6 @@ def named(forward, gradient):
     )
 
 
-def in_batches(function, images, batch):
-    return np.concatenate([function(images[i : i + batch]) for i in range(0, len(images), batch)])
-
-
 WAYS = {OURS: jaxviz, "tf.function": tf_function, "Keras 3/JAX": keras_jax}
 
 
@@ -132,11 +128,11 @@ def measure(name: str, file: str, limits: Limits, rounds: int) -> tuple[list, di
     ):
         batches = {who: faster_batch(contender, method, some) for who, contender in found.items()}
         answers = {who: contender(method, some, batches[who]).value for who, contender in found.items()}
-        ways = {who: functools.partial(call, contender, method, batches[who]) for who, contender in found.items()}
+        ways = {who: at_a_time(contender, batches[who]) for who, contender in found.items()}
         rows.append(
             row(
                 work,
-                race(ways, some, rounds=rounds),
+                race(ways, method, some, rounds=rounds),
                 differences={who: difference(answer, answers[OURS]) for who, answer in answers.items() if who != OURS},
                 allowed=1e-2,  # where the input of a ReLU is within rounding of 0, a patch of the gradient differs
                 floor=floor * times * len(some),
@@ -148,19 +144,6 @@ def measure(name: str, file: str, limits: Limits, rounds: int) -> tuple[list, di
     return rows, first
 
 
-def call(contender, method: str, batch: int, images):
-    return contender(method, images, batch)
-
-
-def faster_batch(contender, method: str, images) -> int:
-    """The number of images at a time, one or all, that takes less time once it is compiled."""
-    seconds = {}
-    for batch in {1, len(images)}:
-        contender(method, images, batch)
-        seconds[batch] = contender(method, images, batch).seconds
-    return min(seconds, key=seconds.__getitem__)
-
-
 def main():
     args = options(__doc__)
     limits = Limits()
@@ -168,15 +151,14 @@ def main():
     rows, first = [], {}
     with tempfile.TemporaryDirectory() as folder:
         for name in ("MobileNetV2",) if args.quick else NETWORKS:
-            more, first[name] = measure(name, f"{folder}/{name}.keras", limits, 1 if args.quick else args.rounds)
+            more, seconds = measure(name, f"{folder}/{name}.keras", limits, 1 if args.quick else args.rounds)
             rows += more
-            print(f"{name}, first gradient, s:", {who: round(seconds, 1) for who, seconds in first[name].items()})
-    if not args.quick:
-        results = {"claim": "popular networks, forward pass and gradient", "rows": rows}
-        results["seconds to the first gradient"] = {
-            name: {who: round(seconds, 1) for who, seconds in each.items()} for name, each in first.items()
-        }
-        print(write("networks", results, ("keras", "tensorflow")))
+            first[name] = ", ".join(f"{who} {each:.1f}" for who, each in seconds.items())
+            print(f"{name}, seconds to the first gradient: {first[name]}")
+            if not args.quick:  # after each network, since all of them take half an hour
+                results = {"claim": "popular networks, forward pass and gradient", "rows": rows}
+                results["seconds to the first gradient"] = first
+                print(write("networks", results, ("keras", "tensorflow")))
 
 
 if __name__ == "__main__":
