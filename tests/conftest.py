@@ -1,6 +1,6 @@
 """Real networks and photographs, each loaded once, and memory that each test file gives back.
 
-Law: what a test file compiles does not outlive it, so the memory of the whole suite is that of its largest file.
+Law: what a test file compiles does not outlive it, so each process needs the memory of its largest file.
 """
 
 import os

@@ -73,7 +73,7 @@ def linen(module):
 
 
 class Decoder(nn.Module):
-    """Its last convolution is a transposed one, whose name JAX also gives to the way back."""
+    """Its last convolution is a transposed one, whose name JAX also gives to the backward pass."""
 
     @nn.compact
     def __call__(self, x):
