@@ -285,9 +285,8 @@ class FunctionForward(_Tapped):
     def run(self, params: Any, images: jax.Array) -> jax.Array:
         arguments = self.bound(images.dtype) if self.bound else {}
         result = self.function(params, jnp.moveaxis(images, -1, 1) if self.channels_first else images, **arguments)
-        named = (
-            {name: value for name, value in result.items() if _named(name, value)} if isinstance(result, dict) else {}
-        )
+        items = result.items() if isinstance(result, dict) else ()
+        named = {name: value for name, value in items if _named(name, value)}
         output = self.output or ((list(named)[-1],) if named else ())
         chosen = select(result, output)
         last = output[0] if output and output[0] in named and len(output) == 1 else OUTPUT
