@@ -434,6 +434,8 @@ def test_without_tensorboardx_it_is_named(monkeypatch, tmp_path):
 EXAMPLE = Path(__file__).parents[2] / "examples" / "watch_training.py"
 
 
+# Some filters of an untrained network are inactive, and `sweep` says so.
+@pytest.mark.filterwarnings("ignore:.* objectives do not move:jaxviz.JaxvizWarning")
 def test_the_example_writes_a_log_that_tensorboard_opens(monkeypatch, tmp_path, capsys):
     runpy.run_path(str(EXAMPLE))["main"](["--steps", "2", "--every", "2", "--logdir", str(tmp_path)])
     assert "step    2  loss" in capsys.readouterr().out
