@@ -1,0 +1,100 @@
+"""Commands that climb: what a filter looks for (`filters`)."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import jax
+import numpy as np
+
+import jaxviz as jv
+from jaxviz.ascent.recipes import Style
+from jaxviz.attribution.cams import last_convolution
+from jaxviz.cli.arguments import network, picture_path
+from jaxviz.rendering import rgb
+from weights_convert import CAFFE, RAW255
+
+RECIPES = jv.recipes.RECIPES
+
+
+def defaults(setting: str) -> str:
+    """A help text with the default of a setting in each recipe, such as `Default: 40 (chollet), 30 (keras_io).`"""
+    values = {name: each.defaults[setting] for name, each in RECIPES.items() if setting in each.defaults}
+    return f"Default: {', '.join(f'{value} ({name})' for name, value in values.items())}."
+
+
+@click.command()
+@network
+@click.option("--layer", "layers", multiple=True, help="A layer; repeatable. Default: the last convolution.")
+@click.option(
+    "--channel", "indices", type=int, multiple=True, help="A channel; repeatable. Default: as many as fill the grid."
+)
+@click.option(
+    "--recipe", type=click.Choice(list(RECIPES)), default="chollet", show_default=True, help="The source of the ascent."
+)
+@click.option("--size", type=click.IntRange(min=1), help=f"Side of an image in pixels. {defaults('size')}")
+@click.option("--steps", type=click.IntRange(min=1), help=f"Number of steps. {defaults('steps')}")
+@click.option("--step", type=float, help=f"Length of a step. {defaults('step')}")
+@click.option(
+    "--columns", type=click.IntRange(min=1), default=8, show_default=True, help="Images in a row of the grid."
+)
+@click.option("--rows", type=click.IntRange(min=1), default=8, show_default=True, help="Rows of the grid.")
+@click.option("--margin", type=click.IntRange(min=0), default=5, show_default=True, help="Pixels between images.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of the noise at the start.")
+def filters(
+    file: str,
+    layers: tuple[str, ...],
+    indices: tuple[int, ...],
+    recipe: str,
+    size: int | None,
+    steps: int | None,
+    step: float | None,
+    columns: int,
+    rows: int,
+    margin: int,
+    seed: int,
+    out: Path,
+    **loading: Any,
+) -> None:
+    """Draw what each filter looks for.
+
+    There is one grid for each layer, filled row by row. For each filter it shows an image that activates the filter
+    strongly, found by gradient ascent from noise. Chollet's ascent climbs on raw pixels, so --recipe chollet loads
+    VGG16 with --inputs raw255 unless you give --inputs. Any other network keeps its own preprocessing. Ctrl-C writes
+    the filters that are finished.
+
+    \b
+    Examples:
+      jaxviz filters vgg16_demo --layer block3_conv1
+      jaxviz filters vgg16_demo --layer block3_conv1 --channel 27 --size 150 --steps 1000 --step 0.1
+      jaxviz filters cats_and_dogs_small_2.h5 --recipe keras_io
+    """
+    model = jv.load(file, **loading)
+    source = RECIPES[recipe]
+    if source.raw and loading["inputs"] is None and model.inputs == CAFFE:
+        model = replace(model, inputs=RAW255)
+    given = {"size": size, "steps": steps, "step": step}
+    settings = source.settings(**{name: value for name, value in given.items() if value is not None})
+
+    for name in layers or [last_convolution(model, jv.Highest(model.scores))]:
+        objectives = jv.channels(model, name, indices or None, border=source.border)
+        if not indices:
+            objectives = objectives[: rows * columns]
+        path = picture_path(out, "filters", name, *(indices if len(indices) == 1 else ()))
+        click.echo(f"{name}: {len(objectives)} filters, {settings['steps']} steps")
+        try:
+            found = jv.sweep(model, objectives, key=jax.random.key(seed), **settings)
+        except jv.Interrupted as interrupted:
+            click.echo(f"{name}: {len(interrupted.positions)} of {len(objectives)} filters are finished")
+            if interrupted.finished:
+                _write_grid(path, interrupted.finished.image, source, columns, margin)
+            raise
+        _write_grid(path, found.image, source, columns, margin)
+
+
+def _write_grid(path: Path, images: np.ndarray, source: Style, columns: int, margin: int) -> None:
+    """Write the images of an ascent `[n h w c]` as one grid, with the crop and contrast of the recipe's source."""
+    pictures = np.stack([source.picture(image) for image in images])
+    jv.write_image(path, rgb.tile(pictures, min(columns, len(pictures)), margin))
+    click.echo(path)
