@@ -1,6 +1,5 @@
 """Commands that climb: what a filter looks for (`filters`)."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from jaxviz.ascent.recipes import Style
 from jaxviz.attribution.cams import last_convolution
 from jaxviz.cli.arguments import network, picture_path
 from jaxviz.rendering import rgb
-from weights_convert import CAFFE, RAW255
 
 RECIPES = jv.recipes.RECIPES
 
@@ -60,9 +58,10 @@ def filters(
     """Draw what each filter looks for.
 
     There is one grid for each layer, filled row by row. For each filter it shows an image that activates the filter
-    strongly, found by gradient ascent from noise. Chollet's ascent climbs on raw pixels, so --recipe chollet loads
-    VGG16 with --inputs raw255 unless you give --inputs. Any other network keeps its own preprocessing. Ctrl-C writes
-    the filters that are finished.
+    strongly, found by gradient ascent from noise. Chollet's book feeds its networks without preprocessing, so
+    --recipe chollet loads VGG16 with --inputs raw255, and --recipe chollet_3rd_edition loads Xception with --inputs
+    unit, unless you give --inputs. Any other network keeps its own preprocessing. Ctrl-C writes the filters that are
+    finished.
 
     \b
     Examples:
@@ -72,8 +71,8 @@ def filters(
     """
     model = jv.load(file, **loading)
     source = RECIPES[recipe]
-    if source.raw and loading["inputs"] is None and model.inputs == CAFFE:
-        model = replace(model, inputs=RAW255)
+    if loading["inputs"] is None:
+        model = source.feed(model)
     given = {"size": size, "steps": steps, "step": step}
     settings = source.settings(**{name: value for name, value in given.items() if value is not None})
 

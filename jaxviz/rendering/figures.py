@@ -21,7 +21,7 @@ Checklist for a new figure (this file and `tests/jaxviz/test_figures.py`):
 4. Test the pictures as exact arrays, and the titles and axes; then look at a written PNG.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # a third of the time of `import jaxviz`; it is imported when
     import matplotlib.figure
     from matplotlib.cm import ScalarMappable
 
-__all__ = ["show_activations", "show_filters", "show_maps", "show_overlay", "show_scores"]
+__all__ = ["show_activations", "show_filters", "show_maps", "show_overlay", "show_recipes", "show_scores"]
 
 DPI = 128  # a power of two, so that pixels / DPI * DPI is exact
 SIDE = 480  # output pixels: a small picture is enlarged by a whole number, at most to this side
@@ -94,9 +94,10 @@ def show_filters(
     columns: int = 8,
     rows: int | None = None,
     margin: int = 5,
-    std: float | int = 0.1,
+    std: float | int | str = 0.1,
     by: str = "row",
     titles: Sequence[str] | None = None,
+    indices: Iterable[int] | None = None,
     places: int | None = None,
 ) -> "matplotlib.figure.Figure":
     """A Figure with images in a grid, the contrast of each set by `rgb.stretch`.
@@ -106,15 +107,23 @@ def show_filters(
         columns: images in a row.
         rows: show at most this many rows; None: all.
         margin: black pixels between images; images with titles are separate instead.
-        std: the contrast: the standard deviation of each picture, as a part of the range from black to white.
+        std: the contrast: the standard deviation of each picture, as a part of the range from black to white; or the
+            name of a source, as for `rgb.stretch`: "chollet", "keras_io", "chollet_3rd_edition", or "none" for images
+            that are shown as they are, such as those of a Fourier canvas.
         by: "row" fills the first row first, "column" the first column.
         titles: one for each image.
+        indices: the number of the filter of each image. With it, each image has its number as its title and, of an
+            Ascent, the last score: "27 · 412.5".
         places: 1 for signals `[n t c]`, 3 for volumes `[n d h w c]`; None: as the Ascent says, or 2.
 
     Raises:
-        InputError: the images have another shape or hold NaN, or there are more or fewer titles than images.
+        InputError: the images have another shape or hold NaN, there are more or fewer titles than images, or titles and
+            indices.
     """
-    images, places = ranks.images_of(images, places)
+    if titles is not None and indices is not None:
+        raise InputError("images have titles or indices, which are titles too; given: both")
+    given, (images, places) = images, ranks.images_of(images, places)
+    titles = titles if indices is None else _numbered(given, indices, len(images))
     if columns < 1 or (rows is not None and rows < 1):
         raise InputError(f"columns and rows must be 1 or more; given: {columns} and {rows}")
     if titles is not None and len(titles) != len(images):
@@ -129,6 +138,60 @@ def show_filters(
     if titles is not None:
         return _page(pictures, [str(title) for title in titles[shown]], columns=columns, by=by, side=TITLED_SIDE)
     return _page([rgb.tile(np.stack(pictures), columns, margin, by)])
+
+
+def show_recipes(
+    found: Mapping[str, Any], *, indices: Iterable[int] | None = None, std: float | int | str = 0.1
+) -> "matplotlib.figure.Figure":
+    """A Figure that compares recipes: a row for each recipe, and in each column the same filter.
+
+    Args:
+        found: {name of a recipe: pictures uint8 `[n h w 3]`, such as those of `Style.picture`; images `[n h w c]`; or
+            the Ascent that `sweep` returns}, as many for each recipe. Sizes may differ.
+        indices: the number of the filter of each column.
+        std: the contrast of images, as for `show_filters`; pictures are drawn as they are.
+
+    Raises:
+        InputError: there is no recipe; the recipes or the indices are of other numbers of images; or images have
+            another shape, or hold NaN.
+    """
+    rows = {name: _pictures(images, std) for name, images in found.items()}
+    counts = {name: len(pictures) for name, pictures in rows.items()}
+    if len(set(counts.values())) != 1:
+        raise InputError(
+            f"recipes are compared filter by filter, as many images for each; given: {counts or 'none'}"
+        )
+    (count,) = set(counts.values())
+    numbers = [""] * count if indices is None else _numbers(indices, count)
+    titles = [f"{name if i == 0 else ''} {number}".strip() for name in rows for i, number in enumerate(numbers)]
+    pictures = [picture for row in rows.values() for picture in row]
+    return _page(pictures, titles, columns=count, side=TITLED_SIDE)
+
+
+def _pictures(images: Any, std: float | int | str) -> list[np.ndarray]:
+    """Pictures uint8 `[n h w 3]` as they are, or those of images."""
+    if getattr(images, "dtype", None) == np.uint8 and np.ndim(images) == 4:
+        return list(np.asarray(images))
+    values, places = ranks.images_of(images, None)
+    if places != 2:
+        raise InputError(f"recipes are compared on images [n h w c]; given: {list(values.shape)}")
+    return [rgb.stretch(image, std) for image in values]
+
+
+def _numbers(indices: Iterable[int], count: int) -> list[str]:
+    numbers = [str(index) for index in indices]
+    if len(numbers) != count:
+        raise InputError(f"indices are one for each of the {count} images; given: {len(numbers)}")
+    return numbers
+
+
+def _numbered(images: Any, indices: Iterable[int], count: int) -> list[str]:
+    """A title for each image: the number of its filter and, of an Ascent, its last score."""
+    numbers, scores = _numbers(indices, count), getattr(images, "scores", None)
+    if scores is None:
+        return numbers
+    last = np.atleast_2d(rgb.finite(scores, "the scores"))[:, -1]
+    return [f"{number} · {score:.4g}" for number, score in zip(numbers, last, strict=True)]
 
 
 def show_overlay(

@@ -64,23 +64,40 @@ def activation_grid(
     return tile(pictures, columns, margin=margin), int(dead.sum())
 
 
-def stretch(image: ArrayLike, std: float | int = 0.1) -> UInt8[np.ndarray, "h w 3"]:
+# The contrast with which sources show the images of an ascent: the standard deviation and the mean of the picture, as
+# parts of the range from black to white; None leaves the image as it is.
+CONTRASTS: dict[str, tuple[float, float] | None] = {
+    "chollet": (0.1, 0.5),  # Chollet 2017, Deep Learning with Python, 5.4.2
+    "keras_io": (0.15, 0.5),  # keras.io, "Visualizing what convnets learn", 2020
+    "chollet_3rd_edition": (64 / 255, 128 / 255),  # the book's second and third edition
+    "none": None,  # of canvases whose images lie in [0, 1]
+}
+
+
+def stretch(image: ArrayLike, std: float | int | str = 0.1) -> UInt8[np.ndarray, "h w 3"]:
     """An image `[h w c]` of any range as a picture: its mean is mid-grey, and its contrast is set. Grey becomes RGB.
 
     An image of 2 channels, or of more than 3, is shown as the grey of their mean.
 
     Args:
-        std: the standard deviation of the picture, as a part of the range from black to white. It is 0.1 in Chollet
-            2017, 5.4.2, 0.15 on keras.io, and 64/255 (up to half a level) in the book's second edition.
+        std: the standard deviation of the picture, as a part of the range from black to white; or the name of a source
+            in `CONTRASTS`: "chollet" (0.1), "keras_io" (0.15), "chollet_3rd_edition" (64 levels about level 128), or
+            "none", which draws the values as they are, clipped to [0, 1].
 
     Raises:
-        InputError: the image is not `[h w c]`, or holds NaN; or `std` is negative.
+        InputError: the image is not `[h w c]`, or holds NaN; or `std` is negative, or no name of a contrast.
     """
-    if not 0 <= std < np.inf:
-        raise InputError(f"std is a part of the range, 0 or more; given: {std}")
     image = _rgb(finite(image, "the image"), "the image").astype(np.float64)  # as in the book
+    if isinstance(std, str) and std not in CONTRASTS:
+        raise InputError(f"std is a number, or one of {', '.join(CONTRASTS)}; given: {std!r}")
+    contrast = CONTRASTS[std] if isinstance(std, str) else (std, 0.5)
+    if contrast is None:
+        return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
+    width, centre = contrast
+    if not 0 <= width < np.inf:
+        raise InputError(f"std is a part of the range, 0 or more; given: {std}")
     epsilon = 1e-5 / 255  # the book has 1e-5 in levels of 0–255
-    stretched = (image - image.mean()) / (image.std() + epsilon) * std + 0.5
+    stretched = (image - image.mean()) / (image.std() + epsilon) * width + centre
     return (np.clip(stretched, 0, 1) * 255).astype(np.uint8)
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from jaxviz.errors import InputError
 from jaxviz.rendering import figures, rgb
-from jaxviz.rendering.figures import show_activations, show_filters, show_maps, show_overlay, show_scores
+from jaxviz.rendering.figures import show_activations, show_filters, show_maps, show_overlay, show_recipes, show_scores
 from jaxviz.rendering.images import resize
 
 
@@ -168,9 +168,41 @@ def test_filters_with_titles_have_an_axes_each():
     assert down.axes[0].get_position().x0 == down.axes[1].get_position().x0
 
 
+def test_filters_with_their_numbers_and_last_scores():
+    images, scores = random(3, 8, 8, 3), np.array([[1, 2], [3, 40.25], [0, -1]], np.float32)
+    figure = show_filters(Ascent(images, scores), indices=[7, 100, 2], std="keras_io")
+    assert titles(figure) == ["7 · 2", "100 · 40.25", "2 · -1"]
+    np.testing.assert_array_equal(pictures(figure)[1], rgb.stretch(images[1], 0.15))
+    assert titles(show_filters(images, indices=range(3))) == ["0", "1", "2"]
+
+
+def test_recipes_are_compared_row_by_row():
+    images, drawn = random(3, 8, 8, 3), np.arange(3 * 5 * 6 * 3, dtype=np.uint8).reshape(3, 5, 6, 3)
+    figure = show_recipes({"chollet": Ascent(images, random(3, 2)), "lucid": drawn}, indices=[4, 0, 9])
+    assert titles(figure) == ["chollet 4", "0", "9", "lucid 4", "0", "9"]
+    shown = pictures(figure)
+    for i in range(3):
+        np.testing.assert_array_equal(shown[i], rgb.stretch(images[i]))
+        np.testing.assert_array_equal(shown[3 + i], drawn[i])
+    places = [axes.get_position() for axes in figure.axes]
+    assert places[0].y0 > places[3].y1  # a row below the other
+    for found, message in (
+        ({}, "as many images for each; given: none"),
+        ({"a": images, "b": images[:2]}, r"as many images for each; given: {'a': 3, 'b': 2}"),
+        ({"a": Ascent(random(3, 4, 8, 8, 3), random(3, 2))}, r"on images \[n h w c\]; given: \[3, 4, 8, 8, 3\]"),
+    ):
+        with pytest.raises(InputError, match=message):
+            show_recipes(found)
+    with pytest.raises(InputError, match="indices are one for each of the 3 images; given: 2"):
+        show_recipes({"a": images}, indices=[1, 2])
+
+
 @pytest.mark.parametrize(
     ("images", "options", "message"),
     [
+        (np.zeros((2, 4, 4, 3)), {"titles": ["a", "b"], "indices": [1, 2]}, "titles or indices, .*; given: both"),
+        (np.zeros((2, 4, 4, 3)), {"indices": [1]}, "indices are one for each of the 2 images; given: 1"),
+        (np.zeros((2, 4, 4, 3)), {"std": "grey"}, "std is a number, or one of chollet"),
         (np.zeros((8, 8)), {}, r"images must be \[n h w c\] or \[h w c\]"),
         (np.full((2, 4, 4, 3), np.nan), {}, "the images must be finite; given: 96 of 96 values are NaN"),
         (np.zeros((2, 4, 4, 3)), {"titles": ["a"]}, "titles must be one for each of the 2 images; given: 1"),

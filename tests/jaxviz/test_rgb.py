@@ -97,10 +97,18 @@ def test_stretch_is_deprocess_image():
             assert (difference != 0).mean() < 0.01
 
 
-def test_stretch_with_64_is_the_second_edition_to_half_a_level():
+def test_contrasts_by_name():
     image = random(16, 16, 3)
-    expected = np.clip((image - image.mean()) / image.std() * 64 + 128, 0, 255)
-    assert np.abs(rgb.stretch(image, 64 / 255) - expected).max() <= 1.6  # 0.5, and 1 that the cast cuts off
+    np.testing.assert_array_equal(rgb.stretch(image, "chollet"), rgb.stretch(image))
+    np.testing.assert_array_equal(rgb.stretch(image, "keras_io"), rgb.stretch(image, 0.15))
+    double = image.astype(np.float64)
+    later = np.clip((double - double.mean()) / double.std() * 64 + 128, 0, 255).astype(np.uint8)
+    assert np.abs(rgb.stretch(image, "chollet_3rd_edition").astype(int) - later).max() <= 1  # beside a whole level
+    levels = np.arange(256).repeat(3).reshape(16, 16, 3)
+    np.testing.assert_array_equal(rgb.stretch(levels / 255, "none"), levels)
+    np.testing.assert_array_equal(rgb.stretch([[[-0.1], [1.1]]], "none")[0, :, 0], [0, 255])
+    with pytest.raises(InputError, match=r"std is a number, or one of chollet, keras_io, .*; given: 'grey'"):
+        rgb.stretch(image, "grey")
 
 
 def test_stretch_of_grey_and_of_nothing():
