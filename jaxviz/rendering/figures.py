@@ -158,9 +158,7 @@ def show_recipes(
     rows = {name: _pictures(images, std) for name, images in found.items()}
     counts = {name: len(pictures) for name, pictures in rows.items()}
     if len(set(counts.values())) != 1:
-        raise InputError(
-            f"recipes are compared filter by filter, as many images for each; given: {counts or 'none'}"
-        )
+        raise InputError(f"recipes are compared filter by filter, as many images for each; given: {counts or 'none'}")
     (count,) = set(counts.values())
     numbers = [""] * count if indices is None else _numbers(indices, count)
     titles = [f"{name if i == 0 else ''} {number}".strip() for name in rows for i, number in enumerate(numbers)]
