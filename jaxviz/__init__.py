@@ -17,6 +17,7 @@ from jaxviz.attribution.lrp import *
 from jaxviz.attribution.perturbation import *
 from jaxviz.attribution.score_cam import *
 from jaxviz.attribution.smoothing import *
+from jaxviz.comparisons import *
 from jaxviz.compiling.cache import *
 from jaxviz.compiling.execution import *
 from jaxviz.errors import *
@@ -27,8 +28,10 @@ from jaxviz.networks.keras import *
 from jaxviz.networks.wrap import *
 from jaxviz.objectives import *
 from jaxviz.regions import *
+from jaxviz.regularizers import *
 from jaxviz.rendering.figures import *
 from jaxviz.rendering.images import *
+from jaxviz.targets import *
 from jaxviz.training import views as views
 from jaxviz.training.monitor import *
 from jaxviz.training.writers import *

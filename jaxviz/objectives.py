@@ -7,14 +7,17 @@ watches it in training. Objectives add, subtract and scale: `(a + 2 * b)(acts) =
 pytrees: numbers are leaves and names are static. So all channels of a layer share one compilation, and a stack of
 objectives is a batch.
 
-A new objective takes two files:
+A new objective takes one source file and one test file:
 
-1. Write a class with `@struct.dataclass` below, a subclass of `Objective`. Numbers that may differ between two
+1. Choose the file that has its like: this one for channels, units and classes, `regions.py` for parts of a layer,
+   `comparisons.py` for a direction or another image, `regularizers.py` for how an image looks.
+2. Write a class there with `@struct.dataclass`, a subclass of `Objective`. Numbers that may differ between two
    objectives in one compilation (an index) are plain fields; names, and numbers that decide a shape, are
    `struct.field(pytree_node=False)`. It has `layers`, `__call__` on one image's activations, and `check`. The
-   docstring's first line says what the score is.
-2. Add its name to `__all__`.
-3. Write one test of its value in `tests/jaxviz/test_objectives.py`, from the activations in NumPy.
+   docstring's first line says what the score is. Its gradient is finite also where an activation is all 0.
+3. Add its name to `__all__`.
+4. Add one line to `EXAMPLES` in `tests/jaxviz/test_objectives.py`: an objective, and its score in NumPy. The law that
+   three steps raise the score is then tested by itself.
 
 `jv`, `sweep`, `ascend` and all attributions then take it.
 """
@@ -59,11 +62,16 @@ class Objective:
     def __add__(self, other: "Objective") -> "Objective":
         return Sum((self, other)) if isinstance(other, Objective) else NotImplemented
 
+    def __radd__(self, other: Any) -> "Objective":
+        return self if isinstance(other, int) and other == 0 else NotImplemented  # `sum` starts with 0
+
     def __sub__(self, other: "Objective") -> "Objective":
         return self + -1 * other if isinstance(other, Objective) else NotImplemented
 
     def __mul__(self, factor: Any) -> "Objective":
-        return NotImplemented if isinstance(factor, Objective) else Scaled(factor, self)
+        if isinstance(factor, Objective):
+            return NotImplemented
+        return Scaled(float(factor) if isinstance(factor, int) else factor, self)  # so `2 *` compiles what `0.5 *` does
 
     __rmul__ = __mul__
 

@@ -1,10 +1,10 @@
-"""Objectives of layers with maps: a region, one place, one token, and the whole map as an embedding.
+"""Objectives of parts of a layer, and of the whole of it: a region, one place, one token, the energy of all.
 
-    Region, Neuron, Token, Similarity: {name: activation} -> score
+    Region, Neuron, Token, Energy: {name: activation} -> score
 
 They are what networks without classes are asked: a U-Net for its pixels of an object, a detector for one box, a
-transformer for one token, an encoder for its likeness of two images. Their positions, channels, boxes and masks are
-leaves, so another pixel, box or channel compiles nothing.
+transformer for one token. Their positions, channels, boxes and masks are leaves, so another pixel, box or channel
+compiles nothing.
 """
 
 from collections.abc import Mapping
@@ -14,13 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from numpy.typing import ArrayLike
 
 from jaxviz.errors import InputError
-from jaxviz.model import Model, compute
 from jaxviz.objectives import Objective, check_index, fitting
 
-__all__ = ["Neuron", "Region", "Similarity", "Token", "similarity"]
+__all__ = ["Energy", "Neuron", "Region", "Token"]
 
 
 @struct.dataclass
@@ -29,10 +27,12 @@ class Neuron(Objective):
 
         jv.Neuron("mask/pre", (10, 12), 0)      row 10, column 12, channel 0 of a layer [h w c]
         jv.Neuron("boxes", (3, 4, 0, 5))        the same without `channel`: one index for each axis of [h w anchors k]
+        jv.Neuron("mixed4a", None, 11)          channel 11 in the centre of the map, whatever its size
 
     Attributes:
         layer: of any shape.
-        position: one index for each axis but the last, or for each axis where `channel` is None.
+        position: one index for each axis but the last, or for each axis where `channel` is None. None: the centre,
+            which along an axis of even length is the second of the two places in the middle, as in Lucid.
         channel: the index along the last axis.
     """
 
@@ -45,12 +45,24 @@ class Neuron(Objective):
         return (self.layer,)
 
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
-        index = tuple(self.position) if np.iterable(self.position) else (self.position,)
-        return jnp.asarray(activations[self.layer])[index if self.channel is None else (*index, self.channel)]
+        values = jnp.asarray(activations[self.layer])
+        if self.channel is not None:  # sliced first, as in `Channel`, so that `narrow` computes no other channel
+            values = jax.lax.dynamic_index_in_dim(values, self.channel, -1, keepdims=False)
+        return values[self._index(values.shape)]
+
+    def _index(self, places: tuple[int, ...]) -> tuple[Any, ...]:
+        """The index along each axis of an array of this shape; the centre where no position was given."""
+        if self.position is None:
+            return tuple(length // 2 for length in places)
+        return tuple(self.position) if np.iterable(self.position) else (self.position,)
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         shape = shapes[self.layer]
-        index = tuple(self.position) if np.iterable(self.position) else (self.position,)
+        if self.position is None and self.channel is None:
+            raise InputError(
+                f"the neuron in the centre of {self.layer} is of one channel: Neuron({self.layer!r}, None, i)"
+            )
+        index = self._index(shape[:-1])
         index = index if self.channel is None else (*index, self.channel)
         if len(index) != len(shape):
             raise InputError(
@@ -190,66 +202,19 @@ def _one_channel(shape: tuple[int, ...]) -> bool:
 
 
 @struct.dataclass
-class Similarity(Objective):
-    """The cosine between the pooled activation of a layer and an embedding, from -1 to 1.
+class Energy(Objective):
+    """The mean square of all numbers of a layer: what DeepDream climbs, whatever the image shows already.
 
-    `similarity(model, layer, image)` makes one from another image. An activation `[h w c]` is pooled by its mean over
-    all places; an activation `[c]` is taken as it is. The cosine does not change with the length of the activation, so
-    the relevance that `lrp` distributes sums to 0: channels that agree with the embedding more than average, less
-    those that agree less.
+    A dream in several layers is a sum: `sum(jv.Energy(layer) for layer in layers)`.
 
-    Attributes:
-        layer: such as the last pooling, `[c]`, or a layer with maps, `[h w c]`.
-        embedding: `[c]`.
+    Source: Mordvintsev, Olah & Tyka 2015, Inceptionism; Lucid's `deepdream`.
     """
 
     layer: str = struct.field(pytree_node=False)
-    embedding: Any
 
     @property
     def layers(self) -> tuple[str, ...]:
         return (self.layer,)
 
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
-        ours, theirs = pooled(jnp.asarray(activations[self.layer])), jnp.asarray(self.embedding)
-        squares = (ours**2).sum() * (theirs**2).sum()
-        return (ours * theirs).sum() / jnp.sqrt(jnp.maximum(squares, jnp.finfo(ours.dtype).tiny))
-
-    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        shape, embedding = shapes[self.layer], np.asarray(self.embedding)
-        if embedding.shape != shape[-1:]:
-            raise InputError(
-                f"an embedding in {self.layer}, {list(shape)}, is [{shape[-1]}], one number for each channel, as "
-                f"jv.similarity(model, {self.layer!r}, image) makes it; given: {list(embedding.shape)}"
-            )
-        if not np.isfinite(embedding).all() or not embedding.any():
-            raise InputError(
-                f"an embedding has finite numbers, not all 0: a cosine needs a direction. Is {self.layer} inactive for "
-                "that image? Another layer, or the value before its activation function (…/pre), may do"
-            )
-
-
-def pooled(activation: jax.Array) -> jax.Array:
-    """The mean `[c]` of an activation over all its places."""
-    return activation.mean(tuple(range(activation.ndim - 1)))
-
-
-def similarity(model: Model, layer: str, image: ArrayLike) -> Similarity:
-    """A `Similarity` to another image: how much the pooled activation of a layer points the way of that image's.
-
-        jv.grad_cam(model, image, jv.similarity(model, "avg_pool", other))
-
-    Args:
-        layer: the layer in which the images are compared.
-        image: `[h w c]` in [0, 1], the image to compare with.
-
-    Raises:
-        InputError: an unknown layer, an image of another shape or a batch, or one for which the layer is all 0.
-    """
-    images = model.check_images(image)
-    if images.ndim != len(model.image_shape):
-        raise InputError(f"similarity is to one image, without a batch axis; given: {list(images.shape)}")
-    (activation,) = compute(model, images, names=(model.check_layer(layer),)).values()
-    found = Similarity(layer, np.asarray(pooled(activation)))
-    found.check({layer: activation.shape})
-    return found
+        return (jnp.asarray(activations[self.layer]) ** 2).mean()

@@ -7,6 +7,7 @@ the map. A network that ends in one sigmoid unit has the classes 0 and 1, see `M
 the network decides for. A function `{name: activation} -> score` is an objective that its user wrote.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -17,6 +18,8 @@ from jaxviz.errors import InputError
 from jaxviz.model import IMAGE, Model
 from jaxviz.objectives import Highest, Objective, Unit, class_score, fitting
 from jaxviz.own_objectives import as_objective, check
+
+__all__ = ["classes"]
 
 # int | str | Objective | function | None, or a sequence of them, one for each image; whole numbers of NumPy and JAX,
 # too. It is `Any` because `resolve` refuses everything else in a sentence of its own.
@@ -59,6 +62,13 @@ def _objective(model: Model, target: Target, shape: tuple[int, ...]) -> Objectiv
         return objective
     if isinstance(target, type):
         raise InputError(f"a target is an Objective itself, such as {target.__name__}(…); given: the class")
+    _check_classes(model, target)
+    if target is None:
+        return Highest(model.scores)
+    return class_score(model.scores, class_index(model, target), model.is_binary)
+
+
+def _check_classes(model: Model, target: Any) -> None:
     units = model.shapes(names=[model.scores])[model.scores]
     if len(units) != 1:
         index = target if isinstance(target, int) and not isinstance(target, bool) else "channel"
@@ -66,9 +76,24 @@ def _objective(model: Model, target: Target, shape: tuple[int, ...]) -> Objectiv
             f"this network ends in {model.output}, {list(units)}, which has no classes: give the target as "
             f"{fitting(model.scores, units, index)}; given: {target!r}"
         )
-    if target is None:
-        return Highest(model.scores)
-    return class_score(model.scores, class_index(model, target), model.is_binary)
+
+
+def classes(model: Model, targets: Iterable[int | str] | None = None) -> list[Objective]:
+    """A list with the objective of each of `targets`, class numbers or names; None: all classes.
+
+        jv.sweep(model, jv.classes(model, ["zebra", 985]))
+
+    Each is the score of its class before the softmax or sigmoid that the network ends in.
+
+    Raises:
+        InputError: no such class, or a network without classes.
+    """
+    _check_classes(model, targets)
+    if targets is None:
+        targets = range(2 if model.is_binary else model.shapes(names=[model.scores])[model.scores][0])
+    if isinstance(targets, str) or not np.iterable(targets):
+        raise InputError(f"targets are a list of classes, such as [{targets!r}]; given: {targets!r}")
+    return [class_score(model.scores, class_index(model, target), model.is_binary) for target in targets]
 
 
 def class_index(model: Model, target: Any) -> int:

@@ -67,7 +67,10 @@ FLOORS = (
     ("ascent",),
     ("rendering",),
     ("networks",),
-    ("forward_pass", "targets", "own_objectives", "regions", "objectives", "geometry", "structure", "model"),
+    (
+        *("forward_pass", "targets", "own_objectives", "comparisons", "regions", "regularizers", "objectives"),
+        *("geometry", "structure", "model"),
+    ),
     ("compiling",),
     ("checks", "results", "errors"),
 )

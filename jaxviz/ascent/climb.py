@@ -175,7 +175,8 @@ def _alike(objectives: list[Objective]) -> list[tuple[np.ndarray, Objective]]:
     """Objectives that differ in numbers only, stacked, each stack with the positions of its members."""
     groups: dict[Any, list[int]] = {}
     for position, objective in enumerate(objectives):
-        groups.setdefault(jax.tree.structure(objective), []).append(position)
+        leaves, structure = jax.tree.flatten(objective)
+        groups.setdefault((structure, tuple(map(np.shape, leaves))), []).append(position)
     return [
         (np.array(members), jax.tree.map(lambda *leaves: np.stack(leaves), *(objectives[i] for i in members)))
         for members in groups.values()

@@ -1,0 +1,219 @@
+"""Objectives that compare a layer with a direction in it, or with the activation of another image.
+
+    Direction(layer, vector)     how far along: dot product × cosine ** power; a direction in all, or a caricature
+    Match(layer, activation)     how near: minus the squared distance, to invert a layer
+    Similarity(layer, embedding) which way on average: the cosine of pooled activations
+
+Law: `direction`, `match` and `similarity` make them from an image, whose own score is then the highest of all images
+that activate the layer as strongly. Vectors and activations are leaves: another one compiles nothing.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from numpy.typing import ArrayLike
+
+from jaxviz.errors import InputError
+from jaxviz.model import Model, compute
+from jaxviz.objectives import Objective
+
+__all__ = ["Direction", "Match", "Similarity", "direction", "match", "similarity"]
+
+FLOOR = 0.1  # Lucid's: below it, the cosine gives no gradient, and an opposite direction is no reward
+
+
+@struct.dataclass
+class Direction(Objective):
+    """How far a layer goes along a vector: the mean of `dot product × max(cosine, 0.1) ** power` over all places.
+
+    Attributes:
+        layer: `[c]`, or with maps, `[h w c]`.
+        vector: `[c]`, one direction for all places; or a whole activation `[h w c]`, a direction for each place, which
+            draws the caricature of its image. `direction(model, layer, image)` makes one.
+        power: 0: the dot product alone. Above 0, what points elsewhere counts less: the picture shows the direction,
+            not a strong activation that has only a part along it.
+
+    Source: Lucid's `direction` with `cossim_pow`, and its `tensor_direction`.
+    """
+
+    layer: str = struct.field(pytree_node=False)
+    vector: Any
+    power: Any = 0.0
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (self.layer,)
+
+    def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
+        ours, theirs = jnp.asarray(activations[self.layer]), jnp.asarray(self.vector)
+        return ((ours * theirs).sum(-1) * jnp.maximum(cosine(ours, theirs), FLOOR) ** self.power).mean()
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        shape, vector = shapes[self.layer], np.asarray(self.vector)
+        if vector.shape not in (shape, shape[-1:]):
+            raise InputError(
+                f"a direction in {self.layer}, {list(shape)}, is [{shape[-1]}], one number for each channel, or an "
+                f"activation {list(shape)}, as jv.direction(model, {self.layer!r}, image) makes it of an image of the "
+                f"size that the network sees; given: {list(vector.shape)}"
+            )
+        _check_numbers(self.layer, "a direction", vector)
+        if not 0 <= self.power < np.inf:
+            raise InputError(f"power is of the cosine, 0 or more; given: {self.power}")
+
+
+@struct.dataclass
+class Match(Objective):
+    """How near a layer comes to an activation: minus the squared distance, over the activation's own squared length.
+
+    It is 0 where they are equal, and -1 for a layer of zeros.
+
+    Attributes:
+        layer: of any shape.
+        activation: of the same shape. `match(model, layer, image)` makes a Match from an image.
+
+    Source: Mahendran & Vedaldi 2015, Understanding deep image representations by inverting them, section 3.
+    """
+
+    layer: str = struct.field(pytree_node=False)
+    activation: Any
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (self.layer,)
+
+    def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
+        theirs = jnp.asarray(self.activation)
+        return -((activations[self.layer] - theirs) ** 2).sum() / (theirs**2).sum()
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        shape, activation = shapes[self.layer], np.asarray(self.activation)
+        if activation.shape != shape:
+            raise InputError(
+                f"an activation to match in {self.layer} is {list(shape)}, as jv.match(model, {self.layer!r}, image) "
+                f"makes it of an image of the size that the network sees; given: {list(activation.shape)}"
+            )
+        _check_numbers(self.layer, "an activation to match", activation)
+
+
+@struct.dataclass
+class Similarity(Objective):
+    """The cosine between the pooled activation of a layer and an embedding, from -1 to 1.
+
+    `similarity(model, layer, image)` makes one from another image. An activation `[h w c]` is pooled by its mean over
+    all places; an activation `[c]` is taken as it is. The cosine does not change with the length of the activation, so
+    the relevance that `lrp` distributes sums to 0: channels that agree with the embedding more than average, less
+    those that agree less.
+
+    Attributes:
+        layer: such as the last pooling, `[c]`, or a layer with maps, `[h w c]`.
+        embedding: `[c]`.
+    """
+
+    layer: str = struct.field(pytree_node=False)
+    embedding: Any
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (self.layer,)
+
+    def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
+        ours, theirs = pooled(jnp.asarray(activations[self.layer])), jnp.asarray(self.embedding)
+        return cosine(ours, theirs)
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        shape, embedding = shapes[self.layer], np.asarray(self.embedding)
+        if embedding.shape != shape[-1:]:
+            raise InputError(
+                f"an embedding in {self.layer}, {list(shape)}, is [{shape[-1]}], one number for each channel, as "
+                f"jv.similarity(model, {self.layer!r}, image) makes it; given: {list(embedding.shape)}"
+            )
+        _check_numbers(self.layer, "an embedding", embedding)
+
+
+def pooled(activation: jax.Array) -> jax.Array:
+    """The mean `[c]` of an activation over all its places."""
+    return activation.mean(tuple(range(activation.ndim - 1)))
+
+
+def cosine(ours: jax.Array, theirs: jax.Array) -> jax.Array:
+    """The cosine along the last axis; 0, with gradient 0, where one of the two is all 0."""
+    squares = (ours**2).sum(-1) * (theirs**2).sum(-1)
+    return (ours * theirs).sum(-1) / jnp.sqrt(jnp.maximum(squares, jnp.finfo(ours.dtype).tiny))
+
+
+def direction(model: Model, layer: str, image: ArrayLike, *, power: float | int = 1.0) -> Direction:
+    """A `Direction` along the activation of an image: what climbs it is a caricature of the image.
+
+        jv.ascend(model, jv.direction(model, "mixed4d", image), canvas=…)      a canvas of the size of the image
+
+    Args:
+        layer: the layer whose activation is exaggerated.
+        image: `[h w c]` in [0, 1].
+        power: of the cosine at each place.
+
+    Raises:
+        InputError: an unknown layer, an image of another shape or a batch, or one for which the layer is all 0.
+    """
+    activation = _activation(model, layer, image, "direction")
+    return _checked(Direction(layer, activation, power), activation)
+
+
+def match(model: Model, layer: str, image: ArrayLike) -> Match:
+    """A `Match` of the activation of an image: what climbs it shows what the layer has kept of the image.
+
+        jv.ascend(model, jv.match(model, "block3_conv1", image) - 0.1 * jv.TotalVariation(), canvas=…)
+
+    Args:
+        layer: the layer that is inverted.
+        image: `[h w c]` in [0, 1]; the canvas is then of its size.
+
+    Raises:
+        InputError: an unknown layer, an image of another shape or a batch, or one for which the layer is all 0.
+    """
+    activation = _activation(model, layer, image, "match")
+    return _checked(Match(layer, activation), activation)
+
+
+def similarity(model: Model, layer: str, image: ArrayLike) -> Similarity:
+    """A `Similarity` to another image: how much the pooled activation of a layer points the way of that image's.
+
+        jv.grad_cam(model, image, jv.similarity(model, "avg_pool", other))
+
+    Args:
+        layer: the layer in which the images are compared.
+        image: `[h w c]` in [0, 1], the image to compare with.
+
+    Raises:
+        InputError: an unknown layer, an image of another shape or a batch, or one for which the layer is all 0.
+    """
+    activation = _activation(model, layer, image, "similarity")
+    return _checked(Similarity(layer, np.asarray(pooled(jnp.asarray(activation)))), activation)
+
+
+def _activation(model: Model, layer: str, image: ArrayLike, word: str) -> np.ndarray:
+    """The activation of one image, `[h w c]`.
+
+    Raises:
+        InputError: an unknown layer, or several images.
+    """
+    images = model.check_images(image)
+    if images.ndim != len(model.image_shape):
+        raise InputError(f"{word} is to one image, without a batch axis; given: {list(images.shape)}")
+    return np.asarray(compute(model, images, names=(model.check_layer(layer),))[layer])
+
+
+def _checked(objective: Any, activation: np.ndarray) -> Any:
+    objective.check({objective.layer: activation.shape})
+    return objective
+
+
+def _check_numbers(layer: str, word: str, values: np.ndarray) -> None:
+    if not np.isfinite(values).all() or not values.any():
+        raise InputError(
+            f"{word} has finite numbers, not all 0: a cosine needs a direction, and a distance a scale. Is {layer} "
+            "inactive for that image? Another layer, or the value before its activation function (…/pre), may do"
+        )
