@@ -6,6 +6,7 @@ Every module lists its public names in `__all__`; here they become the names of 
 from jaxviz.ascent import recipes as recipes
 from jaxviz.ascent.canvases.pixels import *
 from jaxviz.ascent.climb import *
+from jaxviz.ascent.film import *
 from jaxviz.ascent.plan import *
 from jaxviz.attribution import lrp_rules as rules
 from jaxviz.attribution import tf_explain as tf_explain

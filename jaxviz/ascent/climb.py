@@ -8,7 +8,7 @@ that fit into memory, climbs chunk by chunk, and collects the images. The steps 
 Ctrl-C loses nothing that is finished, and a layer compiles once for all its channels, keys, step counts and step sizes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -38,6 +38,8 @@ from jaxviz.results import brief
 __all__ = ["Ascent", "Interrupted", "ascend", "sweep"]
 
 STRETCH = 50  # steps in one compiled call: long enough to hide the call, short enough to stop between
+
+Watch = Callable[[list[int], int, np.ndarray], None]  # (positions of the objectives, steps done, images [b h w c])
 
 
 class Ascent(NamedTuple):
@@ -69,6 +71,8 @@ def sweep(
     steps: int | None = None,
     start: ArrayLike | None = None,
     batch: int | None = None,
+    watch: Watch | None = None,
+    every: int = STRETCH,
 ) -> Ascent:
     """An `Ascent` with a leading axis for `objectives`: the image that each likes best, and its score before each step.
 
@@ -89,6 +93,9 @@ def sweep(
         start: images `[n h w c]` in [0, 1] to start from, or one image `[h w c]` for all; default: noise from the key.
         batch: how many objectives climb at a time; the default depends on the device. It bounds memory and changes no
             result.
+        watch: a function `(positions, steps done, images [b h w c])`, called for each chunk of objectives at its start,
+            after each `every` steps and at its end; it changes no result. `film` collects what it sees.
+        every: how many steps lie between two calls of `watch`.
 
     Raises:
         InputError: an unknown layer, an index out of range, a canvas too small for the layer, a start of another shape.
@@ -102,16 +109,17 @@ def sweep(
     settings = usual | {name: value for name, value in given.items() if value is not None}
     canvas, steps = settings["canvas"], whole("steps", settings["steps"])
     shape = _image_shape(model, canvas)
-    objectives = _checked(model, objectives, shape)
+    objectives = checked(model, objectives, shape)
     keys = _keys(jax.random.key(0) if key is None else key, len(objectives))
     starts = None if start is None else _check_start(start, len(objectives), shape)
     run = partial(
         _run,
-        model=_with_fast_products(model),
+        model=with_fast_products(model),
         canvas=canvas,
         transform=_as_pytree(transform),
         optimizer=_as_constructor(settings["optimizer"]),
         steps=steps,
+        every=whole("every", every),
     )
 
     batch = at_once(*shape[:-1], execution=model.execution) if batch is None else batch
@@ -122,7 +130,9 @@ def sweep(
     try:
         with progress(len(objectives) * steps, "step") as bar:
             for positions, chunk in _chunks(objectives, keys, starts, batch):
-                image[positions], scores[positions], still[positions] = run(chunk, real=len(positions), bar=bar)
+                seen = None if watch is None else partial(watch, positions)
+                found = run(chunk, real=len(positions), bar=bar, watch=seen)
+                image[positions], scores[positions], still[positions] = found
                 finished.extend(positions)
     except KeyboardInterrupt:
         kept = Ascent(image[finished], scores[finished]) if finished else None
@@ -191,22 +201,34 @@ def _run(
     transform: Transform | None,
     optimizer: Partial,
     steps: int,
+    every: int,
     real: int,
     bar: tqdm,
+    watch: Callable[[int, np.ndarray], None] | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The images `[real h w c]` and scores `[real steps]` of a chunk after all its steps, and which did not change."""
     some, keys, starts = chunk
     channels = None if len(canvas.size) == len(model.image_shape) else model.channels
     state = _begin(canvas, optimizer, keys, starts, channels=channels)
-    before = np.asarray(_draw(canvas, state.latent))
+
+    def seen_at(done: int) -> np.ndarray:
+        images = np.asarray(_draw(canvas, state.latent))[:real]
+        if watch is not None:
+            watch(done, images)
+        return images
+
+    before = after = seen_at(0)
     scores = np.empty((real, steps), np.float32)
-    for first in range(0, steps, STRETCH):
-        count = min(STRETCH, steps - first)
-        state, seen = _climb(model, some, keys, state, first, count, canvas, transform, optimizer)
-        scores[:, first : first + count] = np.asarray(seen)[:real, :count]
+    done = 0
+    while done < steps:
+        count = min(STRETCH, steps - done, every - done % every)
+        state, seen = _climb(model, some, keys, state, done, count, canvas, transform, optimizer)
+        scores[:, done : done + count] = np.asarray(seen)[:real, :count]
+        done += count
         bar.update(real * count)
-    after = np.asarray(_draw(canvas, state.latent))
-    return after[:real], scores, (after == before).all(tuple(range(1, after.ndim)))[:real]
+        if done == steps or (done % every == 0 and watch is not None):
+            after = seen_at(done)
+    return after, scores, (after == before).all(tuple(range(1, after.ndim)))
 
 
 @jit(static=("channels",))
@@ -249,7 +271,7 @@ def _draw(canvas: Canvas, latent: Any) -> jax.Array:
     return jax.vmap(canvas)(latent)
 
 
-def _with_fast_products(model: Model) -> Model:
+def with_fast_products(model: Model) -> Model:
     """The model at the device's default precision, unless its user chose one: a step needs a direction, not digits."""
     return replace(model, execution=replace(model.execution, precision=model.execution.precision or "default"))
 
@@ -292,7 +314,7 @@ def _image_shape(model: Model, canvas: Canvas) -> tuple[int, ...]:
     return model.image_size(tuple(canvas.size))
 
 
-def _checked(model: Model, objectives: list[Any], shape: tuple[int, ...]) -> list[Objective]:
+def checked(model: Model, objectives: list[Any], shape: tuple[int, ...]) -> list[Objective]:
     """The objectives as pytrees, each of which fits the activations of an image of `shape`.
 
     Raises:

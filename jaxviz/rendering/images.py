@@ -16,9 +16,10 @@ from PIL import Image, UnidentifiedImageError
 from jaxviz.checks import height_width, near
 from jaxviz.errors import InputError, JaxvizWarning, warn
 
-__all__ = ["NotUpright", "read_image", "write_image"]
+__all__ = ["NotUpright", "read_image", "write_animation", "write_image"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # that are written
+MOVING = ("GIF", "PNG", "WEBP")  # of which these may hold several pictures
 # Without a list, Image.open tries each of Pillow's 40 parsers and more. Photographs come in the formats above;
 # microscopes, X-ray and satellites write TIFF.
 READ = (*FORMATS, "TIFF")
@@ -118,19 +119,62 @@ def write_image(path: str | os.PathLike[str], picture: ArrayLike) -> None:
     Raises:
         InputError: the picture has another type or shape, or the suffix is of no known format.
     """
-    picture = np.asarray(picture)
-    if picture.dtype != np.uint8 or not (picture.ndim == 2 or picture.shape[2:] == (3,)) or picture.size == 0:
+    (checked,) = _pictures(np.asarray(picture)[None])
+    _check_suffix(path, FORMATS)
+    checked.save(path, quality=95)  # of JPEG and WebP: at Pillow's 75 small tiles smear
+
+
+def write_animation(
+    path: str | os.PathLike[str], pictures: ArrayLike, *, seconds: float | int = 0.1, rest: float | int = 1.0
+) -> None:
+    """Write pictures that follow each other, as an animation in the format of the file's suffix: .gif, .png or .webp.
+
+    It begins again at its end. A GIF has 256 colours in each picture; a PNG (APNG) has them all, and is larger.
+
+    Args:
+        path: the file to write; it is overwritten.
+        pictures: uint8 `[n h w 3]` or grey `[n h w]`, of 0–255.
+        seconds: how long each is shown; a GIF counts in hundredths.
+        rest: how many seconds longer the last one is shown.
+
+    Raises:
+        InputError: the pictures have another type or shape, the suffix is of no such format, or a time is negative.
+    """
+    first, *others = _pictures(pictures)
+    if not 0 < seconds < np.inf or not 0 <= rest < np.inf:
+        raise InputError(f"seconds is a time of more than 0, and rest one of 0 or more; given: {seconds}, {rest}")
+    _check_suffix(path, MOVING)
+    times = [round(1000 * seconds)] * len(others) + [round(1000 * (seconds + rest))]
+    first.save(path, save_all=True, append_images=others, duration=times, loop=0, quality=95)
+
+
+def _pictures(pictures: ArrayLike) -> list[Image.Image]:
+    """Pictures `[n h w 3]` or grey `[n h w]` as Pillow's.
+
+    Raises:
+        InputError: another type or shape.
+    """
+    values = np.asarray(pictures)
+    if values.dtype != np.uint8 or not (values.ndim == 3 or values.shape[3:] == (3,)) or values.size == 0:
         raise InputError(
             "a picture must be uint8 [h w 3] or [h w]; jaxviz.rendering.rgb makes one from an array, and "
             "(255 * image).round().astype('uint8') from an image in [0, 1]; "
-            f"given: {picture.dtype} {list(picture.shape)}"
+            f"given: {values.dtype} {list(values.shape[1:])}"
         )
+    return [Image.fromarray(picture) for picture in values]
+
+
+def _check_suffix(path: str | os.PathLike[str], formats: tuple[str, ...]) -> None:
+    """Refuse a file whose suffix is of none of the formats.
+
+    Raises:
+        InputError: it is not.
+    """
     suffix = os.path.splitext(path)[1].lower()
-    if Image.registered_extensions().get(suffix) not in FORMATS:
+    if Image.registered_extensions().get(suffix) not in formats:
         raise InputError(
-            f"the suffix must be that of one of the formats {', '.join(FORMATS)}; given: {os.fspath(path)!r}"
+            f"the suffix must be that of one of the formats {', '.join(formats)}; given: {os.fspath(path)!r}"
         )
-    Image.fromarray(picture).save(path, quality=95)  # of JPEG and WebP: at Pillow's 75 small tiles smear
 
 
 def resize(values: ArrayLike, size: int | Sequence[int]) -> Float32[np.ndarray, "h w *c"]:

@@ -93,6 +93,23 @@ def three_of_a_kind() -> tuple[jv.Model, jv.Model, jv.Model, Nnx]:
     )
 
 
+class Convolutions(nnx.Module):
+    """Two convolutions: it takes images of any size, and compiles fast."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.first = nnx.Conv(3, 4, (3, 3), rngs=rngs)
+        self.second = nnx.Conv(4, 5, (3, 3), strides=2, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.second(nnx.relu(self.first(x)))
+
+
+def convolutions() -> jv.Model:
+    """A model of `Convolutions`, with the layers first and second."""
+    graph, state = nnx.split(nnx.eval_shape(lambda: Convolutions(nnx.Rngs(0))))
+    return jv.wrap(nnx.merge(graph, filled(state)), image_shape=SHAPE).replace(image_shape=(None, None, 3))
+
+
 def image(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).random(SHAPE, np.float32)
 

@@ -19,7 +19,16 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from jaxviz.errors import InputError
-from jaxviz.rendering.images import FORMATS, MAX_PIXELS, RESAMPLE, NotUpright, read_image, resize, write_image
+from jaxviz.rendering.images import (
+    FORMATS,
+    MAX_PIXELS,
+    RESAMPLE,
+    NotUpright,
+    read_image,
+    resize,
+    write_animation,
+    write_image,
+)
 
 PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
 CAT = PHOTOGRAPHS / "chelsea.png"  # 300×451, RGB
@@ -230,6 +239,35 @@ def test_the_suffix_names_the_format(tmp_path):
 def test_only_pictures_are_written(tmp_path, picture):
     with pytest.raises(InputError, match=r"a picture must be uint8 \[h w 3\] or \[h w\];.*; given: "):
         write_image(tmp_path / "a.png", picture)
+
+
+@pytest.mark.parametrize(("suffix", "error"), [(".gif", 8), (".png", 0), (".webp", 30)])
+def test_an_animation_is_its_pictures_one_after_the_other(tmp_path, suffix, error):
+    pictures = [np.full((16, 20, 3), level, np.uint8) for level in (0, 90, 180)]
+    write_animation(tmp_path / f"a{suffix}", pictures, seconds=0.05, rest=0.2)
+    with Image.open(tmp_path / f"a{suffix}") as image:
+        assert image.n_frames == 3
+        times = []
+        for frame, picture in enumerate(pictures):
+            image.seek(frame)
+            shown = np.asarray(image.convert("RGB"), int)
+            assert np.abs(shown - picture).max() <= error
+            times.append(image.info["duration"])
+        assert times == [50, 50, 250]
+        assert image.info["loop"] == 0
+
+
+def test_animations_that_cannot_be_written(tmp_path):
+    picture = np.zeros((2, 8, 8, 3), np.uint8)
+    with pytest.raises(InputError, match=r"of one of the formats GIF, PNG, WEBP; given: .*jpg"):
+        write_animation(tmp_path / "a.jpg", picture)
+    with pytest.raises(InputError, match="seconds is a time of more than 0, and rest one of 0 or more; given: 0, 1"):
+        write_animation(tmp_path / "a.gif", picture, seconds=0)
+    with pytest.raises(InputError, match=r"a picture must be uint8 .*; given: float64 \[8, 8, 3\]"):
+        write_animation(tmp_path / "a.gif", picture / 2)
+    with pytest.raises(InputError, match="a picture must be uint8"):
+        write_animation(tmp_path / "a.gif", [])
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("shape", [(14, 14), (7, 5, 3), (1, 1)])

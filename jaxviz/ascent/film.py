@@ -1,0 +1,43 @@
+"""A film of an ascent: the image that climbs, from time to time.
+
+    film(model, objective, …) -> Ascent with a leading axis of frames
+
+Law: the last frame is the image of `ascend`, and each frame that of an ascent that ends there.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from jaxviz.ascent.climb import Ascent, ascend
+from jaxviz.model import Model
+from jaxviz.objectives import Objective
+
+__all__ = ["film"]
+
+
+def film(model: Model, objective: Objective, *, every: int = 8, **settings: Any) -> Ascent:
+    """An `Ascent` whose images `[frames h w c]` are one image as it climbs, and the score before each step.
+
+        climb = jv.film(model, jv.Channel("block4_conv3", 27), **jv.recipes.lucid())
+        jv.show_filters(climb)                               # a sheet of its frames
+        jv.write_animation("climb.gif", [rgb.stretch(frame) for frame in climb.image])         # or .png, .webp
+
+    Only the frames of this one ascent are in memory.
+
+    Args:
+        objective: what is climbed.
+        every: how many steps lie between two frames. The start is the first frame, and the end is the last.
+        settings: arguments of `ascend`.
+
+    Raises:
+        InputError: as for `ascend`.
+        Interrupted: on Ctrl-C.
+    """
+    frames: list[np.ndarray] = []
+
+    def take(positions: list[int], done: int, images: np.ndarray) -> None:
+        frames.append(images[0])
+
+    scores = ascend(model, objective, watch=take, every=every, **settings).scores
+    return Ascent(np.stack(frames), scores)

@@ -1,0 +1,55 @@
+"""Film of an ascent.
+
+Laws:
+- Frame k is the image of an ascent of k times `every` steps, and the last one that of `ascend`.
+- A sweep shows each of its objectives, whatever the chunks, and another `every` compiles nothing.
+"""
+
+import numpy as np
+import optax
+import pytest
+from jax.tree_util import Partial
+from networks import convolutions
+
+import jaxviz as jv
+from jaxviz.ascent import climb
+
+SETTINGS = {"canvas": jv.Pixels((8, 8)), "optimizer": Partial(optax.adam, learning_rate=0.05)}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return convolutions()
+
+
+def test_frames_are_those_of_shorter_ascents(model):
+    objective = jv.Channel("second", 1)
+    found = jv.film(model, objective, every=3, steps=7, **SETTINGS)
+    assert found.image.shape == (4, 8, 8, 3)  # after 0, 3, 6 and 7 steps
+    for frame, steps in zip(found.image[1:], (3, 6, 7), strict=True):
+        alone = jv.ascend(model, objective, steps=steps, **SETTINGS)
+        np.testing.assert_array_equal(frame, alone.image)
+    np.testing.assert_array_equal(found.scores, alone.scores)
+    assert not np.array_equal(found.image[0], found.image[1])
+
+
+def test_a_sweep_shows_each_of_its_objectives(model):
+    seen = {}
+
+    def watch(positions, done, images):
+        assert len(positions) == len(images)
+        seen.update({(position, done): image for position, image in zip(positions, images, strict=True)})
+
+    objectives = jv.channels(model, "second", range(3))
+    jv.sweep(model, objectives[:1], steps=1, **SETTINGS)
+    compiled = climb._climb.compiled()._cache_size()
+    found = jv.sweep(model, objectives, batch=1, steps=60, watch=watch, every=55, **SETTINGS)
+    assert sorted(seen) == [(position, done) for position in range(3) for done in (0, 55, 60)]
+    for position in range(3):
+        np.testing.assert_array_equal(seen[position, 60], found.image[position])
+    assert climb._climb.compiled()._cache_size() == compiled
+
+
+def test_watching_has_whole_steps(model):
+    with pytest.raises(jv.InputError, match="every is a whole number, 1 or more; given: 0"):
+        jv.film(model, jv.Channel("second", 1), every=0, **SETTINGS)
