@@ -4,6 +4,7 @@ Every module lists its public names in `__all__`; here they become the names of 
 """
 
 from jaxviz.ascent import recipes as recipes
+from jaxviz.ascent import transforms as transforms
 from jaxviz.ascent.canvases.pixels import *
 from jaxviz.ascent.climb import *
 from jaxviz.ascent.film import *

@@ -17,14 +17,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.tree_util import Partial, all_leaves
+from jax.tree_util import Partial
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from jaxviz.ascent import recipes
 from jaxviz.ascent.canvases.canvas import Canvas
-from jaxviz.ascent.step import State, Transform, begin, step
+from jaxviz.ascent.step import State, begin, step
+from jaxviz.ascent.transforms.transform import Transform
+from jaxviz.ascent.transforms.transform import check as check_transform
 from jaxviz.checks import whole
 from jaxviz.compiling.batches import at_once, chunks, progress
 from jaxviz.compiling.jit import jit
@@ -112,6 +114,7 @@ def sweep(
     objectives = checked(model, objectives, shape)
     keys = _keys(jax.random.key(0) if key is None else key, len(objectives))
     starts = None if start is None else _check_start(start, len(objectives), shape)
+    check_transform(transform)
     run = partial(
         _run,
         model=with_fast_products(model),
@@ -276,12 +279,9 @@ def with_fast_products(model: Model) -> Model:
     return replace(model, execution=replace(model.execution, precision=model.execution.precision or "default"))
 
 
-def _as_pytree(transform: Transform | None) -> Transform | None:
-    """A transform that `jit` takes: a plain function becomes a static value, a pytree stays as it is.
-
-    Whether it is a leaf is asked without comparing it: its own leaves may be arrays.
-    """
-    return Partial(transform) if callable(transform) and all_leaves([transform]) else transform
+def _as_pytree(transform: Transform | None) -> Any:
+    """A transform that `jit` takes: plain functions, also those in a chain, become static values."""
+    return jax.tree.map(lambda leaf: Partial(leaf) if callable(leaf) else leaf, transform)
 
 
 def _as_constructor(optimizer: Partial | optax.GradientTransformation) -> Partial:

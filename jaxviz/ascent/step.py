@@ -18,16 +18,8 @@ other: a step of b climbers is b steps of one. All three functions can be traced
 
 For speed, `sweep` does two more things: it wraps its loop in `compiling.rewrite.rewrite(loop, model.execution)`, since
 XLA:CPU runs convolutions in loops slowly, and it lets the device choose the precision of products.
-
-Checklist for a new transform, `(key, image [h w c]) -> image` (one source file in `jaxviz/ascent/`, one test file):
-
-1. Write a function, or a `flax.struct.dataclass` with `__call__(key, image)` whose numbers are leaves, so that another
-   strength compiles nothing. It is traced and sees one jax.Array; its randomness comes from `key` only.
-2. Name the source (author, year) in its docstring, and the values that fill the rest of a shifted or rotated image.
-3. Test in `tests/jaxviz/test_<name>.py`: a transform of no strength changes nothing; another strength compiles nothing.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -35,11 +27,10 @@ import optax
 from jaxtyping import Float
 
 from jaxviz.ascent.canvases.canvas import Canvas
+from jaxviz.ascent.transforms.transform import Transform
 from jaxviz.compiling.one_channel import narrow
 from jaxviz.model import Model
 from jaxviz.objectives import Objective
-
-Transform = Callable[[jax.Array, jax.Array], jax.Array]  # (key, image [h w c]) -> image, which the network sees
 
 
 class State(NamedTuple):
