@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from jaxviz.ascent import recipes
-from jaxviz.ascent.canvases.canvas import Canvas
+from jaxviz.ascent.canvases.canvas import Canvas, check_numbers, check_size
 from jaxviz.ascent.step import State, begin, step
 from jaxviz.ascent.transforms.transform import Transform
 from jaxviz.ascent.transforms.transform import check as check_transform
@@ -300,8 +300,9 @@ def _image_shape(model: Model, canvas: Canvas) -> tuple[int, ...]:
     """The shape of the image of a canvas, as the network takes it.
 
     Raises:
-        InputError: the canvas has another number of axes.
+        InputError: the canvas has another number of axes, or numbers that it cannot be drawn with.
     """
+    check_size(canvas)
     rank = len(model.image_shape)
     whole = len(canvas.size) == rank and canvas.size[-1] == model.channels
     if not whole and len(canvas.size) != rank - 1:
@@ -311,6 +312,7 @@ def _image_shape(model: Model, canvas: Canvas) -> tuple[int, ...]:
             f"this network takes images {list(own)}, so the canvas has a size such as {size}: Pixels({size}), or "
             f"size={size} of a recipe; given: {canvas.size}"
         )
+    check_numbers(canvas, None if whole else model.channels)
     return model.image_size(tuple(canvas.size))
 
 

@@ -1,4 +1,5 @@
 """Canvases: what gradient ascent changes, and the image that it stands for. `canvas.py` has the type and its law."""
 
 from jaxviz.ascent.canvases.canvas import Canvas as Canvas
+from jaxviz.ascent.canvases.fourier import *
 from jaxviz.ascent.canvases.pixels import *
