@@ -1,5 +1,6 @@
 """Commands that climb: what a filter looks for (`filters`)."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +23,39 @@ def defaults(setting: str) -> str:
     return f"Default: {', '.join(f'{value} ({name})' for name, value in values.items())}."
 
 
+def climbed(command: Callable) -> Callable:
+    """The command with what all commands that draw a grid of ascents share: the recipe, its settings, and the grid."""
+    for decorate in (
+        click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of the noise at the start."),
+        click.option(
+            "--margin", type=click.IntRange(min=0), default=5, show_default=True, help="Pixels between images."
+        ),
+        click.option(
+            "--columns", type=click.IntRange(min=1), default=8, show_default=True, help="Images in a row of the grid."
+        ),
+        click.option("--step", type=float, help=f"Length of a step. {defaults('step')}"),
+        click.option("--steps", type=click.IntRange(min=1), help=f"Number of steps. {defaults('steps')}"),
+        click.option("--size", type=click.IntRange(min=1), help=f"Side of an image in pixels. {defaults('size')}"),
+        click.option(
+            "--recipe",
+            type=click.Choice(list(RECIPES)),
+            default="chollet",
+            show_default=True,
+            help="The source of the ascent.",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
 @click.command()
 @network
 @click.option("--layer", "layers", multiple=True, help="A layer; repeatable. Default: the last convolution.")
 @click.option(
     "--channel", "indices", type=int, multiple=True, help="A channel; repeatable. Default: as many as fill the grid."
 )
-@click.option(
-    "--recipe", type=click.Choice(list(RECIPES)), default="chollet", show_default=True, help="The source of the ascent."
-)
-@click.option("--size", type=click.IntRange(min=1), help=f"Side of an image in pixels. {defaults('size')}")
-@click.option("--steps", type=click.IntRange(min=1), help=f"Number of steps. {defaults('steps')}")
-@click.option("--step", type=float, help=f"Length of a step. {defaults('step')}")
-@click.option(
-    "--columns", type=click.IntRange(min=1), default=8, show_default=True, help="Images in a row of the grid."
-)
 @click.option("--rows", type=click.IntRange(min=1), default=8, show_default=True, help="Rows of the grid.")
-@click.option("--margin", type=click.IntRange(min=0), default=5, show_default=True, help="Pixels between images.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of the noise at the start.")
+@climbed
 def filters(
     file: str,
     layers: tuple[str, ...],
@@ -69,27 +85,47 @@ def filters(
       jaxviz filters vgg16_demo --layer block3_conv1 --channel 27 --size 150 --steps 1000 --step 0.1
       jaxviz filters cats_and_dogs_small_2.h5 --recipe keras_io
     """
-    model = jv.load(file, **loading)
-    source = RECIPES[recipe]
-    if loading["inputs"] is None:
-        model = source.feed(model)
-    given = {"size": size, "steps": steps, "step": step}
-    settings = source.settings(**{name: value for name, value in given.items() if value is not None})
-
+    source, settings = _recipe(recipe, size=size, steps=steps, step=step)
+    model = _load(file, loading, source)
     for name in layers or [last_convolution(model, jv.Highest(model.scores))]:
         objectives = jv.channels(model, name, indices or None, border=source.border)
         if not indices:
             objectives = objectives[: rows * columns]
         path = picture_path(out, "filters", name, *(indices if len(indices) == 1 else ()))
         click.echo(f"{name}: {len(objectives)} filters, {settings['steps']} steps")
-        try:
-            found = jv.sweep(model, objectives, key=jax.random.key(seed), **settings)
-        except jv.Interrupted as interrupted:
-            click.echo(f"{name}: {len(interrupted.positions)} of {len(objectives)} filters are finished")
-            if interrupted.finished:
-                _write_grid(path, interrupted.finished.image, source, columns, margin)
-            raise
-        _write_grid(path, found.image, source, columns, margin)
+        _draw(path, model, objectives, source, settings | {"key": jax.random.key(seed)}, columns, margin)
+
+
+def _draw(
+    path: Path,
+    model: jv.Model,
+    objectives: Sequence[jv.Objective],
+    source: Style,
+    settings: dict[str, Any],
+    columns: int,
+    margin: int,
+) -> None:
+    """Climb all objectives and write their images as one grid; on Ctrl-C, those that are finished."""
+    try:
+        found = jv.sweep(model, objectives, **settings)
+    except jv.Interrupted as interrupted:
+        click.echo(f"{len(interrupted.positions)} of {len(objectives)} are finished")
+        if interrupted.finished:
+            _write_grid(path, interrupted.finished.image, source, columns, margin)
+        raise
+    _write_grid(path, found.image, source, columns, margin)
+
+
+def _recipe(name: str, **given: Any) -> tuple[Style, dict[str, Any]]:
+    """A recipe, and its settings with those that were given."""
+    source = RECIPES[name]
+    return source, source.settings(**{name: value for name, value in given.items() if value is not None})
+
+
+def _load(file: str, loading: dict[str, Any], source: Style) -> jv.Model:
+    """The network, fed as the source of the recipe feeds it unless --inputs says otherwise."""
+    model = jv.load(file, **loading)
+    return source.feed(model) if loading["inputs"] is None else model
 
 
 def _write_grid(path: Path, images: np.ndarray, source: Style, columns: int, margin: int) -> None:

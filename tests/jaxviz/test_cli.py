@@ -124,7 +124,7 @@ def test_ctrl_c_keeps_the_filters_that_are_finished(jaxviz, tmp_path, monkeypatc
     monkeypatch.setattr(jv, "sweep", sweep)
     result = jaxviz("filters", cats_and_dogs_file)
     assert result.exit_code == 128 + signal.SIGINT
-    assert "3 of 16 filters are finished" in result.stdout
+    assert "3 of 16 are finished" in result.stdout
     assert result.stderr == "jaxviz: stopped\n"
     assert opened(tmp_path / "pictures/filters_conv2d_14.png").shape == (8, 3 * 8 + 2 * 5, 3)
 
