@@ -28,7 +28,7 @@ from jaxviz.ascent.step import State, begin, step
 from jaxviz.ascent.transforms.transform import Transform
 from jaxviz.ascent.transforms.transform import check as check_transform
 from jaxviz.checks import whole
-from jaxviz.compiling.batches import at_once, chunks, progress
+from jaxviz.compiling.batches import at_once, chunks, fitting, progress
 from jaxviz.compiling.jit import jit
 from jaxviz.compiling.rewrite import rewrite
 from jaxviz.errors import InputError, warn
@@ -93,14 +93,15 @@ def sweep(
             learning rate compiles nothing, or any optax transformation.
         steps: how many steps. The defaults of canvas, optimizer and steps are those of `recipes.chollet()`.
         start: images `[n h w c]` in [0, 1] to start from, or one image `[h w c]` for all; default: noise from the key.
-        batch: how many objectives climb at a time; the default depends on the device. It bounds memory and changes no
-            result.
+        batch: how many objectives climb at a time; the default depends on the device, and on the memory that
+            `Execution(memory=…)` of the model allows. It bounds memory and changes no result.
         watch: a function `(positions, steps done, images [b h w c])`, called for each chunk of objectives at its start,
             after each `every` steps and at its end; it changes no result. `film` collects what it sees.
         every: how many steps lie between two calls of `watch`.
 
     Raises:
-        InputError: an unknown layer, an index out of range, a canvas too small for the layer, a start of another shape.
+        InputError: an unknown layer, an index out of range, a canvas too small for the layer, a start of another shape,
+            or too little memory for one objective.
         Interrupted: on Ctrl-C, with all that was finished.
     """
     if isinstance(objectives, Objective):
@@ -115,24 +116,23 @@ def sweep(
     keys = _keys(jax.random.key(0) if key is None else key, len(objectives))
     starts = None if start is None else _check_start(start, len(objectives), shape)
     check_transform(transform)
-    run = partial(
-        _run,
-        model=with_fast_products(model),
-        canvas=canvas,
-        transform=_as_pytree(transform),
-        optimizer=_as_constructor(settings["optimizer"]),
-        steps=steps,
-        every=whole("every", every),
-    )
-
-    batch = at_once(*shape[:-1], execution=model.execution) if batch is None else batch
+    climb: dict[str, Any] = {
+        "model": with_fast_products(model),
+        "canvas": canvas,
+        "transform": _as_pytree(transform),
+        "optimizer": _as_constructor(settings["optimizer"]),
+    }
+    run: Callable[..., tuple] = partial(_run, **climb, steps=steps, every=whole("every", every))
+    most = at_once(*shape[:-1], execution=model.execution)
+    fit = partial(_at_a_time, **climb, most=most, limit=model.execution.limit)
+    at_a_time = fit if batch is None else lambda _: batch
     image = np.empty((len(objectives), *shape), np.float32)
     scores = np.empty((len(objectives), steps), np.float32)
     still = np.empty(len(objectives), bool)
     finished: list[int] = []
     try:
         with progress(len(objectives) * steps, "step") as bar:
-            for positions, chunk in _chunks(objectives, keys, starts, batch):
+            for positions, chunk in _chunks(objectives, keys, starts, at_a_time):
                 seen = None if watch is None else partial(watch, positions)
                 found = run(chunk, real=len(positions), bar=bar, watch=seen)
                 image[positions], scores[positions], still[positions] = found
@@ -175,12 +175,18 @@ class _Chunk(NamedTuple):
 
 
 def _chunks(
-    objectives: list[Objective], keys: jax.Array, starts: np.ndarray | None, batch: int
+    objectives: list[Objective],
+    keys: jax.Array,
+    starts: np.ndarray | None,
+    at_a_time: Callable[[_Chunk], int],
 ) -> Iterator[tuple[list[int], _Chunk]]:
-    """Each chunk, with the positions of its objectives; of a padded last chunk, positions of the real ones only."""
+    """Each chunk, with the positions of its objectives; of a padded last chunk, positions of the real ones only.
+
+    `at_a_time` says how many objectives of a group of alike ones climb together.
+    """
     for members, stack in _alike(objectives):
         group = _Chunk(stack, keys[members], None if starts is None else starts[members])
-        for chunk, which in chunks(group, batch):
+        for chunk, which in chunks(group, at_a_time(group)):
             yield members[which].tolist(), chunk
 
 
@@ -194,6 +200,35 @@ def _alike(objectives: list[Objective]) -> list[tuple[np.ndarray, Objective]]:
         (np.array(members), jax.tree.map(lambda *leaves: np.stack(leaves), *(objectives[i] for i in members)))
         for members in groups.values()
     ]
+
+
+def _at_a_time(
+    group: _Chunk,
+    *,
+    model: Model,
+    canvas: Canvas,
+    transform: Transform | None,
+    optimizer: Partial,
+    most: int,
+    limit: int | None,
+) -> int:
+    """How many objectives of a group, at most `most`, climb together on this device in `limit` bytes of memory."""
+    if limit is None:
+        return most
+
+    def program(count: int) -> Any:
+        several = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape[1:]), leaf.dtype), group)
+        some, keys, starts = several
+        channels = _channels(model, canvas)
+        state = _begin.compiled().eval_shape(canvas, optimizer, keys, starts, channels=channels)
+        return _climb.lower(None, model, some, keys, state, 0, 1, canvas, transform, optimizer)
+
+    return fitting(program, limit, min(most, len(group.keys)))
+
+
+def _channels(model: Model, canvas: Canvas) -> int | None:
+    """The channels of an image; None where the canvas' size has all axes of an image."""
+    return None if len(canvas.size) == len(model.image_shape) else model.channels
 
 
 def _run(
@@ -211,8 +246,7 @@ def _run(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The images `[real h w c]` and scores `[real steps]` of a chunk after all its steps, and which did not change."""
     some, keys, starts = chunk
-    channels = None if len(canvas.size) == len(model.image_shape) else model.channels
-    state = _begin(canvas, optimizer, keys, starts, channels=channels)
+    state = _begin(canvas, optimizer, keys, starts, channels=_channels(model, canvas))
 
     def seen_at(done: int) -> np.ndarray:
         images = np.asarray(_draw(canvas, state.latent))[:real]
@@ -275,8 +309,12 @@ def _draw(canvas: Canvas, latent: Any) -> jax.Array:
 
 
 def with_fast_products(model: Model) -> Model:
-    """The model at the device's default precision, unless its user chose one: a step needs a direction, not digits."""
-    return replace(model, execution=replace(model.execution, precision=model.execution.precision or "default"))
+    """The model at the device's default precision, unless its user chose one: a step needs a direction, not digits.
+
+    Its memory is not bounded, so that a program serves every bound: `_at_a_time` keeps it.
+    """
+    precision = model.execution.precision or "default"
+    return replace(model, execution=replace(model.execution, precision=precision, memory=None))
 
 
 def _as_pytree(transform: Transform | None) -> Any:

@@ -1,5 +1,6 @@
 """`plan`: the algorithm that each layer gets in a gradient of a model, and the reason."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -44,8 +45,9 @@ class Plan(tuple[Row, ...]):
 def plan(model: Model, layer: str, *, size: int | tuple[int, int] | None = None, looped: bool = True) -> Plan:
     """The `Plan` of the gradient of one channel (or unit) of a layer with respect to the image.
 
-    It lists the operations that are rewritten for XLA:CPU. On a GPU or TPU, and with `Execution(rewrite=False)`, it is
-    empty, because XLA decides. The gradient is traced, not computed.
+    It lists the operations that are rewritten for the platform. On a CPU, these are the convolutions and the backward
+    passes of max-pools; on a GPU, the latter. On a TPU, and with `Execution(rewrite=False)`, the plan is empty, because
+    XLA decides. The gradient is traced, not computed.
 
     Args:
         model: its `execution` decides which algorithms are allowed, and for which platform the gradient is written.
@@ -66,8 +68,10 @@ def plan(model: Model, layer: str, *, size: int | tuple[int, int] | None = None,
 
     gradient = jax.value_and_grad(narrow(loss, model.execution))
 
+    execution = replace(model.execution, memory=None)  # to bound it, a program would be compiled
+
     def run(images: jax.Array) -> Any:
-        return map_in_loop(gradient, images, size=1, execution=model.execution)
+        return map_in_loop(gradient, images, size=1, execution=execution)
 
     count = rewrite.STEPS if looped else 1
     with rewrite.choices() as found:

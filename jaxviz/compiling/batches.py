@@ -10,24 +10,34 @@ There are two ways to do it, and most methods of jaxviz use both, one inside the
   and compiled as part of a larger function. `at_once` says how many items it computes together on this platform.
 
 The law of both: the result is that of the function of each item alone, whatever the size.
+
+`Execution(memory=…)` bounds what a program needs between its inputs and its results. `fitting` finds how many items a
+program may compute together, from XLA's own figures of the compiled program.
 """
 
+import functools
 import math
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from tqdm import tqdm
 
 from jaxviz.checks import whole
 from jaxviz.compiling.execution import AS_USUAL, Execution, platform_of
+from jaxviz.compiling.jaxprs import run
+from jaxviz.compiling.jit import jit
 from jaxviz.compiling.rewrite import rewrite
+from jaxviz.errors import InputError
 
 LONG = 2.0  # seconds after which a run shows a progress bar
 ON_CPU = 128 * 128  # pixels at a time: one image keeps a CPU busy, and the caches of a CPU are small
 ELSEWHERE = 32  # images at a time
+SHARE = 0.9  # of the memory that is allowed: a few items more are not worth another compilation
 
 
 def chunks(items: Any, size: int, unit: str = "") -> Iterator[tuple[Any, np.ndarray]]:
@@ -72,20 +82,79 @@ def map_in_chunks(function: Callable[[Any], Any], items: Any, size: int, unit: s
 def map_in_loop(function: Callable, *items: Any, size: int, execution: Execution = AS_USUAL) -> Any:
     """The results `[n …]` of a function of one item, for all `items [n …]`, as part of a traced function.
 
-    Up to `size` items are computed together by `vmap`; with more items, the compiled program loops. The function is
-    rewritten for XLA:CPU (`rewrite`) unless `execution` says otherwise.
+    Up to `size` items are computed together by `vmap`, fewer where `execution` bounds the memory; with more items, the
+    compiled program loops. The function is rewritten for the platform (`rewrite`) unless `execution` says otherwise.
+
+    Raises:
+        InputError: one item needs more memory than `execution` allows.
     """
     count = len(jax.tree.leaves(items)[0])
+    together = rewrite(jax.vmap(function), execution)
+    if execution.limit is not None:
+        size = fitting(functools.partial(_alone, together, items), execution.limit, min(size, count))
     if count <= size:
-        return rewrite(jax.vmap(function), execution)(*items)
-    size = size if count % size == 0 else 1  # `lax.map` would compile the remainder as a second program
+        return together(*items)
+    # `lax.map` would compile a remainder as a second program.
+    size = next(divisor for divisor in range(size, 0, -1) if count % divisor == 0)
     each = None if size == 1 else size  # with a batch of one, `lax.map` would still scatter every update
     return rewrite(lambda *items: lax.map(lambda item: function(*item), items, batch_size=each), execution)(*items)
 
 
 def at_once(*size: int, execution: Execution = AS_USUAL) -> int:
-    """The number of images of this size (height and width, say) with which the platform is fastest, both ways."""
-    return max(1, ON_CPU // math.prod(size)) if platform_of(execution) == "cpu" else ELSEWHERE
+    """The number of images of this size (height and width, say) with which the platform is fastest, both ways.
+
+    A GPU or TPU gains by more images, so where `execution` bounds the memory, the memory alone bounds their number.
+    """
+    if platform_of(execution) == "cpu":
+        return max(1, ON_CPU // math.prod(size))
+    return ELSEWHERE if execution.limit is None else sys.maxsize
+
+
+def fitting(program: Callable[[int], Any], limit: int, most: int) -> int:
+    """The number of items, at most `most`, that a program may compute together with `limit` bytes of temporaries.
+
+    Two programs are compiled: for `most` items, which is the answer if it fits, and for one. The straight line through
+    their figures says how many fit, and that program is compiled, too. As temporaries are not quite straight, the line
+    is drawn anew until the program uses `SHARE` of the limit, or one item more does not fit.
+
+    Args:
+        program: from a number of items to a lowered program of JAX.
+        limit: bytes. XLA's own figure for the program of the result is not above it.
+
+    Raises:
+        InputError: the program of a single item needs more.
+    """
+
+    @functools.cache
+    def needed(count: int) -> int:
+        return int(program(count).compile().memory_analysis().temp_size_in_bytes)
+
+    if needed(most) <= limit:
+        return most
+    if needed(1) > limit:
+        raise InputError(
+            "the memory must be enough for one item: its program needs "
+            f"{needed(1) / 1e6:.3g} MB between inputs and results; given: memory of {limit / 1e6:.3g} MB. Allow more, "
+            "or use smaller images"
+        )
+    low, high = 1, most
+    while high - low > 1 and needed(low) < SHARE * limit:
+        each = (needed(high) - needed(low)) / (high - low)
+        guess = min(max(low + int((limit - needed(low)) / each), low + 1), high - 1)
+        low, high = (guess, high) if needed(guess) <= limit else (low, guess)
+    return low
+
+
+def _alone(function: Callable, items: Any, count: int) -> Any:
+    """The program of a function `[n …] -> [n …]` for `count` of `items`, outside of the function that is traced.
+
+    The function may use values of the function that is traced; they become arguments of the program.
+    """
+    some = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape[1:]), leaf.dtype), items)
+    jaxpr = jax.make_jaxpr(function)(*some)
+    values = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), jaxpr.consts)
+    program = jit()(lambda consts, items: run(jaxpr.jaxpr, consts, jax.tree.leaves(items), {}))
+    return program.lower(None, values, some)
 
 
 def progress(total: int, unit: str) -> tqdm:

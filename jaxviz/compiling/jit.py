@@ -14,28 +14,43 @@ class Jit:
     """A function compiled by `jax.jit`.
 
     Compared with `jax.jit` itself:
-    - The compiler options depend on the platform, so they are looked up at the first call. `import jaxviz` starts no
-      backend.
+    - The compiler options depend on the platform that runs the program, so they are looked up at the first call.
+      `import jaxviz` starts no backend.
     - Ctrl-C during a compilation takes effect after it (`interrupts.held`).
     - Arguments of two classes with the same fields are never taken for each other (`workarounds.classes_of`).
     """
 
     def __init__(self, function: Callable, static: tuple[str, ...], donate: tuple[str, ...]):
         functools.update_wrapper(self, function)
-        self.function, self.static, self.donate = function, static, donate
-        self._jitted: Any = None
+        self.function, self.static, self.donate = workarounds.tell_classes_apart(function), static, donate
+        self._jitted: dict[str, Any] = {}
 
-    def compiled(self) -> Any:
-        """What `jax.jit` returned, made at the first call; it has `lower` and `eval_shape`."""
-        if self._jitted is None:
-            options = workarounds.compiler_options() if platform_of() == "cpu" else None
-            self._jitted = jax.jit(
-                workarounds.tell_classes_apart(self.function),
+    def compiled(self, platform: str | None = None) -> Any:
+        """What `jax.jit` returned, made at the first call; it has `lower` and `eval_shape`.
+
+        Args:
+            platform: the one that runs the program, "cpu", "gpu" or "tpu"; None: that of JAX's default device.
+        """
+        platform = platform or platform_of()
+        if platform not in self._jitted:
+            self._jitted[platform] = jax.jit(
+                self.function,
                 static_argnames=(*self.static, "classes"),
                 donate_argnames=self.donate,
-                compiler_options=options,
+                compiler_options=workarounds.compiler_options() if platform == "cpu" else None,
             )
-        return self._jitted
+        return self._jitted[platform]
+
+    def lower(self, platform: str | None, /, *args: Any, **kwargs: Any) -> Any:
+        """The program for `platform` as XLA gets it, not compiled; the arguments may be abstract.
+
+        To compile it for a device that this machine does not have, give the abstract arguments shardings on one. The
+        `execution` of a model among the arguments names the same platform.
+        """
+        traced = self.compiled(platform).trace(*args, **kwargs, classes=workarounds.classes_of(args, kwargs))
+        if platform is None or platform == platform_of():
+            return traced.lower()  # a call reuses what is compiled from it
+        return traced.lower(lowering_platforms=("cuda" if platform == "gpu" else platform,))
 
     def trace(self, *args: Any, **kwargs: Any) -> Any:
         """The traced function, whose `jaxpr` JAX keeps: a second trace of the same shapes costs nothing."""

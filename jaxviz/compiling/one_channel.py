@@ -59,7 +59,7 @@ class _Output:
 def narrow(function: Callable, execution: Execution = AS_USUAL) -> Callable:
     """`function` with the same values and gradients; a slice of one channel is taken as early as possible.
 
-    On a GPU or TPU, and with `Execution(rewrite=False)`, the function stays as it is.
+    On a TPU, and with `Execution(rewrite=False)`, the function stays as it is.
     """
 
     @functools.wraps(function)

@@ -1,13 +1,16 @@
-"""`rewrite`: a pass over a traced function that replaces the operations which XLA:CPU computes slowly.
+"""`rewrite`: a pass over a traced function that replaces the operations which a platform computes slowly.
 
     rewrite(f) == f, up to rounding
 
 XLA:CPU transposes convolutions to the layout of its fast kernel only in the entry computation of a program. Inside a
 loop body, where gradient ascent spends its time, it computes the backward convolution of every NHWC model element by
 element, which is 5 to 6 times slower. Everywhere, it computes convolutions in groups (depthwise ones, for example)
-element by element, and the backward pass of a max-pool in one serial loop. The pass replaces them after
-differentiation, in any model, so the code of models stays plain. On a GPU or TPU, and with `Execution(rewrite=False)`,
-the function stays as it is.
+element by element, and the backward pass of a max-pool in one serial loop. On a GPU, XLA's backward pass of a max-pool
+keeps five int32 indices for each output, and adds each gradient at its place by an atomic operation: with comparisons
+instead, an ascent step of VGG16 moves 1.6 times fewer bytes (`benchmarks/results/accelerators.md`).
+
+The pass replaces them after differentiation, in any model, so the code of models stays plain. On a TPU, and with
+`Execution(rewrite=False)`, the function stays as it is.
 
 Each rule below takes one equation of the traced function and its inputs, and returns its outputs (see `jaxprs`).
 """
@@ -23,7 +26,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxviz.compiling import few_channels, grouped, max_pool, winograd
-from jaxviz.compiling.execution import AS_USUAL, Execution
+from jaxviz.compiling.execution import AS_USUAL, Execution, platform_of
 from jaxviz.compiling.jaxprs import CALLS, Rule, bind, body_of, hoist, run, with_rules
 from jaxviz.compiling.workarounds import Equation, closed, parameters, scan_split
 
@@ -37,15 +40,16 @@ FEW = 4  # a convolution with at most this many output channels (a gradient of a
 
 
 def rewrite(function: Callable, execution: Execution = AS_USUAL) -> Callable:
-    """`function` with the same values, without the operations that XLA:CPU computes slowly.
+    """`function` with the same values, without the operations that its platform computes slowly.
 
     The result cannot be differentiated again: rewrite the gradient, not the function that is differentiated.
     """
-    fast = with_rules(function, _rules(execution, looped=False))
 
     @functools.wraps(function)
     def rewritten(*args: Any) -> Any:
-        return fast(*args) if execution.rewrites else function(*args)
+        if not execution.rewrites:
+            return function(*args)
+        return with_rules(function, _rules(execution, looped=False))(*args)
 
     return rewritten
 
@@ -203,9 +207,11 @@ def _max_pool_backward(equation: Equation, cotangent: jax.Array, operand: jax.Ar
 
 @functools.cache
 def _rules(execution: Execution, *, looped: bool) -> dict[str, Rule]:
-    rules: dict[str, Rule] = {
+    masks: dict[str, Rule] = {"select_and_scatter_add": _max_pool_backward}
+    if platform_of(execution) == "gpu":
+        return masks
+    rules = masks | {
         "conv_general_dilated": functools.partial(_convolution, execution, looped),
-        "select_and_scatter_add": _max_pool_backward,
         "while": functools.partial(_while, execution, looped),
         "scan": functools.partial(_scan, execution, looped),
     }

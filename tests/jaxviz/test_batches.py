@@ -1,14 +1,22 @@
-"""Law: the results of `map_in_chunks` and `map_in_loop` are those of the function of each item, whatever the size."""
+"""Law: the results of `map_in_chunks` and `map_in_loop` are those of the function of each item, whatever the size.
 
+Law: with `Execution(memory=…)`, XLA's own count of a program's temporaries is not above the memory.
+"""
+
+import functools
 import importlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 import jaxviz as jv
-from jaxviz.compiling.batches import chunks, map_in_chunks, map_in_loop
+from jaxviz.compiling.batches import chunks, fitting, map_in_chunks, map_in_loop
+from jaxviz.compiling.execution import Execution
+from jaxviz.compiling.jit import jit
+from jaxviz.compiling.rewrite import rewrite
 
 ITEMS = {"a": np.arange(7, dtype=np.float32), "b": np.arange(21, dtype=np.float32).reshape(7, 3)}
 
@@ -66,3 +74,66 @@ def test_all_chunks_run_one_program():
 def test_names_of_version_0_1_are_still_there(module, names):
     found = importlib.import_module(f"jaxviz.{module}")
     assert set(names.split()) <= set(vars(found))
+
+
+def blurred(image):
+    """One item of a function with temporaries: two convolutions of 8 channels, and a max-pool."""
+    kernel = jnp.ones((3, 3, 1, 8)) / 9
+    x = jax.nn.relu(nn.Conv(8, (3, 3)).apply({"params": {"kernel": kernel, "bias": jnp.zeros(8)}}, image[..., None]))
+    return nn.max_pool(x * x.mean(), (2, 2), (2, 2)).sum()
+
+
+def temporaries(function, *items):
+    """XLA's count of bytes between inputs and results."""
+    return jit()(function).lower(None, *items).compile().memory_analysis().temp_size_in_bytes
+
+
+IMAGES = np.random.default_rng(0).random((24, 32, 32), np.float32)
+
+
+@pytest.fixture(scope="module")
+def needed():
+    """The bytes that the gradients of some images need together."""
+
+    @functools.cache
+    def of(count):
+        return temporaries(rewrite(jax.vmap(jax.grad(blurred))), IMAGES[:count])
+
+    return of
+
+
+@pytest.mark.parametrize("allowed", [1.0, 3.5, 10.2, 30])
+def test_as_many_items_as_fit(needed, allowed):
+    limit = int(allowed * needed(1))
+    found = fitting(lambda n: jit()(rewrite(jax.vmap(jax.grad(blurred)))).lower(None, IMAGES[:n]), limit, 24)
+    assert needed(found) <= limit
+    assert found == 24 or needed(found) >= 0.9 * limit or needed(found + 1) > limit
+    assert (found == 24) == (allowed == 30)
+
+
+def test_a_loop_stays_within_the_memory_and_gives_the_same(needed):
+    """A quarter more is for the loop itself, which holds the gradients that are finished."""
+
+    def loop(execution):
+        return lambda images: map_in_loop(jax.grad(blurred), images, size=24, execution=execution)
+
+    limit = 7 * needed(1)
+    bounded = loop(Execution(memory=limit))
+    assert needed(24) > 2 * limit
+    assert needed(3) < temporaries(bounded, IMAGES) <= 1.25 * limit
+    free = loop(Execution())
+    np.testing.assert_allclose(jit()(bounded)(IMAGES), jit()(free)(IMAGES), rtol=1e-5)
+
+
+def test_too_little_memory_is_an_error_that_says_how_much_is_needed(needed):
+    def loop(images):
+        return map_in_loop(jax.grad(blurred), images, size=24, execution=Execution(memory=1000))
+
+    with pytest.raises(jv.InputError, match=f"needs {needed(1) / 1e6:.3g} MB .* given: memory of 0.001 MB"):
+        jit()(loop)(IMAGES)
+
+
+def test_the_rest_of_a_count_is_shared_out():
+    """Nine items, at most five together: a loop over fives would leave four over, so there are three threes."""
+    text = str(jax.make_jaxpr(lambda x: map_in_loop(blurred, x, size=5))(IMAGES[:9]))
+    assert "length=3" in text

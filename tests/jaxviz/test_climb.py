@@ -301,3 +301,28 @@ def test_a_dead_filter_says_so():
     with pytest.warns(jv.JaxvizWarning, match=r"1 of 3 objectives do not move, .* dead filter, .*; positions: \[1\]"):
         found = jv.sweep(model, jv.channels(model, "second", [0, 1, 3]), **small(steps=1))
     assert not found.scores[1].any()
+
+
+def test_a_sweep_stays_within_the_memory_and_finds_the_same(monkeypatch):
+    """XLA counts the temporaries of each program that runs."""
+    model, real, seen = keras_model(), climb._climb, []
+
+    class Watched:
+        lower = real.lower
+
+        def __call__(self, *args):
+            seen.append((len(args[2]), real.lower(None, *args).compile().memory_analysis().temp_size_in_bytes))
+            return real(*args)
+
+    monkeypatch.setattr(climb, "_climb", Watched())
+    objectives = [jv.Channel("second", i % 6) for i in range(24)]
+    free = jv.sweep(model, objectives, **small())
+    ((count, needed),) = seen
+    assert count == 24
+    seen.clear()
+    bounded = jv.sweep(model.replace(execution=jv.Execution(memory=needed // 3)), objectives, **small())
+    assert all(0.5 * needed // 3 < size <= needed // 3 for _, size in seen)
+    assert 1 < seen[0][0] < 12
+    np.testing.assert_allclose(bounded.scores, free.scores, atol=1e-5)
+    with pytest.raises(jv.InputError, match="enough for one item"):
+        jv.sweep(model.replace(execution=jv.Execution(memory=1000)), objectives, **small())

@@ -17,6 +17,7 @@ from jax import lax
 import jaxviz as jv
 from jaxviz.compiling.batches import at_once, map_in_loop
 from jaxviz.compiling.execution import Execution, platform_of
+from jaxviz.compiling.jit import jit
 from jaxviz.compiling.one_channel import narrow
 from jaxviz.compiling.rewrite import rewrite
 
@@ -94,24 +95,30 @@ def loss(image):
 IMAGE = jnp.asarray(np.random.default_rng(0).random((16, 16, 3), np.float32))
 
 
-@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def text(function, images=IMAGE):
+    return str(jax.make_jaxpr(function)(images))
+
+
 @pytest.mark.parametrize("images", [1, 8])
-def test_a_program_for_another_platform_is_not_rewritten(platform, images):
+def test_a_program_for_a_tpu_is_not_rewritten(images):
     """No masks in place of a max-pool's gradient, no other layout or algorithm of a convolution, all its channels."""
+    gradient, several, tpu = jax.grad(loss), jnp.stack([IMAGE] * images), Execution(platform="tpu")
+    assert text(rewrite(jax.vmap(gradient), tpu), several) == text(jax.vmap(gradient), several)
+    assert text(narrow(loss, tpu)) == text(loss)
+    assert "select_and_scatter_add" in text(lambda x: map_in_loop(gradient, x, size=1, execution=tpu), several)
 
-    def text(function):
-        return str(jax.make_jaxpr(function)(jnp.stack([IMAGE] * images)))
 
-    gradient = jax.grad(loss)
-    other = Execution(platform=platform)
-    assert text(rewrite(jax.vmap(gradient), other)) == text(jax.vmap(gradient))
-    assert str(jax.make_jaxpr(narrow(loss, other))(IMAGE)) == str(jax.make_jaxpr(loss)(IMAGE))
-    looped = text(lambda x: map_in_loop(gradient, x, size=1, execution=other))
-    assert "select_and_scatter_add" in looped
-    assert "rhs_spec=(3, 2, 0, 1)" not in looped
-    on_a_cpu = text(lambda x: map_in_loop(gradient, x, size=1, execution=Execution(platform="cpu")))
-    assert "select_and_scatter_add" not in on_a_cpu
-    assert "rhs_spec=(3, 2, 0, 1)" in on_a_cpu
+@pytest.mark.parametrize("images", [1, 8])
+def test_a_program_for_a_gpu_has_masks_and_one_channel_but_its_own_convolutions(images):
+    several = jnp.stack([IMAGE] * images)
+    gpu, cpu = (
+        text(lambda x, on=name: map_in_loop(jax.grad(loss), x, size=1, execution=Execution(platform=on)), several)
+        for name in ("gpu", "cpu")
+    )
+    assert "select_and_scatter_add" not in gpu + cpu
+    assert "rhs_spec=(3, 2, 0, 1)" not in gpu  # the layout of a CPU
+    assert "rhs_spec=(3, 2, 0, 1)" in cpu
+    assert text(narrow(loss, Execution(platform="gpu"))) == text(narrow(loss, Execution(platform="cpu"))) != text(loss)
 
 
 def test_how_many_images_are_computed_at_once_depends_on_the_platform():
@@ -124,3 +131,30 @@ def test_methods_write_their_programs_for_the_platform_of_the_model(vgg, images,
     other = vgg.replace(execution=Execution(platform="gpu"))
     ours, theirs = (method(model, images[0], jv.Channel("block2_conv1", 3)) for model in (other, vgg))
     assert relative(ours.values, theirs.values) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("memory", "count"), [("2 GB", 2 * 10**9), ("1.5 GiB", 3 * 2**29), ("64 kB", 64000), (1e6, 10**6), (None, None)]
+)
+def test_memory_is_a_number_of_bytes_or_has_a_unit(memory, count):
+    assert Execution(memory=memory).limit == count
+
+
+@pytest.mark.parametrize("memory", ["2 gigabytes", "2GB", "", 0, -1, "0.2 kB kB", float("nan"), float("inf"), True])
+def test_other_memory_is_refused(memory):
+    with pytest.raises(jv.InputError, match='such as "2 GB"; given: '):
+        Execution(memory=memory)
+
+
+def test_without_a_limit_an_accelerator_gets_32_images_and_with_one_as_many_as_fit():
+    assert at_once(64, 64, execution=Execution(platform="gpu", memory="1 GB")) > 10**9
+    assert at_once(64, 64, execution=Execution(platform="cpu", memory="1 GB")) == 4
+
+
+def test_a_program_for_another_platform_has_none_of_this_machines_compiler_options():
+    """XLA would refuse them there, and a GPU's program has no custom calls of a CPU."""
+    program = jit()(lambda images: jax.grad(loss)(images))
+    text = program.lower("tpu", IMAGE).as_text()
+    assert "select_and_scatter" in text
+    assert program.compiled("tpu") is not program.compiled()
+    assert program.compiled() is program.compiled("cpu")  # the tests run on a CPU

@@ -65,5 +65,6 @@ def test_what_is_asked_for_is_what_runs(vgg):
     assert "4x4" in algorithms(winograd="4x4")
     assert algorithms(winograd=None) == {"direct", "taps", "mask"}
     assert algorithms(rewrite=False) == set()
-    assert algorithms(platform="gpu") == set()
+    assert algorithms(platform="gpu") == {"mask"}
+    assert algorithms(platform="tpu") == set()
     assert {row.algorithm for row in jv.plan(vgg, "block3_conv1", size=64, looped=False)} == {"direct", "taps", "mask"}
