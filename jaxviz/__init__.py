@@ -9,6 +9,7 @@ from jaxviz.ascent.canvases import colors as colors
 from jaxviz.ascent.canvases.fourier import *
 from jaxviz.ascent.canvases.pixels import *
 from jaxviz.ascent.climb import *
+from jaxviz.ascent.dream import *
 from jaxviz.ascent.film import *
 from jaxviz.ascent.plan import *
 from jaxviz.attribution import lrp_rules as rules
