@@ -26,6 +26,11 @@ from jaxviz.comparisons import *
 from jaxviz.compiling.cache import *
 from jaxviz.compiling.execution import *
 from jaxviz.errors import *
+from jaxviz.filters.crops import *
+from jaxviz.filters.responses import *
+from jaxviz.filters.spectra import *
+from jaxviz.filters.top_images import *
+from jaxviz.filters.weights import *
 from jaxviz.forward_pass import *
 from jaxviz.geometry import *
 from jaxviz.model import *

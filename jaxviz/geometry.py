@@ -1,6 +1,7 @@
 """Where in the image a layer looks: the receptive field of its positions, and the place of its map in the image.
 
     receptive_field(model, layer) -> size, stride and offset, in pixels
+    windows(model, layer, size)   -> the pixels that each of its positions sees, also at an edge
     place(network, layer, size)   -> how the layer's map is enlarged to the image's size
 
 Law of a receptive field: position (y, x) of a layer depends on no pixel outside of
@@ -16,6 +17,7 @@ fades out towards the end of the outermost receptive fields, and it is 0 where t
 """
 
 import functools
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -24,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxviz.compiling.positions import Lost, Positions, Sight
+from jaxviz.compiling.positions import Lost, Positions, Sight, Sights
 from jaxviz.errors import InputError
 from jaxviz.model import IMAGE, Model
 from jaxviz.structure import Structure, handle_at, picture_shape, structure
@@ -70,21 +72,79 @@ def receptive_field(model: Model, layer: str, size: int | tuple[int, ...] | None
     if layer == IMAGE:
         axes = len(picture_shape(model, sides)) - 1
         return ReceptiveField((1,) * axes, (1,) * axes, (0,) * axes)
+    sights, shape = _sights(model, layer, sides)
+    fields = [_field(sight, shape, axis) for axis, sight in enumerate(sights, start=1)]
+    return ReceptiveField(*(tuple(each) for each in zip(*fields, strict=True)))
+
+
+class Window(NamedTuple):
+    """The pixels, along one axis of the image, that the positions of a layer see: `first[i]` to `last[i]`.
+
+    i is an index of the layer's axis `along`, which counts without the batch axis. If that is None, all positions of
+    the layer see the same pixels, and there is one window. Next to a padding, a window reaches beyond the image.
+    """
+
+    along: int | None
+    first: np.ndarray
+    last: np.ndarray
+
+    def of(self, position: Sequence[int]) -> tuple[int, int]:
+        """The first and the last whole pixel that a position of the layer sees, by its index along each axis."""
+        i = 0 if self.along is None else position[self.along]
+        return int(np.floor(self.first[i])), int(np.ceil(self.last[i]))
+
+
+def windows(model: Model, layer: str, size: int | tuple[int, ...] | None = None) -> tuple[Window, ...]:
+    """The `Window` of a layer along each axis of the image, such as height and width.
+
+    Args:
+        layer: a handle of the model, or "image".
+        size: of the image, for a network that takes any size; None: its own size, or 224.
+
+    Raises:
+        InputError: an unknown layer, one that does not depend on the image, or an image that is too small for it.
+    """
+    sides = model.image_size(size)[:-1]
+    if layer == IMAGE:
+        lengths = picture_shape(model, sides)[:-1]
+        return tuple(Window(axis, np.arange(n), np.arange(n)) for axis, n in enumerate(lengths))
+    sights, shape = _sights(model, layer, sides)
+    return tuple(_window(sight, shape) for sight in sights)
+
+
+def _window(sight: Sight, shape: tuple[int, ...]) -> Window:
+    if sight.lost is None and len(sight.positions) == 1 and sight.positions[0].axis >= 1:
+        (each,) = sight.positions
+        index = np.arange(shape[each.axis - 1]) // each.inner % len(each.low)
+        return Window(each.axis - 1, each.low[index], each.high[index])
+    first, last = _extent(sight)
+    return Window(None, np.array([first]), np.array([last]))
+
+
+def _sights(model: Model, layer: str, sides: tuple[int, ...]) -> tuple[Sights, tuple[int, ...]]:
+    """How a layer sees the image, and its shape.
+
+    Raises:
+        InputError: an unknown layer, one that does not depend on the image, or an image that is too small for it.
+    """
     network = structure(model, model.handles[: model.handles.index(model.check_layer(layer)) + 1], sides)
     sights = network.sights[layer]
     if sights is None:
         raise InputError(f"{layer} does not depend on the image, so it has no receptive field")
-    shape = network.shapes[layer]
-    fields = [_field(sight, shape, axis) for axis, sight in enumerate(sights, start=1)]
-    return ReceptiveField(*(tuple(each) for each in zip(*fields, strict=True)))
+    return sights, network.shapes[layer]
+
+
+def _extent(sight: Sight) -> tuple[float, float]:
+    """The first and the last pixel that a layer sees along height or width."""
+    parts = [each.seen for each in sight.positions] + ([sight.lost[2:]] if sight.lost else [])
+    return min(low for low, _ in parts), max(high for _, high in parts)
 
 
 def _field(sight: Sight, shape: tuple[int, ...], axis: int) -> tuple[int, Number, Number]:
     """The size, stride and offset of a layer along height or width."""
     positions = _positions(sight, shape, axis)
     if sight.lost is not None or positions is None:
-        parts = [each.seen for each in sight.positions] + ([sight.lost[2:]] if sight.lost else [])
-        first, last = min(low for low, _ in parts), max(high for _, high in parts)
+        first, last = _extent(sight)
         return round(last - first) + 1, 0, _number(first)
     step = float(positions.step)
     starts = (positions.low - step * np.arange(len(positions.low))).round(6)

@@ -63,7 +63,7 @@ FLOORS = (
     ("cli", "page"),
     ("atlas", "trust"),
     ("training",),
-    ("attribution",),
+    ("attribution", "filters"),
     ("ascent",),
     ("rendering",),
     ("networks",),

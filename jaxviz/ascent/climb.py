@@ -55,10 +55,13 @@ class Ascent(NamedTuple):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a sweep. `finished` is the Ascent of the objectives in `positions`, those that were done."""
+    """Ctrl-C during a long run. `finished` is the result for the items in `positions`, those that were done.
 
-    def __init__(self, finished: Ascent | None, positions: list[int]):
-        super().__init__(f"stopped with {len(positions)} objectives finished, see .finished and .positions")
+    After a sweep, the items are objectives and `finished` is their Ascent; after `top_images`, they are images.
+    """
+
+    def __init__(self, finished: Any, positions: list[int], items: str = "objectives"):
+        super().__init__(f"stopped with {len(positions)} {items} finished, see .finished and .positions")
         self.finished, self.positions = finished, positions
 
 

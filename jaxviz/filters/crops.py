@@ -1,0 +1,39 @@
+"""The parts of images that a filter sees where it is highest."""
+
+from typing import Any
+
+import numpy as np
+
+from jaxviz.filters.top_images import TopImages
+from jaxviz.geometry import windows
+from jaxviz.model import Model
+from jaxviz.objectives import check_index
+from jaxviz.structure import picture_shape
+
+__all__ = ["crops"]
+
+
+def crops(model: Model, found: TopImages, index: int, at: Any = None) -> list[np.ndarray]:
+    """The part `[h w c]` of each image inside the receptive field of the position where a filter is highest.
+
+    The images are read again. A receptive field that reaches beyond the image is cut off there, so crops may differ in
+    size; of a layer that mixes all positions, a crop is all that the network sees.
+
+    Args:
+        found: the result of `top_images`.
+        index: the number of the filter.
+        at: images and positions `[filters …]`: the Spectra of `found`, or None for its best images.
+
+    Raises:
+        InputError: an index out of range, or a file that cannot be read any more.
+    """
+    check_index(found.layer, "filter", index, found.shape[-1])
+    at = found if at is None else at
+    size = found.images.shape
+    fields, picture = windows(model, found.layer, size), picture_shape(model, size[:-1])
+    result = []
+    for number, position in zip(at.image[index].tolist(), at.position[index].tolist(), strict=True):
+        ends = (field.of((*position, index)) for field in fields)
+        part = tuple(slice(max(first, 0), last + 1) for first, last in ends)
+        result.append(np.array(found.images[number].reshape(picture)[part]))
+    return result
