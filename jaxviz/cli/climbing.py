@@ -88,7 +88,7 @@ def filters(
     source, settings = _recipe(recipe, size=size, steps=steps, step=step)
     model = _load(file, loading, source)
     for name in layers or [last_convolution(model, jv.Highest(model.scores))]:
-        objectives = jv.channels(model, name, indices or None, border=source.border)
+        objectives = source.objectives(model, name, indices or None)
         if not indices:
             objectives = objectives[: rows * columns]
         path = picture_path(out, "filters", name, *(indices if len(indices) == 1 else ()))

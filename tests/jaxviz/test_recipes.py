@@ -42,8 +42,8 @@ def noise(recipe, seed=0):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_raises_the_score(name):
     model = keras_model()
-    objective = jv.Channel("second/pre", 1)
-    recipe = RECIPES[name].recipe(size=12, steps=4)
+    (objective,) = RECIPES[name].objectives(model, "second/pre", [1])
+    recipe = RECIPES[name].recipe(size=32, steps=6)
     start = recipe["canvas"](recipe["canvas"].new(jax.random.fold_in(jax.random.key(0), 0), 3))
     found = jv.ascend(model, objective, **recipe)
     before, after = (float(objective(model(jnp.asarray(image), objective.layers))) for image in (start, found.image))
@@ -85,6 +85,91 @@ def test_keras_ios_numbers():
     assert 0.12 < start.max() <= 0.125
     g = gradient()
     np.testing.assert_allclose(2 * moves(recipe, 2 * g)[0], 10 * g / np.sqrt((g**2).sum()), rtol=1e-5)
+
+
+def adam(gradients, rate):
+    """Adam (Kingma & Ba 2015, algorithm 1): how far it goes along each of the gradients."""
+    first = second = 0
+    for t, g in enumerate(gradients, 1):
+        first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2
+        yield rate * first / (1 - 0.9**t) / (np.sqrt(second / (1 - 0.999**t)) + 1e-8)
+
+
+@pytest.mark.parametrize("name", ["lucid", "lucid_chain", "xplique"])
+def test_lucid_and_xplique_climb_by_adam(name):
+    gradients = [gradient(seed) for seed in range(3)]
+    found = moves(RECIPES[name].recipe(), *gradients)
+    np.testing.assert_allclose(found, list(adam(gradients, 0.05)), rtol=1e-4)
+
+
+def test_lucids_numbers():
+    recipe = jv.recipes.lucid()
+    canvas, transform = recipe["canvas"], recipe["transform"]
+    assert (canvas.size, recipe["steps"]) == ((128, 128), 256)
+    assert (canvas.decay, canvas.sd) == (1.0, 0.01)
+    root = np.array([[0.26, 0.09, 0.02], [0.27, 0, -0.05], [0.27, -0.09, 0.03]])
+    np.testing.assert_allclose(canvas.colors, root / np.linalg.norm(root, axis=0).max(), rtol=1e-6)
+    assert (transform.jitter, transform.scale, transform.degrees) == (8.0, (0.9, 1.1), 10.0)
+    assert (transform.upright, transform.fill, transform.shear, transform.size) == (0.2, 0.5, 0.0, None)
+    assert jv.recipes.lucid(size=32)["transform"].jitter == 4.0
+    for size in ((64,), (16, 16, 16)):  # a signal and a volume are shifted, in a frame of mid-grey
+        transform, image = jv.recipes.lucid(size=size)["transform"], jnp.zeros((*size, 2))
+        shifted = {float(transform(jax.random.key(i), image).mean()) for i in range(4)}
+        assert len(shifted) > 1
+        assert 0 <= min(shifted) < max(shifted) < 0.5
+
+
+def test_the_numbers_of_lucids_own_chain():
+    recipe = jv.recipes.lucid_chain()
+    pad, crop, scale, turn, again = recipe["transform"].transforms
+    assert recipe["steps"] == 512
+    assert (pad.pixels, pad.fill, crop.pixels, again.pixels) == (12, 0.5, 8, 4)
+    np.testing.assert_allclose(scale.scale.values, np.arange(0.9, 1.101, 0.02))
+    assert turn.degrees.values == [*range(-10, 11), 0, 0, 0, 0, 0]
+    seen = jax.eval_shape(recipe["transform"], jax.random.key(0), jnp.zeros((128, 128, 3)))
+    assert seen.shape == (140, 140, 3)
+
+
+def test_xpliques_numbers():
+    recipe = jv.recipes.xplique()
+    canvas = recipe["canvas"]
+    assert (canvas.size, recipe["steps"]) == ((512, 512), 256)
+    assert (canvas.canvas.decay, canvas.canvas.sd) == (0.85, 0.01)
+    matrix = [[0.5628, 0.5845, 0.5845], [0.1948, 0, -0.1948], [0.0433, -0.1082, 0.0649]]
+    np.testing.assert_allclose(canvas.canvas.colors.T, matrix, atol=1e-4)
+    frame, *crops, scale, blur, first, second, flip = recipe["transform"].transforms
+    assert (frame.pixels, frame.fill) == (128, 0)
+    assert [crop.pixels for crop in crops] == [64, 64, 128, 128, 128]
+    assert (scale.scale, scale.degrees, scale.jitter) == ((0.92, 0.96), 0, 0)
+    assert (blur.sigma, blur.size, first.pixels, second.pixels) == ((1.0, 1.1), 10, 32, 32)
+    assert (flip.probability, flip.axis) == (0.5, -2)
+    small = jv.recipes.xplique(size=32)["canvas"]
+    image = np.asarray(small(small.new(jax.random.key(0), 3)))
+    assert (image.min(), image.max()) == (0, 1)
+    raw = np.asarray(small.canvas(small.new(jax.random.key(0), 3)))
+    np.testing.assert_allclose(image, (raw - raw.min()) / np.ptp(raw), atol=1e-6)
+
+
+def test_the_numbers_of_tf_keras_vis():
+    """RMSprop(1.0, rho=0.999) on pixels of 0–255; total variation and 0.3 × the mean, of pixels of 0–255."""
+    recipe = jv.recipes.tf_keras_vis()
+    roll, turn = recipe["transform"].transforms
+    assert (recipe["canvas"].size, recipe["steps"]) == ((224, 224), 200)
+    assert (roll.pixels, turn.degrees) == (4, 1.0)
+    start = noise(recipe)
+    assert start.min() < 0.01
+    assert start.max() > 0.99
+    square, expected = 0, []
+    gradients = [gradient(seed, scale=1e-3) for seed in range(3)]  # in 0–255 units, comparable with Keras' 1e-7
+    for g in gradients:
+        square = 0.999 * square + 0.001 * g**2
+        expected.append(g / np.sqrt(square + 1e-7))
+    np.testing.assert_allclose(255 * np.stack(moves(recipe, *(255 * g for g in gradients))), expected, rtol=1e-4)
+    image = np.random.default_rng(0).random((7, 6, 3)).astype(np.float32)
+    levels = 255 * image
+    variation = (np.abs(np.diff(levels, axis=0)).sum() + np.abs(np.diff(levels, axis=1)).sum()) / levels.size
+    penalty = RECIPES["tf_keras_vis"].penalty({"image": jnp.asarray(image)})
+    assert float(penalty) == pytest.approx(variation + 0.3 * levels.mean(), rel=1e-5)
 
 
 def test_a_style_has_the_size_and_the_look_of_its_source():

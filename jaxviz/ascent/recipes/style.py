@@ -22,7 +22,7 @@ defaults and help from here):
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -32,6 +32,7 @@ from jaxtyping import Float, UInt8
 from jaxviz.checks import height_width, lengths, near
 from jaxviz.errors import InputError
 from jaxviz.model import Model
+from jaxviz.objectives import Objective, channels
 from jaxviz.rendering import rgb
 from weights_convert import INPUTS
 
@@ -49,6 +50,7 @@ class Style:
         border: the positions at each side of a layer that the objective leaves out.
         crop: the pixels that are cut off each side of the finished picture.
         std: the contrast of the picture, as for `rgb.stretch`: one of `rgb.CONTRASTS`, or a number.
+        penalty: what the source subtracts from each objective, itself an objective.
         fed: {preprocessing of a network: what the source feeds such a network with instead}, names of
             `weights_convert.INPUTS`; the book feeds VGG16 with pixels of 0–255 as they are.
     """
@@ -58,6 +60,7 @@ class Style:
     border: int = 0
     crop: int = 0
     std: float | str = "none"
+    penalty: Objective | None = None
     fed: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -83,6 +86,15 @@ class Style:
                 f"given: {chosen['size']}"
             )
         return self.recipe(**chosen)
+
+    def objectives(self, model: Model, layer: str, indices: Iterable[int] | None = None) -> list[Objective]:
+        """The objectives of the channels `indices` (None: all) of a layer, with the source's border and penalty.
+
+        Raises:
+            InputError: as `channels`.
+        """
+        found = channels(model, layer, indices, border=self.border)
+        return [each if self.penalty is None else each - self.penalty for each in found]
 
     def feed(self, model: Model) -> Model:
         """The model, fed as the source feeds such a network."""
