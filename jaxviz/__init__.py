@@ -12,6 +12,7 @@ from jaxviz.ascent.climb import *
 from jaxviz.ascent.dream import *
 from jaxviz.ascent.film import *
 from jaxviz.ascent.plan import *
+from jaxviz.ascent.stop import *
 from jaxviz.attribution import lrp_rules as rules
 from jaxviz.attribution import tf_explain as tf_explain
 from jaxviz.attribution.cams import *

@@ -191,12 +191,22 @@ class Model:
 
     def _what_fits(self, name: str) -> str:
         sides, own = self.image_shape[:-1], _by(self.image_shape[:-1] or self.image_shape)
-        double = tuple(2 * (side or sides[0] or 1) for side in sides)
-        if not sides or (sides[0] and not self._fits((*double, self.channels), name)):
+        if not sides or (sides[0] and self._is_fixed(name)):
             return f"like a layer after a Flatten, it needs the network's own size, {own}"
         sizes = ((n,) * len(sides) for n in range(1, 1025))
         least = next((size for size in sizes if self._fits((*size, self.channels), name)), None)
         return f"it needs at least {_by(least)}" if least else "it fits no square image of up to 1024 × 1024"
+
+    def needs_own_size(self, name: str, shape: tuple[int, ...]) -> bool:
+        """Whether a layer cannot be computed for an image of `shape`, however large, but for one of the network's size.
+
+        A layer after a Flatten is such a layer. A network that takes any size has none.
+        """
+        return None not in self.image_shape and not self._fits(shape, name) and self._is_fixed(name)
+
+    def _is_fixed(self, name: str) -> bool:
+        sides = self.image_shape[:-1]
+        return not self._fits((*(2 * (side or sides[0] or 1) for side in sides), self.channels), name)
 
     def _fits(self, shape: tuple[int, ...], name: str) -> bool:
         with suppress(RunError):

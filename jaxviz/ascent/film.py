@@ -39,5 +39,5 @@ def film(model: Model, objective: Objective, *, every: int = 8, **settings: Any)
     def take(positions: list[int], done: int, images: np.ndarray) -> None:
         frames.append(images[0])
 
-    scores = ascend(model, objective, watch=take, every=every, **settings).scores
-    return Ascent(np.stack(frames), scores)
+    _, scores, steps = ascend(model, objective, watch=take, every=every, **settings)
+    return Ascent(np.stack(frames), scores, steps)

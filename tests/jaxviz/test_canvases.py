@@ -20,7 +20,7 @@ from jax.tree_util import Partial
 from networks import keras_model
 
 import jaxviz as jv
-from jaxviz.ascent import climb
+from jaxviz.ascent import slots
 
 ADAM = Partial(optax.adam, learning_rate=0.05)
 
@@ -60,9 +60,9 @@ def test_three_steps_raise_the_score_and_the_key_decides(model, example):
     assert found.image.shape == (3, 11, 14, 3)
     assert (np.diff(found.scores) > 0).all()
     assert not np.array_equal(found.image[1], found.image[2])
-    compiled = climb._climb.compiled()._cache_size()
+    compiled = slots._climb.compiled()._cache_size()
     again = climbed(model, example.make((11, 14), **example.other), [0, 1, 1], steps=4, key=jax.random.key(1))
-    assert climb._climb.compiled()._cache_size() == compiled
+    assert slots._climb.compiled()._cache_size() == compiled
     assert not np.array_equal(found.image, again.image)
 
 

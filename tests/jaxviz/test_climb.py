@@ -17,7 +17,8 @@ from jax.tree_util import Partial
 from networks import keras_model
 
 import jaxviz as jv
-from jaxviz.ascent import climb
+from jaxviz.ascent import slots
+from jaxviz.ascent.arguments import alike
 from jaxviz.ascent.step import begin, step
 from jaxviz.compiling.batches import at_once
 
@@ -135,19 +136,19 @@ def test_objectives_of_different_kinds_keep_their_order():
 def test_other_filters_steps_and_step_sizes_compile_nothing():
     model = keras_model()
     jv.sweep(model, jv.channels(model, "second", [0, 1]), **jv.recipes.chollet(size=12))
-    compiled = climb._climb.compiled()._cache_size()
+    compiled = slots._climb.compiled()._cache_size()
     jv.sweep(model, jv.channels(model, "second", [3, 2, 5]), **jv.recipes.chollet(size=12, steps=77, step=0.3))
-    assert climb._climb.compiled()._cache_size() == compiled
+    assert slots._climb.compiled()._cache_size() == compiled
 
 
 def test_a_long_run_is_the_same_in_stretches(monkeypatch):
     model = keras_model()
     settings = small(steps=11, optimizer=Partial(optax.adam, learning_rate=0.05))
     whole = jv.ascend(model, jv.Channel("second", 0), **settings)
-    monkeypatch.setattr(climb, "STRETCH", 4)
-    climb._climb.compiled().clear_cache()
+    monkeypatch.setattr(slots, "STRETCH", 4)
+    slots._climb.compiled().clear_cache()
     parts = jv.ascend(model, jv.Channel("second", 0), **settings)
-    climb._climb.compiled().clear_cache()
+    slots._climb.compiled().clear_cache()
     np.testing.assert_allclose(parts.scores, whole.scores, atol=1e-6)
 
 
@@ -156,9 +157,9 @@ def test_any_optax_transformation_climbs():
     transformation = optax.sgd(0.1)
     found = jv.ascend(model, jv.Channel("second/pre", 0), **small(optimizer=transformation))
     assert (np.diff(found.scores) > 0).all()
-    compiled = climb._climb.compiled()._cache_size()
+    compiled = slots._climb.compiled()._cache_size()
     jv.ascend(model, jv.Channel("second/pre", 1), **small(optimizer=transformation))
-    assert climb._climb.compiled()._cache_size() == compiled
+    assert slots._climb.compiled()._cache_size() == compiled
 
 
 def test_a_transform_is_drawn_anew_at_each_step_and_for_each_item():
@@ -189,9 +190,9 @@ def test_a_transform_may_be_a_pytree_whose_only_leaf_is_an_array():
     start = np.full((12, 12, 3), 0.5, np.float32)
     settings = {"start": start, **small(steps=1)}
     white = jv.sweep(model, objectives, transform=Tint(jax.numpy.ones(3)), **settings)
-    compiled = climb._climb.compiled()._cache_size()
+    compiled = slots._climb.compiled()._cache_size()
     red = jv.sweep(model, objectives, transform=Tint(jax.numpy.array([1.0, 0.0, 0.0])), **settings)
-    assert climb._climb.compiled()._cache_size() == compiled
+    assert slots._climb.compiled()._cache_size() == compiled
     np.testing.assert_array_equal(white.scores, jv.sweep(model, objectives, **settings).scores)
     tinted = jv.sweep(model, objectives, start=start * np.array([1, 0, 0], np.float32), **small(steps=1))
     np.testing.assert_allclose(red.scores, tinted.scores, atol=1e-6)
@@ -199,7 +200,7 @@ def test_a_transform_may_be_a_pytree_whose_only_leaf_is_an_array():
 
 def test_ctrl_c_keeps_what_is_finished(monkeypatch):
     model = keras_model()
-    draw, calls = climb._draw, []
+    draw, calls = slots._draw, []
 
     def interrupted(*args):
         if len(calls) == 4:  # each chunk is drawn at its start and at its end
@@ -207,7 +208,7 @@ def test_ctrl_c_keeps_what_is_finished(monkeypatch):
         calls.append(args)
         return draw(*args)
 
-    monkeypatch.setattr(climb, "_draw", interrupted)
+    monkeypatch.setattr(slots, "_draw", interrupted)
     with pytest.raises(jv.Interrupted, match="4 objectives finished") as stop:
         jv.sweep(model, jv.channels(model, "second"), batch=2, **small())
     monkeypatch.undo()
@@ -236,7 +237,7 @@ def test_ctrl_c_before_anything_is_finished(monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(climb, "_draw", interrupted)
+    monkeypatch.setattr(slots, "_draw", interrupted)
     with pytest.raises(jv.Interrupted) as stop:
         jv.sweep(model, jv.channels(model, "second"), **small())
     assert stop.value.finished is None
@@ -249,12 +250,13 @@ def test_memory_is_that_of_one_chunk(vgg):
     sizes = []
     for count in (64, 512):
         batch = at_once(*canvas.size)
-        objectives = [jv.Channel("block4_conv1", i) for i in range(count)]
-        ((_, stack),) = climb._alike(objectives)
-        keys = jax.random.split(jax.random.key(0), count)
-        (some, some_keys), _ = next(climb.chunks((stack, keys), batch))
-        state = climb._begin(canvas, optimizer, some_keys, None, channels=3)
-        step = climb._climb.compiled().lower(vgg, some, some_keys, state, 0, 1, canvas, None, optimizer)
+        ((_, stack),) = alike([jv.Channel("block4_conv1", i) for i in range(count)])
+        some = slots.Group(stack, jax.random.split(jax.random.key(0), count), None).members(np.arange(batch))
+        state = slots._begin(canvas, optimizer, None, some.keys, None, channels=3)
+        done, live = np.zeros(batch, np.int32), np.ones(batch, bool)
+        step = slots._climb.compiled().lower(
+            vgg, some.objectives, some.keys, state, done, live, 1, canvas, None, optimizer, None
+        )
         sizes.append(step.compile().memory_analysis().temp_size_in_bytes)
     assert sizes[0] == sizes[1]
 
@@ -305,7 +307,7 @@ def test_a_dead_filter_says_so():
 
 def test_a_sweep_stays_within_the_memory_and_finds_the_same(monkeypatch):
     """XLA counts the temporaries of each program that runs."""
-    model, real, seen = keras_model(), climb._climb, []
+    model, real, seen = keras_model(), slots._climb, []
 
     class Watched:
         lower = real.lower
@@ -314,7 +316,7 @@ def test_a_sweep_stays_within_the_memory_and_finds_the_same(monkeypatch):
             seen.append((len(args[2]), real.lower(None, *args).compile().memory_analysis().temp_size_in_bytes))
             return real(*args)
 
-    monkeypatch.setattr(climb, "_climb", Watched())
+    monkeypatch.setattr(slots, "_climb", Watched())
     objectives = [jv.Channel("second", i % 6) for i in range(24)]
     free = jv.sweep(model, objectives, **small())
     ((count, needed),) = seen

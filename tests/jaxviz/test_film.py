@@ -12,7 +12,7 @@ from jax.tree_util import Partial
 from networks import convolutions
 
 import jaxviz as jv
-from jaxviz.ascent import climb
+from jaxviz.ascent import slots
 
 SETTINGS = {"canvas": jv.Pixels((8, 8)), "optimizer": Partial(optax.adam, learning_rate=0.05)}
 
@@ -42,12 +42,12 @@ def test_a_sweep_shows_each_of_its_objectives(model):
 
     objectives = jv.channels(model, "second", range(3))
     jv.sweep(model, objectives[:1], steps=1, **SETTINGS)
-    compiled = climb._climb.compiled()._cache_size()
+    compiled = slots._climb.compiled()._cache_size()
     found = jv.sweep(model, objectives, batch=1, steps=60, watch=watch, every=55, **SETTINGS)
     assert sorted(seen) == [(position, done) for position in range(3) for done in (0, 55, 60)]
     for position in range(3):
         np.testing.assert_array_equal(seen[position, 60], found.image[position])
-    assert climb._climb.compiled()._cache_size() == compiled
+    assert slots._climb.compiled()._cache_size() == compiled
 
 
 def test_watching_has_whole_steps(model):

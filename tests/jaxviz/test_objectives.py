@@ -16,7 +16,7 @@ from jax.tree_util import Partial
 from networks import SHAPE, image, images, keras_model
 
 import jaxviz as jv
-from jaxviz.ascent import climb
+from jaxviz.ascent import slots
 from jaxviz.comparisons import FLOOR
 from jaxviz.objectives import Scaled, class_score, decision, probabilities
 
@@ -267,9 +267,9 @@ def test_other_numbers_compile_nothing(model):
         yield jv.Neuron("second/pre", None, seed)
 
     jv.ascend(model, sum(terms(1)), **settings)
-    compiled = climb._climb.compiled()._cache_size()
+    compiled = slots._climb.compiled()._cache_size()
     jv.ascend(model, sum(terms(2)), **settings)
-    assert climb._climb.compiled()._cache_size() == compiled
+    assert slots._climb.compiled()._cache_size() == compiled
 
 
 def test_each_item_has_its_own_weight(model):

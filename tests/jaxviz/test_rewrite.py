@@ -13,7 +13,8 @@ from flax import linen as nn
 from jax import lax
 
 import jaxviz as jv
-from jaxviz.ascent import climb
+from jaxviz.ascent import slots
+from jaxviz.ascent.arguments import alike
 from jaxviz.compiling.rewrite import rewrite
 
 
@@ -143,10 +144,11 @@ def test_no_slow_path_in_the_compiled_ascent(vgg):
     """XLA:CPU's only fast convolution is `b01f_01io->b01f`; every other one in a loop body runs element by element."""
     recipe = jv.recipes.chollet(size=70)  # no matrix of activations has the shape of a kernel at this size
     canvas, optimizer = recipe["canvas"], recipe["optimizer"]
-    ((_, objectives),) = climb._alike(jv.channels(vgg, "block4_conv1", [0, 1]))
+    ((_, objectives),) = alike(jv.channels(vgg, "block4_conv1", [0, 1]))
     keys = jax.random.split(jax.random.key(0), 2)
-    state = climb._begin(canvas, optimizer, keys, None, channels=3)
-    lowered = climb._climb.compiled().lower(vgg, objectives, keys, state, 0, 1, canvas, None, optimizer)
+    state = slots._begin(canvas, optimizer, None, keys, None, channels=3)
+    done, live = np.zeros(2, np.int32), np.ones(2, bool)
+    lowered = slots._climb.compiled().lower(vgg, objectives, keys, state, done, live, 1, canvas, None, optimizer, None)
     text = lowered.compile().as_text()
     bodies = re.findall(r" while\(.*?body=(%[\w.-]+)", text)
     body = max((computation for computation in text.split("\n\n") if computation.startswith(tuple(bodies))), key=len)

@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jax.tree_util import Partial
 
 import jaxviz as jv
-from jaxviz.ascent import climb
+from jaxviz.ascent import slots
 
 
 class Network(nn.Module):
@@ -37,21 +37,22 @@ keys = jax.random.split(jax.random.key(1), 8)
 
 
 def arguments():
-    state = climb._begin(canvas, optimizer, keys, None, channels=3)
-    return model, some, keys, state, 0, 3, canvas, None, optimizer
+    state = slots._begin(canvas, optimizer, None, keys, None, channels=3)
+    done, live = np.zeros(8, np.int32), np.ones(8, bool)
+    return model, some, keys, state, done, live, 3, canvas, None, optimizer, None
 
 
 mesh = jax.sharding.Mesh(np.array(jax.devices()), ("item",))
 everywhere, apart = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("item"))
 
 
-def spread(model, some, keys, state, *rest):
-    return jax.device_put(model, everywhere), *jax.device_put((some, keys, state), apart), *rest
+def spread(model, some, keys, state, done, live, *rest):
+    return jax.device_put(model, everywhere), *jax.device_put((some, keys, state, done, live), apart), *rest
 
 
-text = climb._climb.lower(None, *spread(*arguments())).compile().as_text()
-found, scores = climb._climb(*spread(*arguments()))
-alone, known = climb._climb(*arguments())
+text = slots._climb.lower(None, *spread(*arguments())).compile().as_text()
+(found, *_), scores, _ = slots._climb(*spread(*arguments()))
+(alone, *_), known, _ = slots._climb(*arguments())
 np.testing.assert_allclose(found.latent, alone.latent, atol=1e-5)
 np.testing.assert_allclose(scores, known, rtol=1e-3, atol=1e-5)
 print(found.latent.sharding.shard_shape(found.latent.shape))

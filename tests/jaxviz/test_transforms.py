@@ -18,7 +18,7 @@ from networks import keras_model
 from PIL import Image
 
 import jaxviz as jv
-from jaxviz.ascent import climb
+from jaxviz.ascent import slots
 from jaxviz.ascent.transforms import Affine, Blur, Chain, Contrast, Crop, Flip, Jitter, Noise, OneOf, Pad, Resize, Roll
 from jaxviz.ascent.transforms.transform import check
 
@@ -245,9 +245,9 @@ def test_another_strength_compiles_nothing_and_items_have_transforms_of_their_ow
 
     twice = lambda key, image: 2 * image  # noqa: E731
     first = jv.sweep(model, objectives, transform=Chain((Affine(1.0, (0.9, 1.1)), twice)), **settings)
-    compiled = climb._climb.compiled()._cache_size()
+    compiled = slots._climb.compiled()._cache_size()
     other = jv.sweep(model, objectives, transform=Chain((Affine(2.0, (0.8, 1.1)), twice)), **settings)
-    assert climb._climb.compiled()._cache_size() == compiled
+    assert slots._climb.compiled()._cache_size() == compiled
     assert not np.allclose(first.scores, other.scores)
     assert len(np.unique(first.scores)) == first.scores.size
 
