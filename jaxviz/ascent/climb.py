@@ -149,9 +149,9 @@ def sweep(
             for members, stack in alike(objectives, needed):
                 group = Group(stack, keys[members], None if starts is None else starts[members])
                 fitted = as_pytree(resized(transform, seen, needed[members[0]]))
-                size = fit(group, how, fitted) if batch is None else batch
+                together = fit(group, how, fitted) if batch is None else batch
                 show = _watched(watch, members)
-                for found in climb(group, how, fitted, steps=steps, batch=size, bar=bar, watch=show, every=every):
+                for found in climb(group, how, fitted, steps=steps, batch=together, bar=bar, watch=show, every=every):
                     at = members[found.members]
                     image[at], scores[at], taken[at], still[at] = found[1:]
                     finished.extend(at.tolist())
