@@ -6,8 +6,13 @@ Every module lists its public names in `__all__`; here they become the names of 
 from jaxviz.ascent import recipes as recipes
 from jaxviz.ascent import transforms as transforms
 from jaxviz.ascent.canvases import colors as colors
+from jaxviz.ascent.canvases.alpha import *
+from jaxviz.ascent.canvases.cppn import *
 from jaxviz.ascent.canvases.fourier import *
+from jaxviz.ascent.canvases.maco import *
+from jaxviz.ascent.canvases.magnitudes import *
 from jaxviz.ascent.canvases.pixels import *
+from jaxviz.ascent.canvases.pyramid import *
 from jaxviz.ascent.climb import *
 from jaxviz.ascent.dream import *
 from jaxviz.ascent.film import *

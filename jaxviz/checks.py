@@ -4,6 +4,7 @@ Public functions call them first. Without them a batch of -1 images would be an 
 """
 
 import difflib
+import math
 import operator
 from collections.abc import Iterable
 from typing import Any
@@ -28,6 +29,21 @@ def whole(name: str, value: Any, least: int = 1) -> int:
         number = least - 1
     if number < least or isinstance(value, bool):
         raise InputError(f"{name} is a whole number, {least} or more; given: {value!r}")
+    return number
+
+
+def finite(name: str, value: Any) -> float:
+    """A finite number.
+
+    Raises:
+        InputError: anything else.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{name} is a finite number; given: {value!r}")
     return number
 
 

@@ -30,11 +30,7 @@ EDGE = 1 / 512  # half of an 8-bit step is 1/510
 _LUCID = np.array([(0.26, 0.09, 0.02), (0.27, 0.0, -0.05), (0.27, -0.09, 0.03)])
 LUCID = (_LUCID / np.linalg.norm(_LUCID, axis=0).max()).astype(np.float32)
 
-# xplique's and Horama's (xplique, features_visualizations/preconditioning.py), transposed to rows of colours.
-XPLIQUE = np.array(
-    [(0.56282854, 0.19482528, 0.0432945), (0.5844758, 0.0, -0.10823626), (0.5844758, -0.19482528, 0.06494176)],
-    np.float32,
-)
+XPLIQUE = LUCID  # xplique and Horama write the same numbers, transposed (xplique, preconditioning.py)
 
 
 def estimate(images: ArrayLike | Iterable[ArrayLike]) -> Float[np.ndarray, "c c"]:
@@ -101,13 +97,13 @@ def check_colors(colors: Any, channels: int | None) -> None:
     """Nothing, if the matrix fits an image of so many channels.
 
     Raises:
-        InputError: another shape, NaN, infinity, or a matrix without an inverse. LUCID and XPLIQUE are always fine:
-            images of other than three channels do without.
+        InputError: another shape, NaN, infinity, or a matrix without an inverse. LUCID is always fine: images of
+            other than three channels do without.
     """
     if colors is None:
         return
     matrix = np.asarray(colors)
-    if matrix.shape == (3, 3) and any(np.array_equal(matrix, known) for known in (LUCID, XPLIQUE)):
+    if np.array_equal(matrix, LUCID):
         return
     if channels is None or matrix.shape != (channels, channels):
         needs = f"{channels} channels needs a colour matrix [{channels} {channels}]"

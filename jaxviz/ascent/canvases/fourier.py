@@ -16,6 +16,7 @@ from flax import struct
 from jax.typing import ArrayLike
 
 from jaxviz.ascent.canvases.colors import LUCID, check_colors, to_image, to_raw
+from jaxviz.checks import finite
 from jaxviz.errors import InputError
 
 __all__ = ["Fourier"]
@@ -73,16 +74,15 @@ class Fourier:
             InputError: a decay, a deviation or a matrix that is no such thing, or a start so strong that the sigmoid is
                 exactly 0 or 1, where no gradient passes.
         """
-        decay, sd = _number("decay", self.decay), _number("sd", self.sd)
+        decay, sd = finite("decay", self.decay), finite("sd", self.sd)
         if sd < 0:
             raise InputError(f"sd is the deviation of the noise at the start, 0 or more; given: {sd}")
         check_colors(self.colors, channels)
-        rows = frequencies(self.size)
-        weight = np.full(rows.shape[-1], 2.0)  # each column stands for two, but those that are their own mirror image
-        weight[[0, -1] if self.size[-1] % 2 == 0 else [0]] = 1
         with np.errstate(over="ignore"):
-            scale = np.maximum(rows, 1 / max(self.size)) ** -decay
-            deviation = sd * np.sqrt(2) / 4 * np.sqrt((scale**2 * weight).sum() / math.prod(self.size))
+            scale = np.maximum(frequencies(self.size), 1 / max(self.size)) ** -decay
+            deviation = (
+                sd * np.sqrt(2) / 4 * np.sqrt((scale**2 * column_weights(self.size)).sum() / math.prod(self.size))
+            )
             largest = scale.max() * math.sqrt(math.prod(self.size))
         if deviation > SATURATED or largest > np.finfo(np.float32).max:
             shape = " × ".join(map(str, self.size))
@@ -106,6 +106,30 @@ def frequencies(size: tuple[int, ...]) -> np.ndarray:
     return np.sqrt(sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij")))
 
 
+def column_weights(size: tuple[int, ...]) -> np.ndarray:
+    """How many frequencies each column of a real FFT stands for: two, or one where it is its own mirror image."""
+    weights = np.full(size[-1] // 2 + 1, 2.0, np.float32)
+    weights[_own_mirrors(size)] = 1
+    return weights
+
+
+def _own_mirrors(size: tuple[int, ...]) -> list[int]:
+    return [0, size[-1] // 2] if size[-1] % 2 == 0 else [0]
+
+
+def mirrored(spectrum: jax.Array, size: tuple[int, ...]) -> jax.Array:
+    """The spectrum of the image that `synthesise` makes of this one, so `spectrum[-f]` is conjugate to `spectrum[f]`.
+
+    This changes the columns that hold both f and -f, for which the inverse FFT takes the mean of the two.
+    """
+    axes = tuple(range(-len(size) + 1, 0))
+    for column in _own_mirrors(size):
+        values = spectrum[..., column]
+        opposite = jnp.roll(jnp.flip(values, axes), 1, axes) if axes else values
+        spectrum = spectrum.at[..., column].set((values + opposite.conj()) / 2)
+    return spectrum
+
+
 def analyse(raw: jax.Array, size: tuple[int, ...]) -> jax.Array:
     """The real FFT, complex `[c *bins]`, of values `[*size c]`; `[*bins]` of values without channels."""
     first = jnp.moveaxis(raw, -1, 0) if raw.ndim > len(size) else raw
@@ -120,18 +144,3 @@ def synthesise(spectrum: jax.Array, size: tuple[int, ...]) -> jax.Array:
 
 def _parts(spectrum: jax.Array) -> jax.Array:
     return jnp.stack([spectrum.real, spectrum.imag])
-
-
-def _number(name: str, value: Any) -> float:
-    """A finite number.
-
-    Raises:
-        InputError: anything else.
-    """
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise InputError(f"{name} is a finite number; given: {value!r}")
-    return number
