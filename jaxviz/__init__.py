@@ -5,6 +5,7 @@ Every module lists its public names in `__all__`; here they become the names of 
 
 from jaxviz.ascent import recipes as recipes
 from jaxviz.ascent import transforms as transforms
+from jaxviz.ascent.accentuate import *
 from jaxviz.ascent.canvases import colors as colors
 from jaxviz.ascent.canvases.alpha import *
 from jaxviz.ascent.canvases.cppn import *
@@ -13,11 +14,13 @@ from jaxviz.ascent.canvases.maco import *
 from jaxviz.ascent.canvases.magnitudes import *
 from jaxviz.ascent.canvases.pixels import *
 from jaxviz.ascent.canvases.pyramid import *
+from jaxviz.ascent.caricature import *
 from jaxviz.ascent.climb import *
 from jaxviz.ascent.dream import *
 from jaxviz.ascent.film import *
 from jaxviz.ascent.plan import *
 from jaxviz.ascent.stop import *
+from jaxviz.ascent.style_transfer import *
 from jaxviz.attribution import lrp_rules as rules
 from jaxviz.attribution import tf_explain as tf_explain
 from jaxviz.attribution.cams import *

@@ -16,7 +16,8 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxviz.ascent.climb import Ascent, checked, with_fast_products
+from jaxviz.ascent.arguments import checked, with_fast_products
+from jaxviz.ascent.climb import Ascent
 from jaxviz.checks import height_width, whole
 from jaxviz.compiling.batches import at_once, map_in_chunks, map_in_loop, progress
 from jaxviz.compiling.jit import jit
@@ -114,7 +115,7 @@ def dream(
         )
     if (dreamt == photograph).all():
         warn("the image has not changed: the objective has no gradient there, as behind inactive ReLUs")
-    return Ascent(dreamt, np.array(scores, np.float32))
+    return Ascent(dreamt, np.array(scores, np.float32), np.int32(len(scores)))
 
 
 def _checked_image(model: Model, image: ArrayLike) -> np.ndarray:
