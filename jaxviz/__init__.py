@@ -36,6 +36,7 @@ from jaxviz.compiling.cache import *
 from jaxviz.compiling.execution import *
 from jaxviz.errors import *
 from jaxviz.filters.crops import *
+from jaxviz.filters.portrait import *
 from jaxviz.filters.responses import *
 from jaxviz.filters.spectra import *
 from jaxviz.filters.top_images import *
@@ -50,6 +51,7 @@ from jaxviz.regions import *
 from jaxviz.regularizers import *
 from jaxviz.rendering.figures import *
 from jaxviz.rendering.images import *
+from jaxviz.rendering.portraits import *
 from jaxviz.targets import *
 from jaxviz.training import views as views
 from jaxviz.training.monitor import *

@@ -17,7 +17,7 @@ Checklist for a new figure (this file and `tests/jaxviz/test_figures.py`):
    that has them as an attribute, and knows no model.
 2. Check the values with `rgb.finite` and their shape; an error says what shape is required, and which was given.
 3. Make pictures with functions of `rgb` (a new way from numbers to colours is a function there) and place them with
-   `_page`, which keeps the law. Import matplotlib inside the function.
+   `page`, which keeps the law. Import matplotlib inside the function.
 4. Test the pictures as exact arrays, and the titles and axes; then look at a written PNG.
 """
 
@@ -85,7 +85,7 @@ def show_activations(
         raise InputError("there is no layer to show" + (" that has channels" if named else ": activations is empty"))
     drawn = [_draw_layer(name, values, channel, columns, cmap) for name, values in layers.items()]
     pictures, titles = zip(*drawn, strict=True)
-    return _page(pictures, titles, side=GRID_SIDE if channel is None else SIDE)
+    return page(pictures, titles, side=GRID_SIDE if channel is None else SIDE)
 
 
 def show_filters(
@@ -136,8 +136,8 @@ def show_filters(
         pictures = [ranks.slices(picture, images.shape[1]) for picture in pictures]
     columns = min(columns, len(pictures))
     if titles is not None:
-        return _page(pictures, [str(title) for title in titles[shown]], columns=columns, by=by, side=TITLED_SIDE)
-    return _page([rgb.tile(np.stack(pictures), columns, margin, by)])
+        return page(pictures, [str(title) for title in titles[shown]], columns=columns, by=by, side=TITLED_SIDE)
+    return page([rgb.tile(np.stack(pictures), columns, margin, by)])
 
 
 def show_recipes(
@@ -163,7 +163,7 @@ def show_recipes(
     numbers = [""] * count if indices is None else _numbers(indices, count)
     titles = [f"{name if i == 0 else ''} {number}".strip() for name in rows for i, number in enumerate(numbers)]
     pictures = [picture for row in rows.values() for picture in row]
-    return _page(pictures, titles, columns=count, side=TITLED_SIDE)
+    return page(pictures, titles, columns=count, side=TITLED_SIDE)
 
 
 def _pictures(images: Any, std: float | int | str) -> list[np.ndarray]:
@@ -226,14 +226,14 @@ def show_overlay(
     if places == 3:
         volume, values = ranks.pair(image, attribution, 3)
         picture = rgb.overlay(ranks.stacked(volume), ranks.stacked(values), cmap, weight)
-        return _page([ranks.slices(picture, len(volume))], [title])
+        return page([ranks.slices(picture, len(volume))], [title])
     image = ranks.as_map(image, np.shape(getattr(attribution, "values", attribution)))
     image = ranks.one(image, "the image", "[0] of it, or say places=3 for a volume") if image.ndim == 4 else image
     image = image[:, :, None] if image.ndim == 2 else image
     if image.ndim != 3:
         raise InputError(f"the image must be [h w c] or grey [h w]; given: shape {list(image.shape)}")
     values = resize(_values(attribution, image.shape[2]), image.shape[:2])
-    return _page([rgb.overlay(image, values, cmap, weight)], [title])
+    return page([rgb.overlay(image, values, cmap, weight)], [title])
 
 
 def show_maps(
@@ -286,7 +286,7 @@ def show_maps(
         picture = rgb.heat(values if kind == 2 else ranks.stacked(values), colours, low=low, high=high)
         pictures.append(picture if kind == 2 else ranks.slices(picture, len(values)))
         scales.append(_scale(low, high, colours))
-    figure = _page(pictures, titles, columns=min(whole("columns", columns), len(maps)), right=90)
+    figure = page(pictures, titles, columns=min(whole("columns", columns), len(maps)), right=90)
     for axes, scale in zip(list(figure.axes), scales, strict=True):
         pixels = axes.bbox.width
         bar = axes.inset_axes((1 + 8 / pixels, 0, 14 / pixels, 1))
@@ -383,8 +383,8 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def _page(
-    pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+def page(
+    pictures: Sequence[UInt8[np.ndarray, "_ _ 3"] | None],
     titles: Sequence[str] = (),
     *,
     columns: int = 1,
@@ -394,13 +394,13 @@ def _page(
 ) -> "matplotlib.figure.Figure":
     """A Figure with one axes for each picture; small pictures are enlarged to `side`, with `right` free pixels beside.
 
-    Lengths are output pixels. Each axes begins and ends at a whole pixel: otherwise matplotlib would draw some values
+    None is an empty cell. Lengths are output pixels. Each axes begins and ends at a whole pixel: otherwise matplotlib would draw some values
     wider than others.
     """
     titles = titles or [""] * len(pictures)
     places = rgb.cells(len(pictures), columns, by)
     above = TITLE if any(titles) else 0
-    sizes = [np.array(p.shape[:2]) * min(LARGEST, max(1, side // max(p.shape[:2]))) for p in pictures]
+    sizes = [_enlarged(None if picture is None else picture.shape[:2], side) for picture in pictures]
     heights = [0] * (1 + max(row for row, _ in places))
     widths = [0] * columns
     for (row, column), (height, width), title in zip(places, sizes, titles, strict=True):
@@ -414,6 +414,8 @@ def _page(
 
     figure = Figure(figsize=(page_width / DPI, page_height / DPI), dpi=resolution)
     for picture, title, (row, column), (height, width) in zip(pictures, titles, places, sizes, strict=True):
+        if picture is None:
+            continue
         left = rights[column] - widths[column] + (widths[column] - right - width) // 2
         box = (left / page_width, 1 - bottoms[row] / page_height, width / page_width, height / page_height)
         axes = figure.add_axes(box)
@@ -421,3 +423,10 @@ def _page(
         axes.set_axis_off()
         axes.set_title(title, fontsize=9, pad=4)
     return figure
+
+
+def _enlarged(size: tuple[int, int] | None, side: int) -> tuple[int, int]:
+    """The output pixels of a picture that is enlarged by a whole number, at most to `side`; of an empty cell, none."""
+    height, width = size or (0, 0)
+    factor = min(LARGEST, max(1, side // max(height, width, 1)))
+    return height * factor, width * factor
