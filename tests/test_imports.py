@@ -28,6 +28,8 @@ SOLE_USERS = {
     "matplotlib": {
         "jaxviz/rendering/figures.py",
         "jaxviz/rendering/curves.py",
+        "jaxviz/rendering/portraits.py",
+        "jaxviz/filters/portrait.py",
         "jaxviz/cli/methods.py",
         "jaxviz/rendering/rgb.py",
     },
@@ -51,6 +53,7 @@ PURE = {
     "rendering/rgb.py",
     "rendering/figures.py",
     "rendering/curves.py",
+    "rendering/portraits.py",
     "rendering/images.py",
     "rendering/ranks.py",
     "errors.py",

@@ -53,7 +53,7 @@ class Inputs(NamedTuple):
     """
 
     source: str
-    index: np.ndarray
+    index: np.ndarray  # type: ignore[assignment]  # as for `Channel`; it hides `tuple.index`
     weights: np.ndarray
     pictures: list[np.ndarray]
 
@@ -72,7 +72,7 @@ class Portrait(NamedTuple):
     """
 
     layer: str
-    index: int
+    index: int  # type: ignore[assignment]
     optimum: np.ndarray
     opposite: np.ndarray
     diverse: list[np.ndarray]
@@ -90,7 +90,7 @@ def portray(
     index: int,
     images: Any = None,
     *,
-    recipe: str = "chollet",
+    recipe: str = "lucid",
     source: str | None = None,
     diverse: int = 4,
     inputs: int = 6,
@@ -123,8 +123,7 @@ def portray(
     """
     style = _style(model, recipe)
     check_filters(model, layer)
-    own = model.shapes(names=[layer])[layer]
-    check_index(layer, "filter", index, own[-1])
+    check_index(layer, "filter", index, model.shapes(names=[layer])[layer][-1])
     diverse, inputs = whole("diverse", diverse, 0), whole("inputs", inputs)
     settings = style.settings(**{"size": _size(model, layer, style)} | settings)
     key = jax.random.key(0) if key is None else key
@@ -198,6 +197,7 @@ def _seen(model: Model, layer: str, index: int, images: Any, top: int) -> tuple[
 
 def _inputs(model: Model, layer: str, index: int, source: str | None, count: int) -> Inputs:
     """The filters of the source with the largest weights, by their norms; without their pictures."""
+    layer = _before(model, layer)  # a softmax is not linear
     source = source_of(model, layer) if source is None else source
     weights = expanded_weights(model, layer, index, source)
     places = weights.shape[:-1]
@@ -209,10 +209,14 @@ def _inputs(model: Model, layer: str, index: int, source: str | None, count: int
 
 def _objective(model: Model, layer: str, index: int, style: Style) -> Objective:
     """One filter before the layer's activation function."""
-    before = f"{layer}/pre"
-    layer = before if before in model.handles else layer
+    layer = _before(model, layer)
     units = len(model.shapes(names=[layer])[layer]) == 1
     return Unit(layer, index) if units else Channel(layer, index, style.border)
+
+
+def _before(model: Model, layer: str) -> str:
+    """The handle of a layer before its activation function, if it has one."""
+    return f"{layer}/pre" if f"{layer}/pre" in model.handles else layer
 
 
 def _climbed(

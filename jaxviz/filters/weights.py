@@ -161,7 +161,9 @@ def _max_pool(equation: Any, x: jax.Array) -> list[Any]:
     def total(values: jax.Array) -> jax.Array:
         return lax.reduce_window(values, zero, lax.add, *window.values(), *dilations.values())
 
-    return [total(x) / total(jnp.ones_like(x))]
+    # Along other axes, all windows have the same number of pixels, and XLA would count each of them while it compiles.
+    pooled = (length if size > 1 else 1 for length, size in zip(x.shape, params["window_dimensions"], strict=True))
+    return [total(x) / total(jnp.ones(tuple(pooled), x.dtype))]
 
 
 def _largest(equation: Any, x: jax.Array) -> list[Any]:

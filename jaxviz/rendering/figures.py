@@ -394,8 +394,8 @@ def page(
 ) -> "matplotlib.figure.Figure":
     """A Figure with one axes for each picture; small pictures are enlarged to `side`, with `right` free pixels beside.
 
-    None is an empty cell. Lengths are output pixels. Each axes begins and ends at a whole pixel: otherwise matplotlib would draw some values
-    wider than others.
+    None is an empty cell. Lengths are output pixels. Each axes begins and ends at a whole pixel: otherwise matplotlib
+    would draw some values wider than others.
     """
     titles = titles or [""] * len(pictures)
     places = rgb.cells(len(pictures), columns, by)

@@ -1,6 +1,6 @@
 """The figure of one filter: rows of pictures, from what it likes best to what it reads.
 
-Law: every picture is drawn value by value, as in `figures`; the maps of weights have one scale, so they can be compared.
+Law: every picture is drawn value by value, as in `figures`. The maps of weights have one scale, so they are compared.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -49,9 +49,10 @@ def show_portrait(portrait: Any) -> "matplotlib.figure.Figure":
 
 
 def _crops(seen: Any) -> Row:
-    """Crops, each with its score, and with the percentile where it is not the best of all images."""
+    """Crops, each with the percentile of its image and its score; those above all percentiles with the score alone."""
     shares = ["" if percentile == 100 else f"{percentile:g} %: " for percentile in seen.percentile]
-    titles = [f"{share}{score:.3g}" for share, score in zip(shares, seen.score, strict=True)]
+    titles = [f"{share}{score:.4g}" for share, score in zip(shares, seen.score, strict=True)]
+    titles[0] = titles[0] if shares[0] else f"highest: {titles[0]}"
     return [(rgb.stretch(crop, "none"), title) for crop, title in zip(seen.crops, titles, strict=True)]
 
 

@@ -14,6 +14,7 @@ from networks import images, keras_model
 
 import jaxviz as jv
 from jaxviz.ascent.recipes import RECIPES
+from jaxviz.filters.portrait import _inputs
 from jaxviz.rendering import rgb
 
 SETTINGS = {"recipe": "chollet", "steps": 3, "size": 12}
@@ -79,14 +80,16 @@ def test_the_figure_has_a_row_for_each_part(portrait):
     titles = [axes.get_title() for axes in figure.axes]
     first, second = portrait.inputs.index
     assert titles[:4] == ["second · 4", "opposite", "different optima", ""]
-    assert titles[4:7] == [f"{score:.3g}" for score in portrait.best.score]
-    assert titles[7] == f"50 %: {portrait.ordinary.score[0]:.3g}"
+    assert titles[4:7] == [
+        f"{how}{score:.4g}" for how, score in zip(("highest: ", "", ""), portrait.best.score, strict=True)
+    ]
+    assert titles[7] == f"50 %: {portrait.ordinary.score[0]:.4g}"
     assert titles[15:17] == [f"reads first · {first}", str(second)]
     drawn = [axes.images[0].get_array() for axes in figure.axes]
     np.testing.assert_array_equal(drawn[0], portrait.optimum)
     np.testing.assert_array_equal(drawn[4], np.rint(255 * portrait.best.crops[0]).astype(np.uint8))
     np.testing.assert_array_equal(drawn[15], portrait.inputs.pictures[0])
-    high = np.abs(portrait.inputs.weights).max()
+    high = float(np.abs(portrait.inputs.weights).max())
     for picture, weights in zip(drawn[17:], portrait.inputs.weights, strict=True):
         np.testing.assert_array_equal(picture, rgb.heat(weights, "RdBu_r", low=-high, high=high))
     tops = [axes.get_position().y1 for axes in figure.axes]
@@ -103,9 +106,10 @@ def test_a_filter_of_the_first_layer_reads_the_image(model):
 
 def test_a_unit_has_a_portrait_too(model):
     """At the network's own size, which the layer needs."""
-    portrait = jv.portray(model, "head", 1, images(3), recipe="chollet", source="flat", inputs=2, diverse=0, steps=2)
+    portrait = jv.portray(model, "head", 1, images(3), recipe="chollet", inputs=2, diverse=0, steps=2)
     assert portrait.optimum.shape == (12, 12, 3)
-    assert portrait.inputs.weights.shape == (2, 1, 1)
+    assert portrait.inputs.weights.shape == (2, 6, 6)
+    assert _inputs(model, "head", 1, "flat", 5).weights.shape == (5, 1, 1)
     assert portrait.best.crops[0].shape == (12, 12, 3)
 
 
