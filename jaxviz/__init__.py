@@ -43,6 +43,7 @@ from jaxviz.filters.top_images import *
 from jaxviz.filters.weights import *
 from jaxviz.forward_pass import *
 from jaxviz.geometry import *
+from jaxviz.groups import *
 from jaxviz.model import *
 from jaxviz.networks.keras import *
 from jaxviz.networks.wrap import *

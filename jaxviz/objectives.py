@@ -10,7 +10,8 @@ objectives is a batch.
 A new objective takes one source file and one test file:
 
 1. Choose the file that has its like: this one for channels, units and classes, `regions.py` for parts of a layer,
-   `comparisons.py` for a direction or another image, `regularizers.py` for how an image looks.
+   `comparisons.py` for a direction or another image, `regularizers.py` for how an image looks, `groups.py` for what
+   compares the images of a sweep.
 2. Write a class there with `@struct.dataclass`, a subclass of `Objective`. Numbers that may differ between two
    objectives in one compilation (an index) are plain fields; names, and numbers that decide a shape, are
    `struct.field(pytree_node=False)`. It has `layers`, `__call__` on one image's activations, and `check`. The

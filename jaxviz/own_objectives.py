@@ -21,6 +21,7 @@ from flax import struct
 from flax.errors import FlaxError
 
 from jaxviz.errors import InputError
+from jaxviz.groups import Grouped, as_member
 from jaxviz.model import IMAGE, Model
 from jaxviz.objectives import Objective, Scaled, Sum
 
@@ -67,17 +68,18 @@ class Own(Objective):
             self.score.function.check(shapes)
 
 
-def as_objective(model: Model, target: Any, shape: Shape) -> Objective:
+def as_objective(model: Model, target: Any, shape: Shape, group: int | None = None) -> Objective:
     """An Objective or a function as an Objective that `jit` takes; a tree of objectives is changed at its leaves.
 
     Args:
         shape: of one image, which decides the shapes of the activations that a function reads.
+        group: how many images see each other; None: each is alone.
 
     Raises:
         InputError: `layers` is missing or no tuple of names, or a function that reads no activation or fails.
     """
     if not isinstance(target, Objective):
-        return Own(_static(target), _names_read(model, target, shape))
+        return Own(_static(target), _names_read(model, target, shape, group))
 
     def leaf(value: Any) -> Any:
         return Own(_static(value), _layers(value)) if isinstance(value, Objective) else value
@@ -87,17 +89,22 @@ def as_objective(model: Model, target: Any, shape: Shape) -> Objective:
     return found
 
 
-def check(objective: Objective, shapes: Mapping[str, Shape]) -> None:
+def check(objective: Objective, shapes: Mapping[str, Shape], group: int | None = None) -> None:
     """Refuse an objective that does not fit activations of these shapes; those of the user's own run on them once.
 
     Raises:
-        InputError: an index out of range, a layer of another rank, or a score that is no single number or fails.
+        InputError: an index out of range, a layer of another rank, a score that is no single number or fails, or one
+            that needs a group and has none.
     """
     objective.check(shapes)
-    if not _is_foreign(objective):
+    if not _is_traced(objective):
         return
     activations = {name: jax.ShapeDtypeStruct(shapes[name], jnp.float32) for name in objective.layers}
-    found = _run(lambda: jax.eval_shape(lambda mine, acts: jnp.asarray(mine(acts)), objective, activations), objective)
+
+    def score(mine: Any, acts: Any) -> jax.Array:
+        return as_member(lambda: jnp.asarray(mine(acts)), group)
+
+    found = _run(lambda: jax.eval_shape(score, objective, activations), objective)
     if found.shape != () or not jnp.issubdtype(found.dtype, jnp.floating):
         raise InputError(
             f"a score is one number, such as the mean of a part of a map; given: {_name(objective)} returns "
@@ -105,13 +112,13 @@ def check(objective: Objective, shapes: Mapping[str, Shape]) -> None:
         )
 
 
-def _is_foreign(objective: Any) -> bool:
-    """Whether some part of an objective was written by the user."""
+def _is_traced(objective: Any) -> bool:
+    """Whether only a trace can check an objective: some part was written by the user, or needs a group."""
     if isinstance(objective, Sum):
-        return any(map(_is_foreign, objective.terms))
+        return any(map(_is_traced, objective.terms))
     if type(objective) is Scaled:
-        return _is_foreign(objective.objective)
-    return isinstance(objective, Own) or type(objective).__module__.partition(".")[0] != "jaxviz"
+        return _is_traced(objective.objective)
+    return isinstance(objective, Own | Grouped) or type(objective).__module__.partition(".")[0] != "jaxviz"
 
 
 def _run(trace: Callable[[], Any], what: Any) -> Any:
@@ -188,14 +195,14 @@ class _Recorder(Mapping[str, Any]):
         return 1 + len(self.model.handles)
 
 
-def _names_read(model: Model, function: Callable[..., Any], shape: Shape) -> tuple[str, ...]:
+def _names_read(model: Model, function: Callable[..., Any], shape: Shape, group: int | None) -> tuple[str, ...]:
     """The names of the activations that a function reads.
 
     Raises:
         InputError: it reads none, reads an unknown one, or fails.
     """
     recorder = _Recorder(model, shape)
-    _run(lambda: jax.eval_shape(lambda: jnp.asarray(function(recorder))), function)
+    _run(lambda: jax.eval_shape(lambda: as_member(lambda: jnp.asarray(function(recorder)), group)), function)
     if not recorder.read:
         raise InputError(
             f"{_name(function)} reads no activation: a function that is a target takes {{name: activation}} of one "

@@ -70,10 +70,8 @@ FLOORS = (
     ("ascent",),
     ("rendering",),
     ("networks",),
-    (
-        *("forward_pass", "targets", "own_objectives", "comparisons", "regions", "regularizers", "objectives"),
-        *("geometry", "structure", "model"),
-    ),
+    ("forward_pass", "targets", "own_objectives"),
+    ("groups", "comparisons", "regions", "regularizers", "objectives", "geometry", "structure", "model"),
     ("compiling",),
     ("checks", "results", "errors"),
 )

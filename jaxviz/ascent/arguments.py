@@ -86,7 +86,7 @@ def seen_shape(model: Model, shape: Shape, transform: Any) -> Shape:
     )
 
 
-def needed_shapes(model: Model, objectives: Sequence[Any], shape: Shape) -> list[Shape]:
+def needed_shapes(model: Model, objectives: Sequence[Any], shape: Shape, group: int | None = None) -> list[Shape]:
     """For each objective `shape`, or the network's own where a layer that it reads can be computed there only.
 
     A layer after a Flatten is such a layer. An image of another size is then resized for the network (`resized`).
@@ -97,7 +97,7 @@ def needed_shapes(model: Model, objectives: Sequence[Any], shape: Shape) -> list
     fixed: dict[str, bool] = {}
 
     def needed(objective: Any) -> Shape:
-        names = [model.check_layer(name) for name in as_objective(model, objective, own).layers if name != IMAGE]
+        names = [model.check_layer(name) for name in as_objective(model, objective, own, group).layers if name != IMAGE]
         for name in names:
             if name not in fixed:
                 fixed[name] = model.needs_own_size(name, shape)
@@ -127,21 +127,47 @@ def check_kinds(objectives: Sequence[Any]) -> None:
             raise InputError(f"a sweep climbs objectives, such as jv.Channel(layer, index); given: {objective!r}")
 
 
-def checked(model: Model, objectives: list[Any], shape: tuple[int, ...]) -> list[Objective]:
+def checked(model: Model, objectives: list[Any], shape: tuple[int, ...], group: int | None = None) -> list[Objective]:
     """The objectives as pytrees, each of which fits the activations of an image of `shape`.
 
     Raises:
-        InputError: no objectives, something else than objectives, an unknown layer, a canvas too small for one, or an
-            index out of range.
+        InputError: no objectives, something else than objectives, an unknown layer, a canvas too small for one, an
+            index out of range, or an objective that needs a group and has none.
     """
     check_kinds(objectives)
-    objectives = [as_objective(model, objective, shape) for objective in objectives]
+    objectives = [as_objective(model, objective, shape, group) for objective in objectives]
     names = dict.fromkeys(name for objective in objectives for name in objective.layers if name != IMAGE)
     shapes = model.shapes(shape, [model.check_layer(name) for name in names])
     shapes[IMAGE] = shape
     for objective in objectives:
-        check(objective, shapes)
+        check(objective, shapes, group)
     return objectives
+
+
+def check_groups(objectives: Sequence[Objective], group: int) -> None:
+    """Nothing, if each `group` objectives in a row can climb together.
+
+    Raises:
+        InputError: some are left over, or those of a group differ in more than numbers.
+    """
+    if len(objectives) % group:
+        raise InputError(
+            f"with group={group}, each {group} objectives in a row climb together, so their number is a multiple of "
+            f"{group}; given: {len(objectives)}"
+        )
+    for first in range(0, len(objectives), group):
+        members = range(first, first + group)
+        if len({_kind(objectives[each]) for each in members}) > 1:
+            raise InputError(
+                f"the objectives of a group are of one kind and differ in numbers only; given: several kinds in "
+                f"positions {first} to {members[-1]}. A term that one of them does not need may have the weight 0"
+            )
+
+
+def _kind(objective: Objective) -> Any:
+    """Two objectives of one kind differ in numbers only, so they can be stacked."""
+    leaves, structure = jax.tree.flatten(objective)
+    return structure, tuple(map(np.shape, leaves))
 
 
 def alike(objectives: list[Objective], *others: Any) -> list[tuple[np.ndarray, Objective]]:
@@ -152,8 +178,7 @@ def alike(objectives: list[Objective], *others: Any) -> list[tuple[np.ndarray, O
     """
     groups: dict[Any, list[int]] = {}
     for position, objective in enumerate(objectives):
-        leaves, structure = jax.tree.flatten(objective)
-        same = (structure, tuple(map(np.shape, leaves)), tuple(other[position] for other in others))
+        same = (_kind(objective), tuple(other[position] for other in others))
         groups.setdefault(same, []).append(position)
     return [
         (np.array(members), jax.tree.map(lambda *leaves: np.stack(leaves), *(objectives[i] for i in members)))

@@ -1,13 +1,14 @@
 """Gradient ascent: the image that an objective likes best, for one objective or for thousands.
 
-Law: `sweep` of n objectives is n times `ascend`. Each objective has its own key, noise and optimiser memory.
+Law: `sweep` of n objectives is n times `ascend`. Each objective has its own key, noise and optimiser memory. Only where
+the caller asks for it (`sweep(group=)`) do several in a row see each other's images.
 
 `sweep` checks its arguments (`arguments.py`), puts objectives that differ in numbers only into one group, and lets each
 group climb in as many slots as fit into memory (`slots.py`). So memory is that of a few climbers, progress is visible,
 Ctrl-C loses nothing that is finished, and a layer compiles once for all its channels, keys, step counts and step sizes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from jaxviz.ascent.arguments import (
     alike,
     as_constructor,
     as_pytree,
+    check_groups,
     check_kinds,
     check_start,
     checked,
@@ -80,6 +82,7 @@ def sweep(
     optimizer: Partial | optax.GradientTransformation | None = None,
     steps: int | None = None,
     start: ArrayLike | None = None,
+    group: int | None = None,
     batch: int | None = None,
     stop: Stop | None = None,
     watch: Watch | None = None,
@@ -102,8 +105,10 @@ def sweep(
             learning rate compiles nothing, or any optax transformation.
         steps: how many steps. The defaults of canvas, optimizer and steps are those of `recipes.chollet()`.
         start: images `[n h w c]` in [0, 1] to start from, or one image `[h w c]` for all; default: noise from the key.
+        group: each so many objectives in a row climb together, for `Diversity`, `Alignment` and what else compares
+            images; they differ in numbers only. None: each climbs alone.
         batch: how many objectives climb at a time; the default depends on the device, and on the memory that
-            `Execution(memory=…)` of the model allows. It bounds memory and changes no result.
+            `Execution(memory=…)` of the model allows. It bounds memory and changes no result. A group is not split.
         stop: a rule that ends the climb of an item before `steps`, from its scores so far, such as `Plateau()`. None:
             each item climbs all steps.
         watch: a function `(positions, steps done, images [b h w c])`, called for objectives that climb together at
@@ -126,16 +131,19 @@ def sweep(
     channels = image_channels(model, canvas)
     shape = image_shape(canvas, channels)
     seen = seen_shape(model, shape, transform)
-    needed = needed_shapes(model, objectives, seen)
+    group = None if group is None else whole("group", group, 2)
+    needed = needed_shapes(model, objectives, seen, group)
     for size in dict.fromkeys(needed):
         alone = [position for position, each in enumerate(needed) if each == size]
-        for position, objective in zip(alone, checked(model, [objectives[i] for i in alone], size), strict=True):
+        for position, objective in zip(alone, checked(model, [objectives[i] for i in alone], size, group), strict=True):
             objectives[position] = objective
+    if group is not None:
+        check_groups(objectives, group)
     keys = keys_of(jax.random.key(0) if key is None else key, len(objectives))
     starts = None if start is None else check_start(start, len(objectives), shape)
     if stop is not None:
         check_stop(stop)
-    how = How(with_fast_products(model), canvas, channels, as_constructor(settings["optimizer"]), stop)
+    how = How(with_fast_products(model), canvas, channels, as_constructor(settings["optimizer"]), stop, group)
     most = at_once(*shape[:-1], execution=model.execution)
     fit = partial(at_a_time, most=most, limit=model.execution.limit)
     every = whole("every", every)
@@ -147,11 +155,11 @@ def sweep(
     try:
         with progress(len(objectives) * steps, "step") as bar:
             for members, stack in alike(objectives, needed):
-                group = Group(stack, keys[members], None if starts is None else starts[members])
+                stacked = Group(stack, keys[members], None if starts is None else starts[members])
                 fitted = as_pytree(resized(transform, seen, needed[members[0]]))
-                together = fit(group, how, fitted) if batch is None else batch
+                together = fit(stacked, how, fitted) if batch is None else batch
                 show = _watched(watch, members)
-                for found in climb(group, how, fitted, steps=steps, batch=together, bar=bar, watch=show, every=every):
+                for found in climb(stacked, how, fitted, steps=steps, batch=together, bar=bar, watch=show, every=every):
                     at = members[found.members]
                     image[at], scores[at], taken[at], still[at] = found[1:]
                     finished.extend(at.tolist())
@@ -169,7 +177,9 @@ def sweep(
     return Ascent(image, scores, taken)
 
 
-def ascend(model: Model, objective: Objective, *, start: ArrayLike | None = None, **settings: Any) -> Ascent:
+def ascend(
+    model: Model, objective: Objective | Callable[..., Any], *, start: ArrayLike | None = None, **settings: Any
+) -> Ascent:
     """An `Ascent` without a leading axis: the image that one objective likes best, and its score before each step.
 
     Args:

@@ -3,7 +3,8 @@
     climb(group, …) -> a Finished for each time that some members of the group come to their end
 
 Law: what becomes of a member depends on its own objective, key and start only, not on the number of slots, its place
-among them, or what the others do.
+among them, or what the others do. Members that climb `together` are the exception: they see each other (`groups.py`),
+get slots side by side, begin together, and end together.
 
 A slot holds one climber: its latent, its optimiser's memory, its stopping rule's memory, and the number of its own
 steps. The steps run in one compiled loop over `step.step`. The loop returns to Python after `STRETCH` steps (Ctrl-C is
@@ -70,6 +71,7 @@ class How(NamedTuple):
     channels: int | None  # of an image; None where the canvas' size has all axes of an image
     optimizer: Partial
     stop: Stop | None
+    together: int | None = None  # each so many members in a row see each other; None: each is alone
 
 
 def at_a_time(group: Group, how: How, transform: Transform | None, *, most: int, limit: int | None) -> int:
@@ -81,7 +83,10 @@ def at_a_time(group: Group, how: How, transform: Transform | None, *, most: int,
     if limit is None:
         return most
 
-    def program(count: int) -> Any:
+    size = how.together or 1
+
+    def program(times: int) -> Any:
+        count = times * size
         several = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape[1:]), leaf.dtype), group)
         state = _begin.compiled().eval_shape(
             how.canvas, how.optimizer, how.stop, several.keys, several.starts, channels=how.channels
@@ -100,9 +105,10 @@ def at_a_time(group: Group, how: How, transform: Transform | None, *, most: int,
             transform,
             how.optimizer,
             how.stop,
+            together=how.together,
         )
 
-    return fitting(program, limit, min(most, len(group.keys)))
+    return size * fitting(program, limit, max(1, min(most, len(group.keys)) // size))
 
 
 def climb(
@@ -125,9 +131,10 @@ def climb(
     Raises:
         InputError: the batch is below 1.
     """
-    model, canvas, channels, optimizer, stop = how
-    count = len(group.keys)
-    slots = -(-count // -(-count // whole("batch", batch)))
+    model, canvas, channels, optimizer, stop, together = how
+    count, size = len(group.keys), together or 1
+    rows, rows_at_once = count // size, max(1, whole("batch", batch) // size)
+    slots = size * -(-rows // -(-rows // rows_at_once))
     member = np.arange(slots)  # which member of the group is in each slot
     live = np.zeros(slots, bool)
     done = np.zeros(slots, np.int32)  # steps of the member in each slot
@@ -160,7 +167,8 @@ def climb(
         if watch is not None:
             most = min(most, every - int((done[live] % every).max()))
         state, seen, taken = _climb(
-            model, chunk.objectives, chunk.keys, state, done, live, most, canvas, transform, optimizer, stop
+            *(model, chunk.objectives, chunk.keys, state, done, live, most, canvas, transform, optimizer, stop),
+            together=together,
         )
         taken, seen = int(taken), np.asarray(seen)
         for slot in np.flatnonzero(live):
@@ -212,7 +220,7 @@ def _mixed(fresh: jax.Array, new: Slots, old: Slots) -> Slots:
     return choose(fresh, new, old)
 
 
-@jit(donate=("state",))
+@jit(static=("together",), donate=("state",))
 def _climb(
     model: Model,
     objectives: Objective,
@@ -225,6 +233,8 @@ def _climb(
     transform: Transform | None,
     optimizer: Partial,
     stop: Stop | None,
+    *,
+    together: int | None = None,
 ) -> tuple[Slots, jax.Array, jax.Array]:
     """Up to `most` steps (at most STRETCH) of all slots, the scores `[b STRETCH]` before each, and how many were taken.
 
@@ -234,11 +244,12 @@ def _climb(
     def body(carry: tuple[jax.Array, Slots, jax.Array]) -> tuple[jax.Array, Slots, jax.Array]:
         at, (state, memory, ended), seen = carry
         step_keys = jax.vmap(jax.random.fold_in)(keys, done + at)
-        state, scores = step(
-            model, objectives, step_keys, state, canvas=canvas, optimizer=optimizer(), transform=transform
-        )
+        how: dict[str, Any] = {"canvas": canvas, "optimizer": optimizer(), "transform": transform, "group": together}
+        state, scores = step(model, objectives, step_keys, state, **how)
         if stop is not None:
-            memory, ended = jax.vmap(stop)(memory, scores)
+            # The rule of those that climb together looks at their mean score, so that it ends them together.
+            judged = scores if together is None else jnp.repeat(scores.reshape(-1, together).mean(1), together)
+            memory, ended = jax.vmap(stop)(memory, judged)
         return at + 1, (state, memory, ended), seen.at[:, at].set(scores)
 
     def go_on(carry: tuple[jax.Array, Slots, jax.Array]) -> jax.Array:

@@ -5,7 +5,8 @@
     step(model, objectives, keys, state)              -> State, scores [b]
 
 A climber is one objective with its own latent, its own optimiser memory and its own key. Climbers do not see each
-other: a step of b climbers is b steps of one. All three functions can be traced, so a loop may be compiled:
+other, except in a group: a step of b climbers is b steps of one. All three functions can be traced, so a loop may be
+compiled:
 
     optimizer, canvas = optax.adam(0.05), jv.Pixels((64, 64))
     objectives = jax.tree.map(lambda *leaves: np.stack(leaves), *jv.channels(model, "conv2", range(8)))
@@ -29,6 +30,7 @@ from jaxtyping import Float
 from jaxviz.ascent.canvases.canvas import Canvas
 from jaxviz.ascent.transforms.transform import Transform
 from jaxviz.compiling.one_channel import narrow
+from jaxviz.groups import in_groups
 from jaxviz.model import Model
 from jaxviz.objectives import Objective
 
@@ -82,18 +84,21 @@ def step(
     canvas: Canvas,
     optimizer: optax.GradientTransformation,
     transform: Transform | None = None,
+    group: int | None = None,
 ) -> tuple[State, Float[jax.Array, " b"]]:
     """The `State` after one step of b climbers, and the scores `[b]` before it.
 
     Args:
         objectives: objectives that differ in numbers only, stacked: each leaf has a leading axis `[b]`.
         keys: `[b]`, of the transforms in this step; give each step keys of its own.
+        group: each so many climbers in a row see each other (`groups.py`), and follow the gradient of the sum of their
+            scores; None: each climbs alone.
     """
 
     def of_one(latent: Any, objective: Objective, key: jax.Array) -> jax.Array:
         return loss(model, objective, key, latent, canvas=canvas, transform=transform)
 
     descend = jax.value_and_grad(narrow(of_one, model.execution))
-    losses, gradient = jax.vmap(descend)(state.latent, objectives, keys)
+    losses, gradient = in_groups(descend, group)(state.latent, objectives, keys)
     update, memory = jax.vmap(optimizer.update)(gradient, state.memory, state.latent)
     return State(optax.apply_updates(state.latent, update), memory), -losses

@@ -312,9 +312,11 @@ def test_a_sweep_stays_within_the_memory_and_finds_the_same(monkeypatch):
     class Watched:
         lower = real.lower
 
-        def __call__(self, *args):
-            seen.append((len(args[2]), real.lower(None, *args).compile().memory_analysis().temp_size_in_bytes))
-            return real(*args)
+        def __call__(self, *args, **kwargs):
+            seen.append(
+                (len(args[2]), real.lower(None, *args, **kwargs).compile().memory_analysis().temp_size_in_bytes)
+            )
+            return real(*args, **kwargs)
 
     monkeypatch.setattr(slots, "_climb", Watched())
     objectives = [jv.Channel("second", i % 6) for i in range(24)]
