@@ -1,21 +1,39 @@
-"""Real networks and photographs, each loaded once, and memory that each test file gives back.
+"""Real networks and photographs, each loaded once; programs that compile fast, and once; memory that is given back.
 
-Law: what a test file compiles does not outlive it, so each process needs the memory of its largest file.
+Laws: what a test file compiles does not outlive it in memory, so each process needs the memory of its largest file.
+No program is compiled twice by one process.
 """
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the first import of TensorFlow
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Most of the time of the tests is LLVM's, which optimises thousands of programs that run once. Without it, results
+# differ by rounding only: XLA's own passes, which decide what is computed, stay on. `XLA_FLAGS= python -m pytest` runs
+# the tests with the programs that a user gets.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import importlib.util
+import tempfile
 from pathlib import Path
 
+import jax
 import memory
 import numpy as np
 import pytest
 
 import jaxviz as jv
+
+
+def pytest_configure(config):
+    """Programs are kept on disk, where the next model with the same layers, and the next test file, find them.
+
+    Each process has a folder of its own, since JAX does not write these files atomically.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="jaxviz-tests-")
+    config.add_cleanup(folder.cleanup)
+    jax.config.update("jax_compilation_cache_dir", folder.name)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 @pytest.fixture(scope="module", autouse=True)

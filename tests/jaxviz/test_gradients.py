@@ -75,7 +75,7 @@ def test_paths_integrate_what_their_rule_can(rule):
 
 
 def test_completeness_on_a_real_classifier(cats_and_dogs, pets):
-    assert jv.integrated_gradients(cats_and_dogs, pets, 1, steps=256).gap == pytest.approx(0, abs=0.01)
+    assert jv.integrated_gradients(cats_and_dogs, pets, 1, steps=128).gap == pytest.approx(0, abs=0.01)
 
 
 def test_against_tensorflow_on_the_real_file(cats_and_dogs, cats_and_dogs_file, pets, relative):
@@ -124,7 +124,7 @@ def test_against_tensorflow_in_float64(vgg, vgg_in_keras, photograph, relative):
     """All of VGG16, where no ReLU flips between the two. A small crop: XLA has no fast convolution in float64."""
     import keras
 
-    photo = jv.read_image(photograph, 240)[80:144, 80:144]
+    photo = jv.read_image(photograph, 240)[96:128, 96:128]
     end = keras.Model(vgg_in_keras.inputs, vgg_in_keras.get_layer("block5_conv3").output)
     channel = int(jv.activations(vgg, photo, "block5_conv3")["block5_conv3"].mean((0, 1)).argmax())
     wanted = in_tensorflow(in_float64(end), lambda x: keras.ops.mean(x[..., channel]), (photo * 255).astype(np.float64))
@@ -411,7 +411,7 @@ def test_baselines_and_fills_are_finite_numbers(bad):
             method()
 
 
-def test_a_thousand_calls_cost_no_more_than_ten():
+def test_a_hundred_calls_cost_no_more_than_ten():
     """Nothing is traced, compiled or kept by a further call."""
     model = keras_model()
 
@@ -422,4 +422,4 @@ def test_a_thousand_calls_cost_no_more_than_ten():
         return len(jax.live_arrays()), gradients.gradients.compiled()._cache_size()
 
     calls(10)
-    assert calls(10) == calls(1000)
+    assert calls(10) == calls(100)

@@ -129,7 +129,7 @@ def test_any_size_of_image(tmp_path):
     net = weights_convert.load(save(model, tmp_path / "m.h5"))
     for size in (7, 8):
         images = np.random.default_rng(size).random((2, size, size + 3, 1), np.float32)
-        assert error(net(images), model.predict(images, verbose=0)) <= 1e-5
+        assert error(net(images), model(images, training=False)) <= 1e-5
 
 
 def test_with_a_full_model_the_architecture_is_an_assertion(tmp_path):
@@ -216,7 +216,7 @@ def test_the_layout_of_the_official_vgg16_files(tmp_path):
     net = weights_convert.load(keras_1_file(model, tmp_path / "w.h5"), architecture="vgg16_notop")
     assert net.inputs == CAFFE
     images = np.random.default_rng(0).random((1, 48, 64, 3), np.float32)
-    wanted = model.predict(np.asarray(CAFFE(images)), verbose=0)
+    wanted = model(np.asarray(CAFFE(images)), training=False)
     assert error(net(net.inputs(images)), wanted) <= 1e-5
 
 
