@@ -38,6 +38,7 @@ SOLE_USERS = {
         "jaxviz/cli/arguments.py",
         "jaxviz/cli/climbing.py",
         "jaxviz/cli/commands.py",
+        "jaxviz/cli/dreaming.py",
         "jaxviz/cli/exits.py",
         "jaxviz/cli/explaining.py",
         "weights_convert/__main__.py",

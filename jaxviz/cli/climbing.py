@@ -1,5 +1,6 @@
-"""Commands that climb: what a filter looks for (`filters`)."""
+"""Commands that climb from noise: what a filter looks for (`filters`), and what a class looks like (`class`)."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,51 @@ def filters(
         path = picture_path(out, "filters", name, *(indices if len(indices) == 1 else ()))
         click.echo(f"{name}: {len(objectives)} filters, {settings['steps']} steps")
         _draw(path, model, objectives, source, settings | {"key": jax.random.key(seed)}, columns, margin)
+
+
+@click.command("class")
+@network
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    help="A class number or name; repeatable. Default: as many classes as fill the grid.",
+)
+@click.option("--rows", type=click.IntRange(min=1), default=8, show_default=True, help="Rows of the grid.")
+@climbed
+def classes(
+    file: str,
+    targets: tuple[str, ...],
+    recipe: str,
+    size: int | None,
+    steps: int | None,
+    step: float | None,
+    columns: int,
+    rows: int,
+    margin: int,
+    seed: int,
+    out: Path,
+    **loading: Any,
+) -> None:
+    """Draw what a class looks like.
+
+    There is one grid, filled row by row. For each class it shows an image that gives the class a high score, before the
+    softmax or sigmoid, found by gradient ascent from noise. Ctrl-C writes the classes that are finished.
+
+    \b
+    Examples:
+      jaxviz class vgg16 --target zebra --target 985 --recipe lucid
+      jaxviz class cats_and_dogs_small_2.h5 --recipe lucid --size 150
+    """
+    source, settings = _recipe(recipe, size=size, steps=steps, step=step)
+    model = _load(file, loading, source)
+    wanted = [int(target) if re.fullmatch(r"-?\d+", target) else target for target in targets]
+    objectives = jv.classes(model, wanted or None)
+    if not targets:
+        objectives = objectives[: rows * columns]
+    path = picture_path(out, "class", *(targets if len(targets) == 1 else ()))
+    click.echo(f"{len(objectives)} classes, {settings['steps']} steps")
+    _draw(path, model, objectives, source, settings | {"key": jax.random.key(seed)}, columns, margin)
 
 
 def _draw(

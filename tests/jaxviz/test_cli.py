@@ -129,6 +129,47 @@ def test_ctrl_c_keeps_the_filters_that_are_finished(jaxviz, tmp_path, monkeypatc
     assert opened(tmp_path / "pictures/filters_conv2d_14.png").shape == (8, 3 * 8 + 2 * 5, 3)
 
 
+def test_a_dream_keeps_the_size_of_the_photograph(jaxviz, tmp_path, cats_and_dogs_file):
+    photo = cats_and_dogs_file.with_name("test2.jpeg")
+    options = ("--layer", "conv2d_12", "--octaves", 1, "--steps", 1, "--tile", 128, "--seed", 3)
+    ((path, dream),) = written(jaxviz("dream", cats_and_dogs_file, photo, *options), tmp_path).items()
+    assert path == "pictures/dream_test2_conv2d_12.png"
+    assert dream.shape == (217, 287, 3)
+    change = np.abs(dream[..., 0].astype(float) - 255 * jv.read_image(photo, channels=1)[..., 0])
+    assert change.mean() == pytest.approx(1.5, abs=0.4)  # the length of a step, less what is clipped
+
+
+def test_a_caricature_for_each_layer(jaxviz, tmp_path, monkeypatch, cats_and_dogs_file):
+    asked = []
+
+    def caricature(model, image, layer, **settings):
+        asked.append((layer, settings["steps"], settings["power"]))
+        return jv.Ascent(np.full((256, 256, 1), 0.5, np.float32), np.ones(1, np.float32))
+
+    monkeypatch.setattr(jv, "caricature", caricature)
+    photo = cats_and_dogs_file.with_name("test2.jpeg")
+    two = ("--layer", "conv2d_12", "--layer", "conv2d_13")
+    result = jaxviz("caricature", cats_and_dogs_file, photo, *two, "--power", 2)
+    pictures = written(result, tmp_path)
+    assert list(pictures) == [f"pictures/caricature_test2_conv2d_{i}.png" for i in (12, 13)]
+    assert asked == [("conv2d_12", 256, 2.0), ("conv2d_13", 256, 2.0)]
+    refused = jaxviz("caricature", cats_and_dogs_file, photo, *two, "--layer", "conv2d_15")
+    assert refused.exit_code == 2
+    assert len(asked) == 2
+
+
+def test_class_pictures(jaxviz, tmp_path, cats_and_dogs_file):
+    options = ("--recipe", "chollet", "--size", 256, "--steps", 1, "--columns", 2, "--margin", 1)
+    ((path, grid),) = written(jaxviz("class", cats_and_dogs_file, *options), tmp_path).items()
+    assert path == "pictures/class.png"
+    assert grid.shape == (256, 513, 3)  # the two classes of a sigmoid
+    assert (grid[:, :256] != grid[:, 257:]).any()
+    refused = jaxviz("class", cats_and_dogs_file, *options, "--target", 2)
+    assert refused.exit_code == 2
+    assert "a head of one sigmoid unit has the classes 0 and 1; given: 2" in refused.stderr
+    assert jaxviz("class", "vgg16_demo", *options).exit_code == 2  # without its classifier
+
+
 def test_gradcam_prints_the_decision_and_draws_over_the_photograph(jaxviz, tmp_path, cats_and_dogs_file):
     photo = cats_and_dogs_file.with_name("test2.jpeg")
     result = jaxviz("gradcam", cats_and_dogs_file, photo, "--cmap", "jet", "--weight", 0.4)
