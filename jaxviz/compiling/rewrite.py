@@ -108,8 +108,8 @@ def _convolution(
         out_spec=(0, images.ndim - 1, *range(1, images.ndim - 1)),
     )
     images = lax.transpose(images, [layout.lhs_spec[axis] for axis in channels_last])
-    raw, (out_axis, in_axis, *taps_axes) = kernel, layout.rhs_spec
-    kernel = lax.transpose(raw, (*taps_axes, in_axis, out_axis))
+    out_axis, in_axis, *taps_axes = layout.rhs_spec
+    kernel = lax.transpose(kernel, (*taps_axes, in_axis, out_axis))
     params["dimension_numbers"] = canonical
     algorithm, reason = _fastest(images, kernel, params, looped, execution)
     _note(equation, (images, kernel), algorithm, reason)
@@ -120,11 +120,7 @@ def _convolution(
     elif algorithm == "grouped":
         output = grouped.convolution(images, kernel, params)
     else:
-        tile = winograd.TILES[algorithm]
-        if in_axis < out_axis:
-            points = winograd.transform(kernel, tile)
-        else:
-            points = winograd.transform_transposed(lax.transpose(raw, (*taps_axes, out_axis, in_axis)), tile)
+        points = winograd.transform(kernel, winograd.TILES[algorithm])
         output = winograd.convolution(images, points, params["padding"], params["precision"])
     position = {axis: place for place, axis in enumerate(layout.out_spec[axis] for axis in channels_last)}
     return [lax.transpose(output, [position[axis] for axis in range(output.ndim)])]
