@@ -63,7 +63,8 @@ def accentuate(
     if not 0 < ours < np.inf or not 0 < theirs < np.inf:
         raise InputError(
             f"accentuation weighs the gradient of the objective, {ours:g} on average, against that of the distance in "
-            f"{layer}, {theirs:g}, and both are above 0; given: {objective!r}"
+            f"{layer}, {theirs:g}, and needs both above 0: behind an inactive ReLU there is none, and the value before "
+            f"it (…/pre) may do; given: {objective!r}"
         )
     return ascend_beside(model, climbed - strength * ours / theirs * Distance(layer), photograph, **chosen)
 
