@@ -24,6 +24,7 @@ from jaxviz.cli.demo import QUICK
 
 ROOT = Path(__file__).parents[1]
 DATA = {
+    "jaxviz/ascent/canvases/photographs.npz",
     "jaxviz/py.typed",
     "jaxviz/networks/published.json",
     "weights_convert/py.typed",

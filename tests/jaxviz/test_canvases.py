@@ -70,6 +70,15 @@ def test_three_steps_raise_the_score_and_the_key_decides(model, name):
         np.testing.assert_allclose(chunks.image, found.image, atol=1e-5)
 
 
+def test_an_opacity_climbs_with_a_transform_that_lays_it_on_a_background(model):
+    def on_black(key, image):
+        return image[..., :3] * image[..., 3:]
+
+    found = climbed(model, jv.Alpha(jv.Fourier((11, 14))), [0, 1], transform=on_black)
+    assert found.image.shape == (2, 11, 14, 4)
+    assert (np.diff(found.scores) > 0).all()
+
+
 @pytest.mark.parametrize("name", CANVASES)
 def test_any_axes_and_channels(name):
     """A signal, a volume, a picture without channels, and one of five bands with a side of a single pixel."""
