@@ -23,6 +23,7 @@ NAMES = (
     "networks",
     "attribution",
     "scaling",
+    "top_images",
     "start_up",
     "load_time",
     "monitor",
