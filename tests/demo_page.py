@@ -21,11 +21,13 @@ def check(folder: Path, printed: str, extent: Extent):
     names = extent.methods or METHODS
     assert compared == ["photograph.png", *(f"{name}.png" for name in names)]
     assert sorted({*shown, *compared}) == sorted(path.name for path in folder.glob("*.png"))
-    assert len(shown) == 1 + len(extent.activations) + len(extent.filters) + 1 + extent.channels
+    assert len(shown) == 1 + len(extent.activations) + len(extent.filters) + 1 + len(extent.deep) + extent.channels
     pictures = {name: np.asarray(Image.open(folder / name)) for name in (*shown, *compared)}
     for layer in extent.filters:
         assert f"filters of {layer}" in printed
         assert pictures[f"filters_{layer}.png"].shape == (69 * (extent.filters_each // 8) - 5, 547, 3)
+    for layer in extent.deep:
+        assert f"filters of {layer} by chollet and lucid" in printed
     for name, picture in pictures.items():
         assert picture.std() > 10, name
     assert "block5_conv3  Conv2D" in page

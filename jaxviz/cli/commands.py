@@ -37,7 +37,7 @@ def main() -> None:
 def show_demo(out: Path, quick: bool) -> None:
     """Show what the real VGG16 sees in a photograph of a cat.
 
-    The command writes two web pages with pictures. It needs the extra "demo", but no download, and takes 2 to 3 minutes
+    The command writes two web pages with pictures. It needs the extra "demo", but no download, and takes 3 to 4 minutes
     on 2 cores.
 
     With --quick it takes less than a minute. It then shows the activations of 2 layers instead of 5, 8 filters of one

@@ -42,6 +42,12 @@ FILTERS = {
     "block3_conv1": "textures: dots, meshes, waves",
     "block4_conv1": "richer patterns: scales, rings, curls, weaves",
 }
+DEEP = {
+    "block4_conv3": "eyes, wheels, feathers and knots, each a part of a thing",
+    "block5_conv1": "animals and things, from several sides at once",
+    "block5_conv3": "cloth, vessels, faces and lettering",
+}
+BESIDE = ("chollet", "lucid")  # the recipes by which the filters of deep layers are drawn
 EXPLAINED = "block5_conv3"  # its strongest channels on the photograph are what the methods explain
 
 
@@ -52,6 +58,8 @@ class Extent:
     activations: tuple[str, ...]  # layers
     filters: tuple[str, ...]  # layers
     filters_each: int  # filters of a layer; a picture has 8 columns of them
+    deep: tuple[str, ...]  # deep layers, a few filters of each by two recipes
+    deep_steps: int  # of Lucid's recipe
     channels: int  # the strongest of EXPLAINED
     methods: tuple[str, ...] | None  # None: all
     size: int  # the side of the image that the network sees, in pixels
@@ -61,6 +69,8 @@ FULL = Extent(
     activations=tuple(ACTIVATIONS),
     filters=tuple(FILTERS),
     filters_each=64,
+    deep=tuple(DEEP),
+    deep_steps=128,
     channels=4,
     methods=None,
     size=224,
@@ -69,10 +79,14 @@ QUICK = Extent(
     activations=("block1_conv1", "block3_conv1"),
     filters=("block2_conv1",),
     filters_each=8,
+    deep=(),
+    deep_steps=0,
     channels=1,
     methods=("gradient", "lrp", "grad_cam"),
     size=112,
 )
+
+DEEP_FILTERS, DEEP_SIZE = range(8, 56, 8), 96  # of a deep layer: the channels, and the pixels of an image
 
 # A method that needs many forward passes explains a small image, where a pass takes a tenth of the time. Such a method
 # is known by the module that it lives in, as its options may be those of any CAM.
@@ -128,6 +142,7 @@ def run(out: Path, say: Say = print, extent: Extent = FULL) -> Path:
             "from left to right.",
             _filters(replace(model, inputs=RAW255), extent, out, say),
         ),
+        *([_deep_section(model, extent, out, say)] if extent.deep else []),
         html.section(
             "Where the strongest channels look",
             f"These are the channels of {EXPLAINED} with the highest mean on this photograph, explained by Grad-CAM: "
@@ -218,6 +233,34 @@ def _filters(model: jv.Model, extent: Extent, out: Path, say: Say) -> list[Illus
         pictures.append(Illustration(file, f"{layer}: {FILTERS[layer]}"))
     jv.show_scores(found.scores[:8], labels=[f"filter {i}" for i in range(8)]).savefig(out / "scores.png")
     return [*pictures, Illustration("scores.png", f"The score of the first eight filters of {layer} before each step")]
+
+
+def _deep_section(model: jv.Model, extent: Extent, out: Path, say: Say) -> html.Html:
+    return html.section(
+        "What the filters of deep layers look for",
+        "Chollet's ascent (above) draws the outlines of what excites a deep filter. Lucid's recipe (below) draws the "
+        "thing: the image climbs by its Fourier coefficients, in the colours of photographs, and is moved, scaled and "
+        f"turned a little at each step. Both rows show the same filters, of {DEEP_SIZE} × {DEEP_SIZE} pixels.",
+        _deep(model, extent, out, say),
+        layout="wide",
+    )
+
+
+def _deep(model: jv.Model, extent: Extent, out: Path, say: Say) -> list[Illustration]:
+    pictures = []
+    for layer in extent.deep:
+        say(f"filters of {layer} by {' and '.join(BESIDE)}: {len(DEEP_FILTERS)} images each")
+        found = {}
+        for name in BESIDE:
+            style = jv.recipes.RECIPES[name]
+            steps = {"steps": extent.deep_steps} if name == "lucid" else {}
+            settings = style.settings(size=DEEP_SIZE, **steps)
+            images = jv.sweep(style.feed(model), style.objectives(model, layer, DEEP_FILTERS), **settings).image
+            found[name] = np.stack([style.picture(image) for image in images])
+        file = f"deep_{layer}.png"
+        jv.show_recipes(found, indices=DEEP_FILTERS).savefig(out / file)
+        pictures.append(Illustration(file, f"{layer}: {DEEP[layer]}"))
+    return pictures
 
 
 def _overlays(

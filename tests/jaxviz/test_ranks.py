@@ -102,8 +102,8 @@ def test_a_sweep_of_a_signal_is_that_of_an_image(pair):
         return
     shape, size = KINDS[kind][0], KINDS[kind][2][:2]
     objectives = jv.channels(model, "conv/pre", [1, 2])
-    found = jv.sweep(model, objectives, steps=3)  # by default at the network's own size
-    theirs = jv.sweep(there, objectives, canvas=jv.Pixels(size), steps=3)
+    found = jv.sweep(model, objectives, **jv.recipes.chollet(size=model.image_size(), steps=3))
+    theirs = jv.sweep(there, objectives, **jv.recipes.chollet(size=size, steps=3))
     assert found.image.shape == (2, *shape)
     np.testing.assert_allclose(found.scores, theirs.scores, rtol=1e-5)
     np.testing.assert_allclose(found.image, theirs.image.reshape(found.image.shape), atol=1e-5)

@@ -15,6 +15,7 @@ from networks import keras_model
 
 import jaxviz as jv
 from jaxviz.ascent.recipes import RECIPES
+from jaxviz.ascent.recipes.phases import Box
 from jaxviz.rendering import rgb
 from weights_convert import INPUTS
 
@@ -41,13 +42,36 @@ def noise(recipe, seed=0):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_raises_the_score(name):
+    """The last third of the scores is above the first: with a transform, single scores depend on its draw."""
     model = keras_model()
-    (objective,) = RECIPES[name].objectives(model, "second/pre", [1])
-    recipe = RECIPES[name].recipe(size=32, steps=6)
-    start = recipe["canvas"](recipe["canvas"].new(jax.random.fold_in(jax.random.key(0), 0), 3))
-    found = jv.ascend(model, objective, **recipe)
-    before, after = (float(objective(model(jnp.asarray(image), objective.layers))) for image in (start, found.image))
-    assert after > before
+    objectives = RECIPES[name].objectives(model, "second/pre", [1])
+    recipe = RECIPES[name].settings(size=64 if RECIPES[name].crop else 32, steps=8)
+    scores = jv.sweep(model, objectives, **recipe).scores[0]
+    third = len(scores) // 3
+    assert scores[-third:].mean() > scores[:third].mean()
+
+
+def test_without_a_canvas_a_sweep_is_lucids():
+    model, objectives = keras_model(), [jv.Channel("second/pre", 1)]
+    found, same = jv.sweep(model, objectives, steps=2), jv.sweep(model, objectives, **jv.recipes.lucid(steps=2))
+    assert found.image.shape == (1, 128, 128, 3)
+    np.testing.assert_array_equal(found.image, same.image)
+    plain = jv.sweep(model, objectives, canvas=jv.Pixels((32, 32)), steps=2)
+    book = jv.sweep(model, objectives, **jv.recipes.chollet(size=32, steps=2))
+    np.testing.assert_array_equal(plain.image, book.image)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((40, 2), (40,)), ((12, 10, 8, 1), (12, 10, 8)), ((20, 18), (20, 18)), ((30,), (30,))]
+)
+def test_lucids_recipe_for_signals_volumes_and_images_without_channels(shape, size):
+    weight = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    model = jv.wrap(lambda w, x: jnp.tanh((x * w).sum(tuple(range(1, x.ndim))))[:, None], weight, shape)
+    recipe = jv.recipes.lucid_for(model)
+    assert recipe["canvas"].size == size
+    found = jv.sweep(model, [jv.Unit("output", 0)], steps=2)
+    assert found.image.shape == (1, *shape)
+    assert 0 < found.image.min() < found.image.max() < 1
 
 
 def test_chollets_numbers():
@@ -170,6 +194,41 @@ def test_the_numbers_of_tf_keras_vis():
     variation = (np.abs(np.diff(levels, axis=0)).sum() + np.abs(np.diff(levels, axis=1)).sum()) / levels.size
     penalty = RECIPES["tf_keras_vis"].penalty({"image": jnp.asarray(image)})
     assert float(penalty) == pytest.approx(variation + 0.3 * levels.mean(), rel=1e-5)
+
+
+def test_macos_numbers():
+    """Nadam (Dozat 2016, without a schedule) by the mean of 32 gradients; boxes as of `tf.image.crop_and_resize`."""
+    recipe = jv.recipes.maco()
+    box, normal, even = recipe["transform"].transforms
+    assert (recipe["canvas"].size, recipe["steps"]) == ((512, 512), 256 * 32)
+    assert (box.side, box.deviation, box.least, box.spread, box.seen) == ((0.05, 0.5), 0.05, 0.05, 0.15, 224)
+    assert (2 * normal.sd, 2 * even.most) == (0.08, 0.04)  # xplique's images reach from -1 to 1
+    np.testing.assert_allclose(recipe["canvas"].colors[:, 0], [0.5628, 0.5845, 0.5845], atol=1e-4)
+    gradients = [gradient(seed) for seed in range(4)]
+    found = moves(jv.recipes.maco(crops=2), *gradients)
+    first = second = 0
+    for t, g in enumerate((np.mean(gradients[:2], 0), np.mean(gradients[2:], 0)), 1):
+        first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2
+        ahead = 0.9 * first / (1 - 0.9 ** (t + 1)) + 0.1 * g / (1 - 0.9**t)
+        expected = ahead / (np.sqrt(second / (1 - 0.999**t)) + 1e-8)
+        assert not found[2 * t - 2].any()
+        np.testing.assert_allclose(found[2 * t - 1], expected, rtol=1e-4)
+
+
+def test_a_box_is_a_part_of_the_image():
+    """On a ramp, a linear interpolation is the place itself, and the places are evenly apart."""
+    ramp = np.stack(np.meshgrid(np.arange(41.0), np.arange(31.0), indexing="ij"), -1).astype(np.float32)
+    inside = Box(side=0.4, deviation=0.0, spread=0.0, seen=5)
+    found = np.asarray(inside(jax.random.key(0), jnp.asarray(ramp)))
+    np.testing.assert_allclose(found[:, 0, 0], 40 * np.linspace(0.3, 0.7, 5), rtol=1e-5)
+    np.testing.assert_allclose(found[0, :, 1], 30 * np.linspace(0.3, 0.7, 5), rtol=1e-5)
+    sides = []
+    for i in range(20):
+        found = np.asarray(Box(spread=0.01, seen=3)(jax.random.key(i), jnp.asarray(ramp)))
+        sides.append((found[2, 0, 0] - found[0, 0, 0]) / 40)
+    assert 0.05 - 1e-5 <= min(sides) < 0.2 < 0.35 < max(sides) < 0.7
+    outside = Box(side=0.2, deviation=0.0, spread=100.0, seen=3)
+    assert (np.asarray(outside(jax.random.key(0), jnp.asarray(ramp))) == 0.5).all()
 
 
 def test_a_style_has_the_size_and_the_look_of_its_source():

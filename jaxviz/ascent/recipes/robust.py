@@ -19,6 +19,8 @@ from jaxviz.ascent.canvases.fourier import Fourier
 from jaxviz.ascent.recipes.style import Recipe, canvas_size, styled
 from jaxviz.ascent.transforms.transform import Transform
 from jaxviz.errors import InputError
+from jaxviz.model import Model
+from jaxviz.rendering.ranks import LEADS
 
 ADAM = 0.05  # the learning rate in Lucid, `render_vis`, and in xplique, `optimize`
 
@@ -45,6 +47,20 @@ def lucid(*, size: int | tuple[int, ...] = 128, steps: int = 256, start: ArrayLi
     """
     sides = canvas_size(size)
     return _recipe(Fourier(sides), _moved(sides), steps, start)
+
+
+def lucid_for(model: Model) -> Recipe:
+    """Lucid's recipe for the images of a network: of 128 × 128 pixels, or for a signal or volume of the network's size.
+
+    An image without channels, `[h w]` or `[pixels]`, climbs without a transform, which would take its last axis for
+    channels. A signal `[t c]` has at most 16 of them; what has more is taken for an image `[h w]`.
+    """
+    shape = model.image_size()
+    if len(shape) == 3:
+        return lucid()
+    if len(shape) == 4 or (len(shape) == 2 and shape[1] <= LEADS):
+        return lucid(size=shape[:-1])
+    return lucid(size=shape) | {"transform": None}
 
 
 @styled(size=128)

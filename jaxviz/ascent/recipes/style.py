@@ -47,6 +47,7 @@ class Style:
     Attributes:
         recipe: the function, which returns arguments of `sweep`.
         size: the side of an image in pixels, which may be smaller than the recipe's default for a single image.
+        usual: other arguments for a picture of many filters, instead of the recipe's defaults.
         border: the positions at each side of a layer that the objective leaves out.
         crop: the pixels that are cut off each side of the finished picture.
         std: the contrast of the picture, as for `rgb.stretch`: one of `rgb.CONTRASTS`, or a number.
@@ -57,6 +58,7 @@ class Style:
 
     recipe: Callable[..., Recipe]
     size: int
+    usual: Mapping[str, Any] = field(default_factory=dict)
     border: int = 0
     crop: int = 0
     std: float | str = "none"
@@ -65,9 +67,9 @@ class Style:
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """The recipe's arguments with their defaults, `size` being that of a picture of many filters."""
+        """The recipe's arguments with their defaults, those of a picture of many filters."""
         arguments = inspect.signature(self.recipe).parameters.values()
-        return {each.name: each.default for each in arguments} | {"size": self.size}
+        return {each.name: each.default for each in arguments} | {"size": self.size, **self.usual}
 
     def settings(self, **given: Any) -> Recipe:
         """The arguments of `sweep`, with `defaults` for all that is not given.
@@ -105,13 +107,6 @@ class Style:
         """An image of an ascent as the source shows it: its contrast is set, and then it is cropped."""
         inner = slice(self.crop, -self.crop or None)
         return rgb.stretch(image, self.std)[inner, inner]
-
-    def pictures(self, found: Any) -> UInt8[np.ndarray, "n height width 3"]:
-        """The images of an Ascent of several as `picture` shows each; `rgb.nothing` for those that did not move."""
-        pictures = np.stack([self.picture(image) for image in found.image])
-        if found.moved is not None:
-            pictures[~found.moved] = rgb.nothing(*pictures.shape[1:3])
-        return pictures
 
 
 RECIPES: dict[str, Style] = {}  # all recipes, by name
