@@ -18,6 +18,7 @@ from jaxviz.ascent.caricature import *
 from jaxviz.ascent.climb import *
 from jaxviz.ascent.dream import *
 from jaxviz.ascent.film import *
+from jaxviz.ascent.held import *
 from jaxviz.ascent.plan import *
 from jaxviz.ascent.stop import *
 from jaxviz.ascent.style_transfer import *

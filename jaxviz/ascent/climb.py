@@ -37,6 +37,7 @@ from jaxviz.ascent.arguments import (
     with_fast_products,
 )
 from jaxviz.ascent.canvases.canvas import Canvas
+from jaxviz.ascent.dead_starts import OTHER_WAYS, before_activation, check_relu
 from jaxviz.ascent.slots import STRETCH, Group, How, Watch, at_a_time, climb
 from jaxviz.ascent.stop import Stop, check_stop
 from jaxviz.ascent.transforms.transform import Transform
@@ -56,6 +57,7 @@ class Ascent(NamedTuple):
     image: Float[np.ndarray, "..."]  # [h w c]; in the units of [0, 1] images but unbounded: `show_filters` stretches it
     scores: Float[np.ndarray, "*n steps"]  # the objective before each step; after the last one, its score repeats
     steps: Any = None  # [n] how many steps each item took: fewer than asked for where `stop` ended it
+    moved: Any = None  # [n] whether the image is another than the start: if not, figures draw nothing for it
 
     def __repr__(self) -> str:
         return brief(self)
@@ -82,6 +84,7 @@ def sweep(
     optimizer: Partial | optax.GradientTransformation | None = None,
     steps: int | None = None,
     start: ArrayLike | None = None,
+    relu: str = "keep",
     group: int | None = None,
     batch: int | None = None,
     stop: Stop | None = None,
@@ -107,6 +110,10 @@ def sweep(
             learning rate compiles nothing, or any optax transformation.
         steps: how many steps.
         start: images `[n h w c]` in [0, 1] to start from, or one image `[h w c]` for all; default: noise from the key.
+        relu: for objectives that a ReLU holds at their start, since it is off everywhere. "keep": they do not move.
+            "pre": channels, units, neurons, tokens and regions are read before the activation function, at `layer/pre`,
+            if the model has it; scores are those numbers then. "redirect": in the first 16 steps, a ReLU or ReLU6 that
+            lets no gradient back lets back what would switch it on; for any model (Lucid).
         group: each so many objectives in a row climb together, for `Diversity`, `Alignment` and what else compares
             images; they differ in numbers only. None: each climbs alone.
         batch: how many objectives climb at a time; the default depends on the device, and on the memory that
@@ -134,6 +141,9 @@ def sweep(
     shape = image_shape(canvas, channels)
     seen = seen_shape(model, shape, transform)
     group = None if group is None else whole("group", group, 2)
+    check_relu(relu)
+    if relu == "pre":
+        objectives = [before_activation(model, each) for each in objectives]
     needed = needed_shapes(model, objectives, seen, group)
     for size in dict.fromkeys(needed):
         alone = [position for position, each in enumerate(needed) if each == size]
@@ -145,7 +155,8 @@ def sweep(
     starts = None if start is None else check_start(start, len(objectives), shape)
     if stop is not None:
         check_stop(stop)
-    how = How(with_fast_products(model), canvas, channels, as_constructor(settings["optimizer"]), stop, group)
+    optimizer, redirect = as_constructor(settings["optimizer"]), relu == "redirect"
+    how = How(with_fast_products(model), canvas, channels, optimizer, stop, group, redirect)
     most = at_once(*shape[:-1], execution=model.execution)
     fit = partial(at_a_time, most=most, limit=model.execution.limit)
     every = whole("every", every)
@@ -166,17 +177,17 @@ def sweep(
                     image[at], scores[at], taken[at], still[at] = found[1:]
                     finished.extend(at.tolist())
     except KeyboardInterrupt:
-        kept = Ascent(image[finished], scores[finished], taken[finished]) if finished else None
+        kept = Ascent(image[finished], scores[finished], taken[finished], ~still[finished]) if finished else None
         raise Interrupted(kept, finished) from None
     if dead := np.flatnonzero(still).tolist():
         warn(
             f"{len(dead)} of {len(objectives)} objectives do not move, so their images are still the start, such as "
             "noise: every path to them goes through an inactive ReLU (output 0), as in a dead filter, or is saturated, "
-            f"or the steps are too small. Another key= or start= may show something; positions: {dead}"
+            f"or the steps are too small: {OTHER_WAYS[relu]}; positions: {dead}"
         )
     if lost := np.flatnonzero(~np.isfinite(image).all(tuple(range(1, image.ndim)))).tolist():
         warn(f"the ascents in positions {lost} ended in NaN or infinity: try smaller steps")
-    return Ascent(image, scores, taken)
+    return Ascent(image, scores, taken, ~still)
 
 
 def ascend(
@@ -186,7 +197,8 @@ def ascend(
 
     Args:
         start: an image `[h w c]` in [0, 1] to start from; default: noise from the key.
-        settings: `key`, `canvas`, `transform`, `optimizer`, `steps` and `stop`, which mean the same as for `sweep`.
+        settings: `key`, `canvas`, `transform`, `optimizer`, `steps`, `relu` and `stop`, which mean the same as for
+            `sweep`.
 
     Raises:
         InputError: an unknown layer, an index out of range, a canvas too small for the layer, a start of another shape.

@@ -39,5 +39,5 @@ def film(model: Model, objective: Objective, *, every: int = 8, **settings: Any)
     def take(positions: list[int], done: int, images: np.ndarray) -> None:
         frames.append(images[0])
 
-    _, scores, steps = ascend(model, objective, watch=take, every=every, **settings)
-    return Ascent(np.stack(frames), scores, steps)
+    found = ascend(model, objective, watch=take, every=every, **settings)
+    return found._replace(image=np.stack(frames), moved=None)

@@ -4,13 +4,18 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
+from jaxviz.ascent.arguments import image_channels, image_shape, needed_shapes, resized, seen_shape
+from jaxviz.ascent.canvases.canvas import Canvas
+from jaxviz.ascent.canvases.pixels import Pixels
+from jaxviz.ascent.step import loss
+from jaxviz.ascent.transforms.transform import Transform
 from jaxviz.compiling import rewrite
 from jaxviz.compiling.batches import map_in_loop
 from jaxviz.compiling.one_channel import narrow
+from jaxviz.errors import InputError
 from jaxviz.model import Model
-from jaxviz.objectives import Channel, Objective, Unit, score
+from jaxviz.objectives import Channel, Objective, Unit
 from jaxviz.structure import handle_at
 
 __all__ = ["plan"]
@@ -42,8 +47,16 @@ class Plan(tuple[Row, ...]):
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in cells)
 
 
-def plan(model: Model, layer: str, *, size: int | tuple[int, int] | None = None, looped: bool = True) -> Plan:
-    """The `Plan` of the gradient of one channel (or unit) of a layer with respect to the image.
+def plan(
+    model: Model,
+    layer: str,
+    *,
+    size: int | tuple[int, int] | None = None,
+    canvas: Canvas | None = None,
+    transform: Transform | None = None,
+    looped: bool = True,
+) -> Plan:
+    """The `Plan` of the gradient of one channel (or unit) of a layer with respect to the image, or to a canvas' latent.
 
     It lists the operations that are rewritten for the platform. On a CPU, these are the convolutions and the backward
     passes of max-pools; on a GPU, the latter. On a TPU, and with `Execution(rewrite=False)`, the plan is empty, because
@@ -54,28 +67,39 @@ def plan(model: Model, layer: str, *, size: int | tuple[int, int] | None = None,
         layer: the name of a layer of the model.
         size: the size of the image in pixels, one number or (height, width); the default is the network's own size, or
             224 if it takes any.
+        canvas: what an ascent changes, as for `sweep`; it has a size of its own. None: the image.
+        transform: what an ascent does to the image before the network sees it, as for `sweep`.
         looped: True: the gradient runs in a loop, as in an ascent or for a batch; False: it runs for a single image.
 
     Raises:
-        InputError: the layer is unknown, or the image is too small for it.
+        InputError: the layer is unknown, what the network sees is too small for it, or a size and a canvas are given.
     """
-    shape = model.image_size(size)
-    ((name, output),) = model.shapes(size, [model.check_layer(layer)]).items()
+    if canvas is not None and size is not None:
+        raise InputError(f"a canvas has a size, so give one of them; given: size={size} and a canvas of {canvas.size}")
+    wanted = model.image_size(size)
+    canvas = Pixels(wanted[:-1] or wanted) if canvas is None else canvas
+    channels = image_channels(model, canvas)
+    name = model.check_layer(layer)
+    seen = seen_shape(model, image_shape(canvas, channels), transform)
+    (needed,) = needed_shapes(model, [Unit(name, 0)], seen)
+    (output,) = model.shapes(needed[:-1] or needed, [name]).values()
     objective: Objective = Channel(name, 0) if len(output) > 1 else Unit(name, 0)
+    fitted = resized(transform, seen, needed)
 
-    def loss(image: jax.Array) -> jax.Array:
-        return score(model, image, objective)
+    def of_one(latent: Any, key: jax.Array) -> jax.Array:
+        return loss(model, objective, key, latent, canvas=canvas, transform=fitted)
 
-    gradient = jax.value_and_grad(narrow(loss, model.execution))
+    gradient = jax.value_and_grad(narrow(of_one, model.execution))
 
     execution = replace(model.execution, memory=None)  # to bound it, a program would be compiled
 
-    def run(images: jax.Array) -> Any:
-        return map_in_loop(gradient, images, size=1, execution=execution)
+    def run(keys: jax.Array) -> Any:
+        latents = jax.vmap(lambda key: canvas.new(key, channels))(keys)
+        return map_in_loop(gradient, latents, keys, size=1, execution=execution)
 
     count = rewrite.STEPS if looped else 1
     with rewrite.choices() as found:
-        jax.eval_shape(run, jax.ShapeDtypeStruct((count, *shape), jnp.float32))
+        jax.eval_shape(run, jax.random.split(jax.random.key(0), count))
     return Plan(
         Row(
             handle_at(choice.where, model.handles) or choice.where or "image",

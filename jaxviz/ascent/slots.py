@@ -23,6 +23,7 @@ from jax.tree_util import Partial
 from tqdm import tqdm
 
 from jaxviz.ascent.canvases.canvas import Canvas
+from jaxviz.ascent.dead_starts import REDIRECTED
 from jaxviz.ascent.step import State, begin, step
 from jaxviz.ascent.stop import Stop
 from jaxviz.ascent.transforms.transform import Transform
@@ -72,6 +73,7 @@ class How(NamedTuple):
     optimizer: Partial
     stop: Stop | None
     together: int | None = None  # each so many members in a row see each other; None: each is alone
+    redirect: bool = False  # whether ReLUs are redirected in the first steps of each member
 
 
 def at_a_time(group: Group, how: How, transform: Transform | None, *, most: int, limit: int | None) -> int:
@@ -106,6 +108,7 @@ def at_a_time(group: Group, how: How, transform: Transform | None, *, most: int,
             how.optimizer,
             how.stop,
             together=how.together,
+            redirect=how.redirect,
         )
 
     return size * fitting(program, limit, max(1, min(most, len(group.keys)) // size))
@@ -131,7 +134,7 @@ def climb(
     Raises:
         InputError: the batch is below 1.
     """
-    model, canvas, channels, optimizer, stop, together = how
+    model, canvas, channels, optimizer, stop, together, redirect = how
     count, size = len(group.keys), together or 1
     rows, rows_at_once = count // size, max(1, whole("batch", batch) // size)
     slots = size * -(-rows // -(-rows // rows_at_once))
@@ -169,6 +172,7 @@ def climb(
         state, seen, taken = _climb(
             *(model, chunk.objectives, chunk.keys, state, done, live, most, canvas, transform, optimizer, stop),
             together=together,
+            redirect=redirect,
         )
         taken, seen = int(taken), np.asarray(seen)
         for slot in np.flatnonzero(live):
@@ -220,7 +224,7 @@ def _mixed(fresh: jax.Array, new: Slots, old: Slots) -> Slots:
     return choose(fresh, new, old)
 
 
-@jit(static=("together",), donate=("state",))
+@jit(static=("together", "redirect"), donate=("state",))
 def _climb(
     model: Model,
     objectives: Objective,
@@ -235,6 +239,7 @@ def _climb(
     stop: Stop | None,
     *,
     together: int | None = None,
+    redirect: bool = False,
 ) -> tuple[Slots, jax.Array, jax.Array]:
     """Up to `most` steps (at most STRETCH) of all slots, the scores `[b STRETCH]` before each, and how many were taken.
 
@@ -245,7 +250,8 @@ def _climb(
         at, (state, memory, ended), seen = carry
         step_keys = jax.vmap(jax.random.fold_in)(keys, done + at)
         how: dict[str, Any] = {"canvas": canvas, "optimizer": optimizer(), "transform": transform, "group": together}
-        state, scores = step(model, objectives, step_keys, state, **how)
+        early = done + at < REDIRECTED if redirect else None
+        state, scores = step(model, objectives, step_keys, state, redirect=early, **how)
         if stop is not None:
             # The rule of those that climb together looks at their mean score, so that it ends them together.
             judged = scores if together is None else jnp.repeat(scores.reshape(-1, together).mean(1), together)

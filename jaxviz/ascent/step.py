@@ -28,6 +28,7 @@ import optax
 from jaxtyping import Float
 
 from jaxviz.ascent.canvases.canvas import Canvas
+from jaxviz.ascent.dead_starts import redirected
 from jaxviz.ascent.transforms.transform import Transform
 from jaxviz.compiling.one_channel import narrow
 from jaxviz.groups import in_groups
@@ -85,6 +86,7 @@ def step(
     optimizer: optax.GradientTransformation,
     transform: Transform | None = None,
     group: int | None = None,
+    redirect: jax.Array | None = None,
 ) -> tuple[State, Float[jax.Array, " b"]]:
     """The `State` after one step of b climbers, and the scores `[b]` before it.
 
@@ -93,12 +95,18 @@ def step(
         keys: `[b]`, of the transforms in this step; give each step keys of its own.
         group: each so many climbers in a row see each other (`groups.py`), and follow the gradient of the sum of their
             scores; None: each climbs alone.
+        redirect: `[b]`, for which climbers ReLUs that are off everywhere let a gradient back (`dead_starts.py`); None:
+            for none.
     """
 
     def of_one(latent: Any, objective: Objective, key: jax.Array) -> jax.Array:
         return loss(model, objective, key, latent, canvas=canvas, transform=transform)
 
-    descend = jax.value_and_grad(narrow(of_one, model.execution))
-    losses, gradient = in_groups(descend, group)(state.latent, objectives, keys)
+    narrowed = narrow(of_one, model.execution)
+
+    def of_early(latent: Any, objective: Objective, key: jax.Array, early: jax.Array | None) -> jax.Array:
+        return (narrowed if early is None else redirected(narrowed, early))(latent, objective, key)
+
+    losses, gradient = in_groups(jax.value_and_grad(of_early), group)(state.latent, objectives, keys, redirect)
     update, memory = jax.vmap(optimizer.update)(gradient, state.memory, state.latent)
     return State(optax.apply_updates(state.latent, update), memory), -losses

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 import jax
-import numpy as np
 
 import jaxviz as jv
 from jaxviz.ascent.recipes import Style
@@ -157,9 +156,9 @@ def _draw(
     except jv.Interrupted as interrupted:
         click.echo(f"{len(interrupted.positions)} of {len(objectives)} are finished")
         if interrupted.finished:
-            _write_grid(path, interrupted.finished.image, source, columns, margin)
+            _write_grid(path, interrupted.finished, source, columns, margin)
         raise
-    _write_grid(path, found.image, source, columns, margin)
+    _write_grid(path, found, source, columns, margin)
 
 
 def _recipe(name: str, **given: Any) -> tuple[Style, dict[str, Any]]:
@@ -174,8 +173,8 @@ def _load(file: str, loading: dict[str, Any], source: Style) -> jv.Model:
     return source.feed(model) if loading["inputs"] is None else model
 
 
-def _write_grid(path: Path, images: np.ndarray, source: Style, columns: int, margin: int) -> None:
-    """Write the images of an ascent `[n h w c]` as one grid, with the crop and contrast of the recipe's source."""
-    pictures = np.stack([source.picture(image) for image in images])
+def _write_grid(path: Path, found: jv.Ascent, source: Style, columns: int, margin: int) -> None:
+    """Write the images of an ascent as one grid, with the crop and contrast of the recipe's source."""
+    pictures = source.pictures(found)
     jv.write_image(path, rgb.tile(pictures, min(columns, len(pictures)), margin))
     click.echo(path)

@@ -223,4 +223,4 @@ def _climbed(
     model: Model, style: Style, objectives: list[Objective], key: jax.Array, settings: dict[str, Any]
 ) -> list[np.ndarray]:
     """The picture of each objective, as the recipe shows it."""
-    return [style.picture(image) for image in sweep(style.feed(model), objectives, key=key, **settings).image]
+    return list(style.pictures(sweep(style.feed(model), objectives, key=key, **settings)))

@@ -103,7 +103,8 @@ def show_filters(
     """A Figure with images in a grid, the contrast of each set by `rgb.stretch`.
 
     Args:
-        images: `[n h w c]` or `[h w c]` of any range, or the Ascent that `sweep` returns.
+        images: `[n h w c]` or `[h w c]` of any range, or the Ascent that `sweep` returns; of an Ascent, the place of
+            an image that did not move is black with a diagonal, since its noise would look like a finding.
         columns: images in a row.
         rows: show at most this many rows; None: all.
         margin: black pixels between images; images with titles are separate instead.
@@ -123,6 +124,7 @@ def show_filters(
     if titles is not None and indices is not None:
         raise InputError("images have titles or indices, which are titles too; given: both")
     given, (images, places) = images, ranks.images_of(images, places)
+    moved = _moved(given, len(images))
     titles = titles if indices is None else _numbered(given, indices, len(images))
     if columns < 1 or (rows is not None and rows < 1):
         raise InputError(f"columns and rows must be 1 or more; given: {columns} and {rows}")
@@ -130,14 +132,26 @@ def show_filters(
         raise InputError(f"titles must be one for each of the {len(images)} images; given: {len(titles)}")
     shown = slice(None if rows is None else rows * columns)
     if places == 1:
-        return curves.curves(list(images[shown]), titles or [""] * len(images), columns)
-    pictures = [rgb.stretch(image if places == 2 else ranks.stacked(image), std) for image in images[shown]]
+        drawn = [image if move else image[:0] for image, move in zip(images, moved, strict=True)]
+        return curves.curves(drawn[shown], titles or [""] * len(images), columns)
+    flat = images if places == 2 else [ranks.stacked(image) for image in images]
+    pictures = [_finding(image, move, std) for image, move in list(zip(flat, moved, strict=True))[shown]]
     if places == 3:
         pictures = [ranks.slices(picture, images.shape[1]) for picture in pictures]
     columns = min(columns, len(pictures))
     if titles is not None:
         return page(pictures, [str(title) for title in titles[shown]], columns=columns, by=by, side=TITLED_SIDE)
     return page([rgb.tile(np.stack(pictures), columns, margin, by)])
+
+
+def _moved(found: Any, count: int) -> list[bool]:
+    """For each image whether its ascent moved it; what is no Ascent has."""
+    moved = getattr(found, "moved", None)
+    return [True] * count if moved is None else np.atleast_1d(moved).tolist()
+
+
+def _finding(image: np.ndarray, moved: bool, std: float | int | str) -> np.ndarray:
+    return rgb.stretch(image, std) if moved else rgb.nothing(*image.shape[:2])
 
 
 def show_recipes(
@@ -173,7 +187,7 @@ def _pictures(images: Any, std: float | int | str) -> list[np.ndarray]:
     values, places = ranks.images_of(images, None)
     if places != 2:
         raise InputError(f"recipes are compared on images [n h w c]; given: {list(values.shape)}")
-    return [rgb.stretch(image, std) for image in values]
+    return [_finding(image, moved, std) for image, moved in zip(values, _moved(images, len(values)), strict=True)]
 
 
 def _numbers(indices: Iterable[int], count: int) -> list[str]:

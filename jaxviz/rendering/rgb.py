@@ -101,6 +101,14 @@ def stretch(image: ArrayLike, std: float | int | str = 0.1) -> UInt8[np.ndarray,
     return (np.clip(stretched, 0, 1) * 255).astype(np.uint8)
 
 
+def nothing(height: int, width: int) -> UInt8[np.ndarray, "height width 3"]:
+    """The picture of what there is no picture of: black, with a dark grey diagonal."""
+    found = np.zeros((height, width, 3), np.uint8)
+    along = np.linspace(0, 1, max(height, width))
+    found[np.rint(along * (height - 1)).astype(int), np.rint(along * (width - 1)).astype(int)] = 80
+    return found
+
+
 def tile(pictures: ArrayLike, columns: int, margin: int = 5, by: str = "row") -> UInt8[np.ndarray, "height width 3"]:
     """Pictures `[n h w 3]`, uint8, in one grid; empty cells and margins are black, and there is no margin around.
 

@@ -68,3 +68,15 @@ def test_what_is_asked_for_is_what_runs(vgg):
     assert algorithms(platform="gpu") == {"mask"}
     assert algorithms(platform="tpu") == set()
     assert {row.algorithm for row in jv.plan(vgg, "block3_conv1", size=64, looped=False)} == {"direct", "taps", "mask"}
+
+
+def test_the_plan_of_an_ascent_is_that_of_what_the_network_sees():
+    """A canvas and transforms change the sizes, and bring no convolution of their own."""
+    model = models()["linen"]
+    transform = jv.transforms.Chain((jv.transforms.Pad(4), jv.transforms.Jitter(2), jv.transforms.Affine(degrees=5.0)))
+    rows = jv.plan(model, "three", canvas=jv.Fourier((20, 24)), transform=transform)
+    assert rows[0].shape == (1, 26, 30, 3)
+    known = jv.plan(model, "three", size=(26, 30))
+    assert [row[:3] for row in rows] == [row[:3] for row in known]
+    with pytest.raises(jv.InputError, match=r"a canvas has a size, so give one .* size=8 and a canvas of \(8, 8\)"):
+        jv.plan(model, "three", size=8, canvas=jv.Pixels((8, 8)))

@@ -108,6 +108,13 @@ class Style:
         inner = slice(self.crop, -self.crop or None)
         return rgb.stretch(image, self.std)[inner, inner]
 
+    def pictures(self, found: Any) -> UInt8[np.ndarray, "n height width 3"]:
+        """The images of an Ascent of several as `picture` shows each; `rgb.nothing` for those that did not move."""
+        pictures = np.stack([self.picture(image) for image in found.image])
+        if found.moved is not None:
+            pictures[~found.moved] = rgb.nothing(*pictures.shape[1:3])
+        return pictures
+
 
 RECIPES: dict[str, Style] = {}  # all recipes, by name
 
