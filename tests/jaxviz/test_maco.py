@@ -4,6 +4,7 @@ Laws:
 - The magnitudes of an image are the given ones, whatever the latent, and its deviation is the contrast.
 - The image is that of the paper's formula, written in NumPy.
 - `canvas(canvas.of(image))` is the image, of all that the canvas draws; an image with its own magnitude draws itself.
+- A mean magnitude leaves out the seam between opposite edges.
 - Magnitudes are taken to another size by frequency, exactly where they are 1 / frequency.
 - The default is what its script makes of the photographs.
 """
@@ -17,7 +18,7 @@ import pytest
 
 import jaxviz as jv
 from jaxviz.ascent.canvases.colors import to_image, to_raw
-from jaxviz.ascent.canvases.magnitudes import photographs, resample
+from jaxviz.ascent.canvases.magnitudes import periodic_spectrum, photographs, resample
 
 SHAPES = [((8, 6), 3), ((7, 9), 3), ((12,), 2), ((3, 4, 5), 1), ((6, 5), None)]
 random = np.random.default_rng(0)
@@ -30,9 +31,11 @@ def axes(size):
 
 
 def own_magnitude(size, channels):
+    """An image, and the magnitude of its FFT."""
     own = () if channels is None else (channels,)
     image = random.uniform(0.1, 0.9, (*size, *own)).astype(np.float32)
-    return jv.mean_magnitude([image], size, colors=None), image
+    magnitude = np.abs(np.fft.rfftn(np.asarray(to_raw(image, None, len(size))), axes=axes(size)))
+    return (magnitude if channels is None else np.moveaxis(magnitude, -1, 0)), image
 
 
 @pytest.mark.parametrize(("size", "channels"), SHAPES)
@@ -93,11 +96,27 @@ def test_magnitudes_are_taken_to_another_size_by_frequency(own, size):
     np.testing.assert_allclose(found.ravel()[1:], expected.ravel()[1:], rtol=1e-6)
 
 
-def test_a_mean_magnitude_is_that_of_all_images():
+def test_a_mean_magnitude_is_that_of_the_periodic_parts():
     images = random.uniform(0.1, 0.9, (3, 6, 7, 3)).astype(np.float32)
     raw = np.moveaxis(np.asarray(to_raw(images, jv.colors.LUCID, 3)), -1, 1)
     found = jv.mean_magnitude(iter(images), (6, 7))
-    np.testing.assert_allclose(found, np.abs(np.fft.rfft2(raw)).mean(0), rtol=1e-4, atol=1e-4)
+    expected = np.abs([periodic_spectrum(each, 2) for each in raw]).mean(0)[..., :4]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(9,), (6, 7), (1, 5), (3, 4, 5)])
+def test_the_periodic_part_has_the_laplacian_of_the_image_without_the_seam(size):
+    """Moisan 2011, the equation that defines it."""
+    image = random.normal(size=size)
+    periodic = np.fft.ifftn(periodic_spectrum(image, len(size)))
+    assert np.abs(periodic.imag).max() < 1e-12
+    assert periodic.real.mean() == pytest.approx(image.mean())
+    around = sum(np.roll(periodic.real, way, axis) - periodic.real for axis in axes(size) for way in (1, -1))
+    inside = np.zeros(size)
+    for axis in axes(size):
+        steps = np.diff(image, axis=axis)
+        inside += np.diff(steps, axis=axis, prepend=0, append=0)
+    np.testing.assert_allclose(around, inside, atol=1e-10)
 
 
 def test_the_default_is_what_its_script_makes():

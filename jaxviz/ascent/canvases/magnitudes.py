@@ -1,7 +1,7 @@
 """Mean Fourier magnitudes: of images of your own, and of photographs.
 
-Law: the magnitudes of an image, taken to its own size, are its magnitudes; those of images whose magnitude is
-1 / frequency are 1 / frequency at any size.
+Law: the magnitudes of an image, taken to its own size, are those of its periodic part; magnitudes of 1 / frequency are
+1 / frequency at any size.
 """
 
 import functools
@@ -27,9 +27,11 @@ def mean_magnitude(
 ) -> Float[np.ndarray, "*c_and_bins"]:
     """The mean Fourier magnitude of your own images, for `MaCo(size, magnitude)`.
 
-    The images are taken to where a canvas has them before its colours and its sigmoid. Magnitudes of images of another
-    size are taken at the same frequencies in cycles a pixel. Between two of theirs, and below the lowest, the magnitude
-    is interpolated with the law of photographs, 1 / frequency (D. Field 1987).
+    The images are taken to where a canvas has them before its colours and its sigmoid. Since an FFT repeats an image,
+    opposite edges meet in a seam, whose magnitudes would appear as straight lines all over the canvas: only the
+    periodic part of each image counts (L. Moisan 2011). Magnitudes of images of another size are taken at the same
+    frequencies in cycles a pixel. Between two of theirs, and below the lowest, the magnitude is interpolated with the
+    law of photographs, 1 / frequency (D. Field 1987).
 
     Args:
         images: `[n h w c]`, or any iterable of images `[h w c]` in [0, 1], which may differ in size; one at a time is
@@ -43,7 +45,7 @@ def mean_magnitude(
     Raises:
         InputError: no images, images of another number of axes or channels, or values outside [0, 1].
 
-    Source: T. Fel et al. 2023, section 3.
+    Source: T. Fel et al. 2023, section 3; L. Moisan, Periodic plus Smooth Image Decomposition, 2011, eq. 11.
     """
     size = lengths("size", size, len(size))
     total, count = np.zeros(()), 0
@@ -57,13 +59,31 @@ def mean_magnitude(
         check_colors(colors, values.shape[-1] if values.ndim > len(size) else None)
         raw = np.asarray(to_raw(values, colors, len(size)))
         first = np.moveaxis(raw, -1, 0) if raw.ndim > len(size) else raw
-        found = resample(np.abs(np.fft.fftn(first, axes=range(-len(size), 0))), own, size)
+        found = resample(np.abs(periodic_spectrum(first, len(size))), own, size)
         if count and found.shape != total.shape:
             raise InputError(f"all images have the same channels; given: {len(total)} and {len(found)}")
         total, count = total + found, count + 1
     if not count:
         raise InputError("a mean magnitude is that of at least one image; given: none")
     return (total / count).astype(np.float32)
+
+
+def periodic_spectrum(raw: np.ndarray, axes: int) -> np.ndarray:
+    """The FFT along the last `axes` axes of an image without the seam between its opposite edges.
+
+    The image is the sum of a periodic part and of a smooth one, whose Laplacian is 0 but at the edges, where it is the
+    jump across the seam. So the periodic part has the Laplacian of the image, without differences across the seam.
+    """
+    jump, last = np.zeros(raw.shape), tuple(range(-axes, 0))
+    for axis in last:
+        edges = np.moveaxis(jump, axis, 0), np.moveaxis(raw, axis, 0)
+        difference = edges[1][-1] - edges[1][0]
+        edges[0][0] += difference
+        edges[0][-1] -= difference
+    sides = (2 * np.cos(2 * np.pi * np.fft.fftfreq(raw.shape[axis])) - 2 for axis in last)
+    laplacian = sum(np.meshgrid(*sides, indexing="ij"))
+    laplacian[(0,) * axes] = 1  # where the FFT of the jump is 0
+    return np.fft.fftn(raw, axes=last) - np.fft.fftn(jump, axes=last) / laplacian
 
 
 @functools.lru_cache(maxsize=8)
