@@ -18,6 +18,7 @@ from jaxviz.filters.responses import check_filters
 from jaxviz.filters.spectra import spectra
 from jaxviz.filters.top_images import TopImages, top_images
 from jaxviz.filters.weights import expanded_weights, source_of
+from jaxviz.groups import Diversity
 from jaxviz.model import IMAGE, Model
 from jaxviz.objectives import Channel, Objective, Unit, check_index
 from jaxviz.rendering.portraits import show_portrait
@@ -109,7 +110,7 @@ def portray(
         images: a folder, paths or arrays, as `top_images` takes them, or what it found for this layer. None: without.
         recipe: the name of a recipe, by which pictures are climbed and shown.
         source: the earlier layer whose filters it reads; None: the last convolution before `layer`, or "image".
-        diverse: how many different optima; 0: none.
+        diverse: how many different optima, which climb together with `Diversity`, 2 or more; 0: none.
         inputs: how many filters of `source`.
         top: how many images, where they are not those that `top_images` found.
         key: of the noise and the transforms; default `jax.random.key(0)`.
@@ -124,7 +125,7 @@ def portray(
     style = _style(model, recipe)
     check_filters(model, layer)
     check_index(layer, "filter", index, model.shapes(names=[layer])[layer][-1])
-    diverse, inputs = whole("diverse", diverse, 0), whole("inputs", inputs)
+    diverse, inputs = whole("diverse", diverse, 2) if diverse else 0, whole("inputs", inputs)
     settings = style.settings(**{"size": _size(model, layer, style)} | settings)
     key = jax.random.key(0) if key is None else key
 
@@ -132,8 +133,12 @@ def portray(
     read = _inputs(model, layer, index, source, inputs)
     own, others = _objective(model, layer, index, style), read.index.tolist() if read.source != IMAGE else []
     objectives = [1.0 * own, -1.0 * own, *(_objective(model, read.source, i, style) for i in others)]
-    optimum, opposite, *pictures = _climbed(model, style, objectives, key, settings)
-    different = _climbed(model, style, [own] * diverse, jax.random.fold_in(key, 1), settings) if diverse else []
+    (optimum, opposite, *pictures), scores = _climbed(model, style, objectives, key, settings)
+    different: list[np.ndarray] = []
+    if diverse:
+        apart = own + abs(float(scores[0])) * Diversity(layer)  # to differ wholly is worth as much as the filter itself
+        together = settings | {"group": diverse}
+        different, _ = _climbed(model, style, [apart] * diverse, jax.random.fold_in(key, 1), together)
     read = read._replace(pictures=pictures)
     return Portrait(layer, index, optimum, opposite, different, best, ordinary, read)
 
@@ -221,6 +226,7 @@ def _before(model: Model, layer: str) -> str:
 
 def _climbed(
     model: Model, style: Style, objectives: list[Objective], key: jax.Array, settings: dict[str, Any]
-) -> list[np.ndarray]:
-    """The picture of each objective, as the recipe shows it."""
-    return list(style.pictures(sweep(style.feed(model), objectives, key=key, **settings)))
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """The picture of each objective, as the recipe shows it, and its last score."""
+    found = sweep(style.feed(model), objectives, key=key, **settings)
+    return list(style.pictures(found)), found.scores[:, -1]

@@ -19,7 +19,7 @@ from flax import nnx
 from networks import keras_model
 
 import jaxviz as jv
-from jaxviz.geometry import place
+from jaxviz.geometry import place, windows
 from jaxviz.networks.keras import from_net
 from jaxviz.structure import structure
 from weights_convert import ARCHITECTURES, Graph, KerasNet
@@ -112,6 +112,23 @@ def test_a_receptive_field_is_what_the_numbers_depend_on(function, field):
             np.testing.assert_array_equal(seen, exact)
         else:
             assert max(last - first + 1 for first, last in seen) == found.size[axis]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: conv(x, 5, "VALID", rhs_dilation=(2, 1)), lambda x: conv(x, strides=(2, 3)).reshape(len(x), -1), pooled],
+    ids=["dilated", "flat", "pooled"],
+)
+def test_a_window_is_what_one_number_depends_on(function):
+    """Also of a flat layer, whose units are places and channels in one axis."""
+    model = jv.wrap(lambda params, images: function(images), image_shape=SHAPE)
+    found = windows(model, "output")
+    jacobian = jax.jacobian(lambda image: model(image, ["output"])["output"])(jnp.full(SHAPE, 0.5))
+    depends = np.asarray(jacobian)[..., 0] != 0
+    for position in np.ndindex(*depends.shape[:-2]):
+        for axis, window in enumerate(found):
+            seen = np.flatnonzero(depends[position].any(1 - axis))
+            np.testing.assert_array_equal(seen[[0, -1]], np.clip(window.of(position), 0, SHAPE[axis] - 1))
 
 
 def test_a_known_network():

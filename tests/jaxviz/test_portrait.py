@@ -48,7 +48,17 @@ def test_optima_are_those_of_a_sweep(model, portrait):
     np.testing.assert_array_equal(portrait.optimum, best)
     np.testing.assert_array_equal(portrait.opposite, worst)
     assert (portrait.optimum != portrait.opposite).any()
-    assert len(portrait.diverse) == 2
+
+
+def test_different_optima_climb_together(model, portrait):
+    """Each is worth as much for being different as the optimum is for the filter."""
+    filter_, style = jv.Channel("second/pre", 4), RECIPES["chollet"]
+    settings = style.settings(steps=3, size=12)
+    weight = abs(float(jv.ascend(style.feed(model), 1.0 * filter_, key=keys(1), **settings).scores[-1]))
+    apart = [filter_ + weight * jv.Diversity("second")] * 2
+    key = jax.random.fold_in(jax.random.key(0), 1)
+    found = jv.sweep(style.feed(model), apart, key=key, group=2, **settings)
+    np.testing.assert_array_equal(portrait.diverse, [style.picture(image) for image in found.image])
     assert (portrait.diverse[0] != portrait.diverse[1]).any()
 
 
@@ -118,6 +128,7 @@ def test_portraits_that_cannot_be_made(model, found):
         ({"recipe": "cholet"}, r"no recipe 'cholet': did you mean chollet.*there are "),
         ({"recipe": "chollet", "stps": 3}, "the recipe chollet has no stps: did you mean steps"),
         ({"inputs": 0}, "inputs is a whole number"),
+        ({"diverse": 1}, "diverse is a whole number, 2 or more; given: 1"),
     ):
         with pytest.raises(jv.InputError, match=message):
             jv.portray(model, "second", 4, **settings)
