@@ -38,7 +38,7 @@ def portrait(model, found):
 def climbed(model, objectives, key=None):
     style = RECIPES["chollet"]
     found = jv.sweep(style.feed(model), objectives, key=key, **style.settings(steps=3, size=12))
-    return [style.picture(image) for image in found.image]
+    return style.pictures(found)
 
 
 def test_optima_are_those_of_a_sweep(model, portrait):
@@ -58,7 +58,7 @@ def test_different_optima_climb_together(model, portrait):
     apart = [filter_ + weight * jv.Diversity("second")] * 2
     key = jax.random.fold_in(jax.random.key(0), 1)
     found = jv.sweep(style.feed(model), apart, key=key, group=2, **settings)
-    np.testing.assert_array_equal(portrait.diverse, [style.picture(image) for image in found.image])
+    np.testing.assert_array_equal(portrait.diverse, style.pictures(found))
     assert (portrait.diverse[0] != portrait.diverse[1]).any()
 
 
