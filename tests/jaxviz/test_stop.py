@@ -92,8 +92,8 @@ def test_the_chunk_changes_nothing_and_an_end_saves_its_steps(model, objectives,
     known = jv.sweep(model, objectives, batch=5, stop=RULE, **SETTINGS)
     real, computed = slots._climb, []
 
-    def counted(*args):
-        state, scores, taken = real(*args)
+    def counted(*args, **kwargs):
+        state, scores, taken = real(*args, **kwargs)
         computed.append(int(taken) * len(scores))
         return state, scores, taken
 

@@ -19,7 +19,21 @@ from PIL import Image
 
 import jaxviz as jv
 from jaxviz.ascent import slots
-from jaxviz.ascent.transforms import Affine, Blur, Chain, Contrast, Crop, Flip, Jitter, Noise, OneOf, Pad, Resize, Roll
+from jaxviz.ascent.transforms import (
+    Affine,
+    Blur,
+    Chain,
+    Collapse,
+    Contrast,
+    Crop,
+    Flip,
+    Jitter,
+    Noise,
+    OneOf,
+    Pad,
+    Resize,
+    Roll,
+)
 from jaxviz.ascent.transforms.transform import check
 
 KEY = jax.random.key(5)
@@ -238,6 +252,30 @@ def test_a_resize_is_pillows():
         np.testing.assert_allclose(run(Resize(size), values), np.stack(theirs, -1), atol=1e-5)
 
 
+def test_opacity_mixes_with_a_background_of_each_key():
+    values = np.dstack([image(9, 12, 3), np.zeros((9, 12))]).astype(np.float32)
+    clear, half, opaque = (
+        run(Collapse(), values + np.array([0, 0, 0, opacity], np.float32)) for opacity in (0.0, 0.5, 1.0)
+    )
+    np.testing.assert_allclose(opaque, values[..., :3], atol=1e-6)
+    np.testing.assert_allclose(half, (clear + opaque) / 2, atol=1e-6)
+    assert 0 < clear.min() < clear.max() < 1
+    backgrounds = drawn(Collapse(), values)
+    assert backgrounds.std(0).min() > 0.05
+    with pytest.raises(jv.InputError, match=r"an opacity as their last channel; given: \[9, 12, 1\]"):
+        run(Collapse(), image(9, 12, 1))
+
+
+def test_an_image_with_opacity_climbs_on_its_backgrounds():
+    model = keras_model()
+    settings = {"canvas": jv.Alpha(jv.Fourier((12, 12))), "steps": 2}
+    found = jv.ascend(model, jv.Channel("first/pre", 0), transform=Collapse(), **settings)
+    assert found.image.shape == (12, 12, 4)
+    assert 0 < found.image.min() < found.image.max() < 1
+    with pytest.raises(jv.InputError, match=r"alpha channel, \[12, 12, 4\], .* jv.transforms.Collapse"):
+        jv.ascend(model, jv.Channel("first/pre", 0), **settings)
+
+
 def test_another_strength_compiles_nothing_and_items_have_transforms_of_their_own():
     model = keras_model()
     settings = {"canvas": jv.Pixels((12, 12)), "steps": 3, "start": image(12, 12, 3)}
@@ -269,6 +307,7 @@ def test_another_strength_compiles_nothing_and_items_have_transforms_of_their_ow
         (Jitter(12), r"Jitter\(12\) cuts out a part of \[0, 0\] pixels"),
         (Crop(13), r"Crop\(13\) cuts out a part of \[13, 13\] pixels, which an image \[12, 12, 3\] does not have"),
         (Blur(sigma=0), "Blur's sigma is .* above 0; given: 0"),
+        (Collapse(sd=-1.0), "sd is the deviation of the noise at the start, 0 or more; given: -1.0"),
         (Flip(axis=-1), "Flip mirrors along an axis before the channels; given: axis -1"),
     ],
 )
