@@ -81,7 +81,7 @@ def periodic_spectrum(raw: np.ndarray, axes: int) -> np.ndarray:
         edges[0][0] += difference
         edges[0][-1] -= difference
     sides = (2 * np.cos(2 * np.pi * np.fft.fftfreq(raw.shape[axis])) - 2 for axis in last)
-    laplacian = sum(np.meshgrid(*sides, indexing="ij"))
+    laplacian = np.sum(np.meshgrid(*sides, indexing="ij"), 0)
     laplacian[(0,) * axes] = 1  # where the FFT of the jump is 0
     return np.fft.fftn(raw, axes=last) - np.fft.fftn(jump, axes=last) / laplacian
 
