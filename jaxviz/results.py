@@ -7,8 +7,14 @@ import numpy as np
 
 
 def brief(result: Any) -> str:
-    """The `__repr__` of a named tuple: its arrays by shape and range, its single numbers to six digits."""
-    fields = zip(result._fields, result, strict=True)
+    """The `__repr__` of a named tuple: its arrays by shape and range, its single numbers to six digits.
+
+    A field whose default is None is left out where nobody gave it.
+    """
+    optional = result._field_defaults
+    fields = [
+        each for each in zip(result._fields, result, strict=True) if each[1] is not None or each[0] not in optional
+    ]
     return f"{type(result).__name__}({', '.join(f'{name}={_of(value)}' for name, value in fields)})"
 
 
