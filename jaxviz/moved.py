@@ -33,7 +33,7 @@ MOVED = {
     "rgb": "rendering.rgb",
     "rules": "attribution.lrp_rules",
     "score_cam": "attribution.score_cam",
-    "taps": "compiling.few_channels",
+    "taps": "compiling.taps",
     "tf_explain": "attribution.tf_explain",
     "views": "training.views",
     "winograd": "compiling.winograd",

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxviz.compiling import few_channels
+from jaxviz.compiling import taps
 from jaxviz.compiling.execution import AS_USUAL, Execution
 from jaxviz.compiling.jaxprs import CALLS, ELEMENTWISE, PLAIN_CALLS, bind, body_of, evaluate, nn_function
 from jaxviz.compiling.workarounds import Equation, UnknownEquationError, parameters
@@ -151,9 +151,9 @@ def _convolution(equation: Equation, index: Any, shape: tuple[int, ...], images:
     Under `vmap` each item has its own kernel; as a convolution this would be a grouped one, which is slow.
     """
     params = parameters(equation)
-    if not few_channels.is_plain(params):
+    if not taps.is_plain(params):
         return None
-    return few_channels.convolution(_value(images), _channel(kernel, index), params)
+    return taps.convolution(_value(images), _channel(kernel, index).swapaxes(2, 3), params)
 
 
 _RULES: dict[str, Callable[..., Any]] = {

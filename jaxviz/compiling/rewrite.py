@@ -16,6 +16,7 @@ Each rule below takes one equation of the traced function and its inputs, and re
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -25,7 +26,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxviz.compiling import few_channels, grouped, max_pool, winograd
+from jaxviz.compiling import grouped, max_pool, taps, winograd
 from jaxviz.compiling.execution import AS_USUAL, Execution, platform_of
 from jaxviz.compiling.jaxprs import CALLS, Rule, bind, body_of, hoist, run, with_rules
 from jaxviz.compiling.workarounds import Equation, closed, parameters, scan_split
@@ -36,6 +37,9 @@ from jaxviz.compiling.workarounds import Equation, closed, parameters, scan_spli
 # channels, reading and writing the transformed images does.
 CHANNELS, PIXELS = 64, 128
 STEPS = 8  # a loop of fewer steps does not earn back the compilation of Winograd's convolution
+# A copy of the kernel takes longer than the products of all taps where the images have at most 2 pixels for each of its
+# input channels: for one image of VGG16's last six layers, and of ResNet50's last two stages, 1.1 to 2.4 times as long.
+SMALL = 2
 FEW = 4  # a convolution with at most this many output channels (a gradient of an image) is computed tap by tap
 
 
@@ -109,14 +113,16 @@ def _convolution(
     )
     images = lax.transpose(images, [layout.lhs_spec[axis] for axis in channels_last])
     out_axis, in_axis, *taps_axes = layout.rhs_spec
+    swapped = lax.transpose(kernel, (*taps_axes, out_axis, in_axis))
     kernel = lax.transpose(kernel, (*taps_axes, in_axis, out_axis))
     params["dimension_numbers"] = canonical
-    algorithm, reason = _fastest(images, kernel, params, looped, execution)
+    copied = not looped and layout.rhs_spec == (2, 3, 0, 1)  # a gradient's kernel; a loop copies it once, before it
+    algorithm, reason = _fastest(images, kernel, params, looped, copied, execution)
     _note(equation, (images, kernel), algorithm, reason)
     if algorithm == "direct":
         output = lax.conv_general_dilated_p.bind(images, kernel, **params)
     elif algorithm == "taps":
-        output = few_channels.convolution(images, kernel, params)
+        output = taps.convolution(images, swapped, params)
     elif algorithm == "grouped":
         output = grouped.convolution(images, kernel, params)
     else:
@@ -127,23 +133,26 @@ def _convolution(
 
 
 def _fastest(
-    images: jax.Array, kernel: jax.Array, params: dict[str, Any], looped: bool, execution: Execution
+    images: jax.Array, kernel: jax.Array, params: dict[str, Any], looped: bool, copied: bool, execution: Execution
 ) -> tuple[str, str]:
     """The algorithm of a convolution in the fast layout, and the reason.
 
     It is "direct", "taps", "grouped" or one of Winograd's tiles.
 
-    `looped` says whether the convolution is inside a loop that is long enough for Winograd.
+    `looped` says whether the convolution is inside a loop that is long enough for Winograd, and `copied` whether a
+    direct convolution needs a copy of the kernel.
     """
     single = images.dtype == kernel.dtype == jnp.float32 and params["preferred_element_type"] in (None, jnp.float32)
     groups, kept = params["feature_group_count"], params["preferred_element_type"] in (None, images.dtype)
     if groups > 1 and params["batch_group_count"] == 1 and images.dtype == kernel.dtype and kept:
         return "grouped", f"{groups} groups"
-    if images.ndim != 4 or not single or not few_channels.is_plain(params):
+    if images.ndim != 4 or not single or not taps.is_plain(params):
         return "direct", "not a plain float32 convolution of two axes"
     few, many = sorted(kernel.shape[2:])
     if kernel.shape[3] == few <= FEW and many >= 8 * FEW:
         return "taps", f"{many} channels to {few}"
+    if copied and (pixels := math.prod(images.shape[:3])) <= SMALL * kernel.shape[2]:
+        return "taps", f"{pixels} pixels, few for a kernel of {kernel.shape[2]} channels"
     if kernel.shape[:2] != (3, 3) or {*params["window_strides"], *params["rhs_dilation"]} != {1}:
         return "direct", "not 3 × 3 of stride 1"
     if execution.winograd is None:

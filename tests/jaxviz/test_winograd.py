@@ -12,7 +12,7 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
-from jaxviz.compiling import few_channels, winograd
+from jaxviz.compiling import taps, winograd
 from jaxviz.compiling.batches import map_in_loop
 from jaxviz.compiling.execution import Execution
 from jaxviz.compiling.jit import jit
@@ -67,8 +67,25 @@ def test_tap_by_tap_is_the_convolution(settings, relative):
         return lax.conv_general_dilated(images, kernel, dimension_numbers=("NHWC", "HWIO", "NHWC"), **settings)
 
     (equation,) = jax.make_jaxpr(convolution)(images, kernel).eqns
-    assert few_channels.is_plain(equation.params)
-    assert relative(few_channels.convolution(images, kernel, equation.params), convolution(images, kernel)) < 1e-5
+    assert taps.is_plain(equation.params)
+    found = taps.convolution(images, kernel.swapaxes(2, 3), equation.params)
+    assert relative(found, convolution(images, kernel)) < 1e-5
+
+
+@pytest.mark.parametrize("settings", [{}, {"window_strides": (2, 2)}, {"padding": "VALID", "rhs_dilation": (1, 2)}])
+def test_the_gradient_of_few_pixels_reads_a_large_kernel_as_it_lies(settings, relative):
+    images, kernel = arrays((1, 7, 6, 24), (3, 3, 24, 40))
+    settings = {"window_strides": (1, 1), "padding": "SAME", **settings}
+
+    def score(images):
+        output = lax.conv_general_dilated(images, kernel, dimension_numbers=("NHWC", "HWIO", "NHWC"), **settings)
+        return jnp.tanh(output).sum()
+
+    gradient = rewrite(jax.grad(score))
+    program = str(jax.make_jaxpr(gradient)(images))
+    dilated = settings.get("window_strides") == (2, 2)  # a gradient meets a stride as zeros between its pixels
+    assert program.count("conv_general_dilated[") == (2 if dilated else 1)
+    assert relative(gradient(images), jax.grad(score)(images)) < 1e-5
 
 
 def network(kernels, image):

@@ -1,10 +1,15 @@
-"""A convolution with few output channels, tap by tap.
+"""A convolution tap by tap: first all products of pixels and taps (elements of the kernel), then their shifted sums.
 
     convolution(images, kernel, params) == the convolution of the images with the kernel, up to rounding
 
-Every pixel is multiplied with every tap (element) of the kernel; then the products are shifted and added. All products
-are one matrix product of width taps × channels. A direct convolution is as wide as its few output channels, which do
-not fill the vector registers of a CPU. With many output channels, the products would take too much memory.
+All products are one matrix product of width taps × output channels. It is faster than a direct convolution where
+
+- there are few output channels, which do not fill the vector registers of a CPU, or
+- the kernel has more numbers than the images, as in the gradients of deep layers. A gradient reads the kernel with its
+  channel axes swapped and its taps reversed. A direct convolution needs a copy of the kernel in that order, which
+  takes longer than the multiplications; a matrix product reads it as it lies in memory.
+
+Elsewhere, the products would take too much memory.
 """
 
 from typing import Any
@@ -16,21 +21,23 @@ from jaxtyping import Float
 
 
 def convolution(
-    images: Float[jax.Array, "n h w i"], kernel: Float[jax.Array, "y x i o"], params: dict[str, Any]
+    images: Float[jax.Array, "n h w i"], kernel: Float[jax.Array, "y x o i"], params: dict[str, Any]
 ) -> Float[jax.Array, "n p q o"]:
-    """The convolution of the images with the kernel.
+    """The convolution of the images with the kernel, whose channel axes are swapped, as in every gradient.
 
     Args:
         params: of the equation of a plain convolution (`is_plain`): its padding, strides, dilation and precision.
     """
-    taps = jnp.einsum("nhwi,yxio->nhwyxo", images, kernel, precision=params["precision"])
+    # A gradient has reversed the kernel already, and XLA leaves out what is reversed twice.
+    backwards = lax.rev(kernel, (0, 1))
+    taps = jnp.einsum("nhwi,yxoi->nhwyxo", images, backwards, precision=params["precision"])
     padding = [(0, 0, 0), *((*pad, 0) for pad in params["padding"]), *[(0, 0, 0)] * 3]
     taps = lax.pad(taps, jnp.zeros((), taps.dtype), padding)
     (stride_y, stride_x), (gap_y, gap_x) = params["window_strides"], params["rhs_dilation"]
     height = taps.shape[1] - gap_y * (kernel.shape[0] - 1)
     width = taps.shape[2] - gap_x * (kernel.shape[1] - 1)
     shifted = [
-        taps[:, y * gap_y : y * gap_y + height : stride_y, x * gap_x : x * gap_x + width : stride_x, y, x]
+        taps[:, y * gap_y : y * gap_y + height : stride_y, x * gap_x : x * gap_x + width : stride_x, -1 - y, -1 - x]
         for y in range(kernel.shape[0])
         for x in range(kernel.shape[1])
     ]
