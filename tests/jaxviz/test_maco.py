@@ -148,5 +148,7 @@ def test_what_has_no_magnitude():
         jv.mean_magnitude([image, image[..., :1]], (6, 7))
     with pytest.raises(jv.InputError, match=r"without magnitude=, MaCo has that of photographs.*size of \(9,\)"):
         jv.MaCo((9,)).check(2)
+    with pytest.raises(jv.InputError, match=r"have shape \[1, 6, 4\], .*given: \[3, 6, 4\]"):
+        jax.eval_shape(jv.MaCo((6, 7), np.ones((3, 6, 4))), np.ones((2, 1, 6, 4), np.float32))
     with pytest.raises(jv.InputError, match=r"size of \(9, 9\) and 5 channels"):
         jv.MaCo((9, 9)).check(5)

@@ -21,8 +21,8 @@ __all__ = ["Alpha"]
 class Alpha:
     """An image `[h w c + 1]`, whose last channel is its opacity: 0 is transparent, 1 is opaque.
 
-    The network takes no opacity, so a sweep needs a transform that puts the image on a background, such as a new one at
-    each step. Then only what the objective needs becomes opaque: the rest would change with the background.
+    The network takes no opacity, so a sweep needs a transform that lays the image on a background, such as
+    `transforms.Collapse()`, which draws a new one at each step.
 
     Attributes:
         canvas: a canvas in [0, 1], such as `Fourier((128, 128))`, which draws the colours with their own number of

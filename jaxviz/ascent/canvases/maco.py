@@ -97,11 +97,7 @@ class MaCo:
                 )
             return
         shape, found = bins if channels is None else (channels, *bins), np.asarray(self.magnitude)
-        if found.shape != shape:
-            raise InputError(
-                f"the magnitudes of this image have shape {list(shape)}, as from jv.mean_magnitude(images, {self.size})"
-                f"; given: {list(found.shape)}"
-            )
+        self._check_shape(found.shape, shape)
         rest = np.delete(found.reshape(-1, math.prod(bins)), 0, 1)
         if not np.isfinite(found).all() or found.min() < 0 or not rest.any():
             raise InputError(
@@ -109,11 +105,19 @@ class MaCo:
                 f"{found.min():.4g} to {found.max():.4g}"
             )
 
+    def _check_shape(self, given: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+        if given != wanted:
+            raise InputError(
+                f"the magnitudes of this image have shape {list(wanted)}, as from jv.mean_magnitude(images, "
+                f"{self.size}); given: {list(given)}"
+            )
+
     def _scaled(self, shape: tuple[int, ...]) -> jax.Array:
         """The magnitudes with which the image has deviation `contrast` and mean 0, of the shape of the coefficients."""
         known = self.magnitude
         if known is None:
             known = photographs(self.size)[: shape[0]] if len(shape) > len(self.size) else photographs(self.size)[0]
+        self._check_shape(jnp.shape(known), shape)
         zero = (..., *(0,) * len(self.size))
         rest = jnp.asarray(known, jnp.float32).at[zero].set(0)
         # Parseval: the mean square of the image is the sum over all n frequencies, divided by n².
