@@ -48,7 +48,7 @@ class Execution:
     """Options that change how a network is computed, not what it computes, up to rounding.
 
     Attributes:
-        rewrite: whether operations that XLA runs on a slow path are replaced, on a CPU or GPU; a TPU has none.
+        rewrite: whether operations that XLA runs on a slow path on the platform are replaced.
         winograd: the tile of Winograd's algorithm, which replaces direct convolutions where it is faster. "2x4" and
             "2x2" have errors in the last digits of float32; "4x4" is faster and loses about one digit more; with None,
             all convolutions stay direct.
@@ -86,11 +86,6 @@ class Execution:
             if value not in allowed:
                 raise InputError(f"{name} is one of {', '.join(map(repr, allowed))}; given: {value!r}")
         _bytes(self.memory)
-
-    @property
-    def rewrites(self) -> bool:
-        """Whether traced functions are rewritten: `rewrite` is on, and the platform is a CPU or a GPU."""
-        return self.rewrite and platform_of(self) in ("cpu", "gpu")
 
     @property
     def limit(self) -> int | None:

@@ -7,7 +7,8 @@ loop body, where gradient ascent spends its time, it computes the backward convo
 element, which is 5 to 6 times slower. Everywhere, it computes convolutions in groups (depthwise ones, for example)
 element by element, and the backward pass of a max-pool in one serial loop. On a GPU, XLA's backward pass of a max-pool
 keeps five int32 indices for each output, and adds each gradient at its place by an atomic operation: with comparisons
-instead, an ascent step of VGG16 moves 1.6 times fewer bytes (`benchmarks/results/accelerators.md`).
+instead, an ascent step of VGG16 moves 1.6 times fewer bytes. On a TPU, XLA computes it together with the convolutions
+around it, and comparisons would take longer (`benchmarks/results/accelerators.md`).
 
 The pass replaces them after differentiation, in any model, so the code of models stays plain. On a TPU, and with
 `Execution(rewrite=False)`, the function stays as it is.
@@ -51,9 +52,8 @@ def rewrite(function: Callable, execution: Execution = AS_USUAL) -> Callable:
 
     @functools.wraps(function)
     def rewritten(*args: Any) -> Any:
-        if not execution.rewrites:
-            return function(*args)
-        return with_rules(function, _rules(execution, looped=False))(*args)
+        rules = _rules(execution, looped=False)
+        return with_rules(function, rules)(*args) if rules else function(*args)
 
     return rewritten
 
@@ -212,8 +212,11 @@ def _max_pool_backward(equation: Equation, cotangent: jax.Array, operand: jax.Ar
 
 @functools.cache
 def _rules(execution: Execution, *, looped: bool) -> dict[str, Rule]:
+    platform = platform_of(execution)
+    if not execution.rewrite or platform == "tpu":
+        return {}
     masks: dict[str, Rule] = {"select_and_scatter_add": _max_pool_backward}
-    if platform_of(execution) == "gpu":
+    if platform == "gpu":
         return masks
     rules = masks | {
         "conv_general_dilated": functools.partial(_convolution, execution, looped),

@@ -1,0 +1,315 @@
+"""Claim: XLA's programs for TPUs and an H100 do the arithmetic that they should, in memory that fits, on no slow path.
+
+    python benchmarks/accelerators.py "TPU v5e" "TPU v6e"      in an environment with `pip install libtpu==0.0.52`
+    python benchmarks/accelerators.py "H100"                   in an environment with `pip install "jax[cuda12]"`
+    python benchmarks/accelerators.py --table                  the page, from the results of all runs
+
+No accelerator is needed: the programs are compiled, not run. So every number is calculated by XLA, or counted in the
+text of its program; none is measured. The network is VGG16, without weights: shapes are enough.
+
+- *arithmetic*: two for each multiplication of the traced program, without those with the zeros of a padding.
+- *FLOPs*, *bytes*, *estimate*: by XLA's cost analysis, which there is for TPUs only. A loop counts as one step of it.
+  XLA counts an operation that it cannot estimate as -1 second, which is added again.
+- *cycles*: the sum of XLA's estimates for the operations of a loop's body, or of the program where it has no such loop.
+- *traffic*: the bytes that the operations of the program's text read and write, as if no value stayed in a cache.
+- *temporaries*: what the program uses between its inputs and its results, by XLA's plan of the memory.
+- *roofline*: the least time, at the device's peak of products or of memory, whichever takes longer.
+"""
+
+import argparse
+import dataclasses
+import importlib.metadata
+import json
+import os
+import re
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import hlo
+import numpy as np
+from common import RESULTS
+
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+
+import jaxviz as jv
+from jaxviz.ascent import climb
+from jaxviz.attribution import cams, gradients, layer_maps, perturbation
+from jaxviz.compiling.batches import fitting
+from jaxviz.networks.keras import from_net
+from weights_convert import ARCHITECTURES, KerasNet
+
+H100 = """gpu_device_info { threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
+shared_memory_per_core: 233472 threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
+block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535 memory_bandwidth: 3352320000000
+l2_cache_size: 52428800 clock_rate_ghz: 1.98 device_memory_size: 84978434048 shared_memory_per_block_optin: 232448
+cuda_compute_capability { major: 9 } registers_per_core_limit: 65536 registers_per_block_limit: 65536 }
+platform_name: "CUDA" dnn_version_info { major: 9 minor: 8 } runtime_version { major: 12 minor: 8 }
+device_description_str: "NVIDIA H100 80GB HBM3" """
+
+
+class Target(NamedTuple):
+    """A device, by the numbers of its maker: operations a second in each precision, bytes a second, bytes."""
+
+    platform: str
+    topology: Callable[[], Any]
+    peaks: dict[str, float]
+    bandwidth: float
+    memory: float
+
+
+def tpu(name: str) -> Callable[[], Any]:
+    return lambda: topologies.get_topology_desc(name, "tpu")
+
+
+# Google Cloud's pages of TPU v5e and v6e; NVIDIA's data sheet of the H100 SXM. A TPU computes a float32 product of
+# precision "highest" in six passes of bfloat16, and one of precision "default" in one.
+TARGETS = {
+    "TPU v5e": Target(
+        "tpu", tpu("v5e:2x2"), {"default": 197e12, "highest": 197e12 / 6, "bfloat16": 197e12}, 819e9, 16e9
+    ),
+    "TPU v6e": Target(
+        "tpu", tpu("v6e:2x2"), {"default": 918e12, "highest": 918e12 / 6, "bfloat16": 918e12}, 1640e9, 32e9
+    ),
+    "H100": Target(
+        "gpu",
+        lambda: topologies.get_topology_desc("", "cuda", target_config=H100, topology="1x1x1"),
+        {"default": 495e12, "highest": 67e12, "bfloat16": 989e12},
+        3350e9,
+        80e9,
+    ),
+}
+DTYPES = ("float32", "bfloat16")
+BATCHES = (8, 32, 128)  # filters of an ascent
+
+
+class Program(NamedTuple):
+    """A compiled function of jaxviz, and its arguments, whose arrays may be shapes."""
+
+    function: Any
+    args: tuple
+    static: dict[str, Any]
+    precision: str
+
+
+def vgg(name: str, **execution: Any) -> jv.Model:
+    """VGG16 as shapes, without weights."""
+    found = ARCHITECTURES[name]
+    net = nnx.eval_shape(lambda: KerasNet(found.graph, found.inputs, rngs=nnx.Rngs(0)))
+    return from_net(net).replace(execution=jv.Execution(**execution))
+
+
+def ascent(count: int, **execution: Any) -> Program:
+    """A step of Chollet's ascent of `count` filters of block3_conv1 at 150²."""
+    model = climb.with_fast_products(vgg("vgg16_notop", **execution))
+    recipe = jv.recipes.chollet()
+    canvas, optimizer = recipe["canvas"], climb._as_constructor(recipe["optimizer"])
+    some = stacked(jv.channels(model, "block3_conv1", [i % 256 for i in range(count)]))
+    keys = jax.random.split(jax.random.key(0), count)
+    state = climb._begin.compiled().eval_shape(canvas, optimizer, keys, None, channels=3)
+    return Program(climb._climb, (model, some, keys, state, 0, 1, canvas, None, optimizer), {}, "default")
+
+
+def stacked(objectives: list) -> Any:
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *objectives)
+
+
+def question(count: int, **execution: Any) -> tuple[jv.Model, Any, Any]:
+    """The classifier VGG16, images, and for each of them the score of one class."""
+    model = vgg("vgg16", **execution)
+    images = jax.ShapeDtypeStruct((count, 224, 224, 3), jnp.float32)
+    return model, images, stacked([jv.Unit(model.scores, i) for i in range(count)])
+
+
+def gradient(count: int, **execution: Any) -> Program:
+    return Program(gradients.gradients, question(count, **execution), {}, "highest")
+
+
+def grad_cam(count: int, **execution: Any) -> Program:
+    model, images, objectives = question(count, **execution)
+    layers, places, picture = layer_maps.seen_layers(model, objectives, None, (224, 224))
+    static = {"layers": layers, "grid": picture[:-1], "weigh": cams.weigh_grad_cam, "relu": True}
+    return Program(cams._cams, (model, images, objectives, places), static, "highest")
+
+
+def occlusion(count: int, **execution: Any) -> Program:
+    """`count` windows of 44 pixels on one image."""
+    model, images, objectives = question(1, **execution)
+    image = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
+    objective = jax.tree.map(lambda leaf: leaf[0], objectives)
+    corners = np.array([(44 * (i // 6), 44 * (i % 6)) for i in range(count)])
+    fill = np.full(image.shape, 0.5, np.float32)
+    static = {"size": (44, 44), "picture": image.shape}
+    return Program(perturbation._occluded, (model, image, objective, corners, fill), static, "highest")
+
+
+# SmoothGrad's program is the gradient's, of as many images as there are noisy copies.
+WORK: dict[str, tuple[Callable[..., Program], int, dict[str, Any]]] = {
+    "ascent step, 32 filters": (ascent, 32, {}),
+    "ascent step, rewrite=False": (ascent, 32, {"rewrite": False}),
+    "gradient, 32 images": (gradient, 32, {}),
+    "gradient, rewrite=False": (gradient, 32, {"rewrite": False}),
+    "Grad-CAM, 32 images": (grad_cam, 32, {}),
+    "SmoothGrad, 25 copies": (gradient, 25, {}),
+    "occlusion, 18 windows": (occlusion, 18, {}),
+}
+
+
+def lowered(program: Program, platform: str, place: Callable[[Any], Any]) -> Any:
+    """The program for a platform, with the device that `place` gives each argument."""
+
+    def shaped(path: Any, leaf: Any) -> Any:
+        leaf = leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place(path))
+
+    return program.function.lower(platform, *jax.tree_util.tree_map_with_path(shaped, program.args), **program.static)
+
+
+def calculated(program: Program, target: Target, device: Any, dtype: str) -> dict[str, Any]:
+    """Everything that XLA says about a program for one device."""
+    begin = time.perf_counter()
+    compiled = lowered(program, target.platform, lambda _: SingleDeviceSharding(device)).compile()
+    text, memory, cost = compiled.as_text(), compiled.memory_analysis(), compiled.cost_analysis()
+    jaxpr = program.function.trace(*program.args, **program.static).jaxpr
+    arithmetic = 2 * multiplications(jaxpr)
+    found: dict[str, Any] = {"arithmetic": arithmetic, "traffic": hlo.traffic(text)}
+    if cost:
+        seconds = cost["optimal_seconds"]
+        unknown = int(np.ceil(-seconds)) if seconds < 0 else 0
+        found |= {"FLOPs": cost["flops"], "bytes": cost["bytes accessed"], "estimate": seconds + unknown}
+        found["cycles"] = hlo.cycles(text)
+    peak = target.peaks["bfloat16" if dtype == "bfloat16" else program.precision]
+    moved = found.get("bytes", found["traffic"])
+    found["roofline"] = max(arithmetic / peak, moved / target.bandwidth)
+    found["bound"] = "products" if arithmetic / peak > moved / target.bandwidth else "memory"
+    found["temporaries"] = memory.temp_size_in_bytes
+    found["slow"] = hlo.slow(text)
+    found["seconds to compile here"] = round(time.perf_counter() - begin, 1)
+    return found
+
+
+def multiplications(jaxpr: Any) -> float:
+    """The multiplications of convolutions and products in a traced program; a loop of unknown length counts once."""
+    total = 0.0
+    for equation in jaxpr.eqns:
+        name, params = equation.primitive.name, equation.params
+        if name == "dot_general":
+            (contracted, _), _ = params["dimension_numbers"]
+            sides = equation.invars[0].aval.shape
+            total += np.prod(equation.outvars[0].aval.shape) * np.prod([sides[axis] for axis in contracted])
+        elif name == "conv_general_dilated":
+            total += _convolution(equation)
+        else:
+            times = params["length"] if name == "scan" else 1
+            inner = [value for value in jax.tree.leaves(params, is_leaf=_is_jaxpr) if _is_jaxpr(value)]
+            total += times * sum(multiplications(getattr(each, "jaxpr", each)) for each in inner)
+    return float(total)
+
+
+def _is_jaxpr(value: Any) -> bool:
+    return hasattr(value, "eqns") or hasattr(value, "jaxpr")
+
+
+def _convolution(equation: Any) -> float:
+    images, kernel = (each.aval.shape for each in equation.invars)
+    params, layout = equation.params, equation.params["dimension_numbers"]
+    out = equation.outvars[0].aval.shape
+    total = out[layout.out_spec[0]] * out[layout.out_spec[1]] * kernel[layout.rhs_spec[1]]
+    for axis in range(len(images) - 2):
+        length, taps = images[layout.lhs_spec[2 + axis]], kernel[layout.rhs_spec[2 + axis]]
+        low, gap = params["padding"][axis][0], params["lhs_dilation"][axis]
+        places = np.arange(out[layout.out_spec[2 + axis]])[:, None] * params["window_strides"][axis] - low
+        places = places + np.arange(taps) * params["rhs_dilation"][axis]
+        total *= ((places >= 0) & (places <= (length - 1) * gap) & (places % gap == 0)).sum()
+    return total
+
+
+def largest(target: Target, device: Any, dtype: str) -> dict[str, int]:
+    """The most filters whose ascent fits the device's memory beside the arguments, as the engine chooses them."""
+
+    def program(count: int) -> Any:
+        return lowered(ascent(count, platform=target.platform, dtype=dtype), target.platform, one)
+
+    def one(_: Any) -> Any:
+        return SingleDeviceSharding(device)
+
+    memory = program(1).compile().memory_analysis()
+    free = int(target.memory - 2 * memory.argument_size_in_bytes)
+    return {"filters": fitting(program, free, 2048), "bytes": free}
+
+
+def sharded(target: Target, devices: Any) -> dict[str, int]:
+    """What four devices say to each other in an ascent of 32 filters, 8 on each; nothing, if it is as it should be."""
+    mesh = Mesh(np.array(devices), ("item",))
+
+    def place(path: Any) -> Any:
+        spread = path[0].idx in (1, 2, 3)  # objectives, keys and state
+        return NamedSharding(mesh, PartitionSpec("item") if spread else PartitionSpec())
+
+    compiled = lowered(ascent(32, platform=target.platform), target.platform, place).compile()
+    assert "num_partitions=4" in compiled.as_text()
+    return {**hlo.communication(compiled.as_text()), "temporaries": compiled.memory_analysis().temp_size_in_bytes}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
+    parser.add_argument("--only", default="", help="a pattern: only such work, such as 'ascent'")
+    parser.add_argument("--table", action="store_true", help="write the page, and compile nothing")
+    args = parser.parse_args()
+    for name in () if args.table else args.targets:
+        run(name, args.only)
+    print(write_page())
+
+
+def run(name: str, only: str) -> None:
+    """Calculate everything for one target; each result is written as soon as it is there."""
+    target = TARGETS[name]
+    devices = target.topology().devices
+    tasks: dict[str, dict[str, Callable[[], Any]]] = {dtype: {} for dtype in DTYPES}
+    for dtype in DTYPES:
+        for work, (build, count, settings) in WORK.items():
+            execution = dataclasses.asdict(jv.Execution(platform=target.platform, dtype=dtype, **settings))
+            tasks[dtype][work] = lambda b=build, n=count, e=execution, d=dtype: calculated(
+                b(n, **e), target, devices[0], d
+            )
+        for count in BATCHES:
+            tasks[dtype][f"batch {count}"] = lambda n=count, d=dtype: {
+                "temporaries": lowered(
+                    ascent(n, platform=target.platform, dtype=d),
+                    target.platform,
+                    lambda _: SingleDeviceSharding(devices[0]),
+                )
+                .compile()
+                .memory_analysis()
+                .temp_size_in_bytes
+            }
+        tasks[dtype]["largest batch"] = lambda d=dtype: largest(target, devices[0], d)
+    if len(devices) == 4:
+        tasks["float32"]["four devices"] = lambda: sharded(target, devices)
+    for dtype, each in tasks.items():
+        for work, task in each.items():
+            if re.search(only, f"{work} {dtype}"):
+                found = task()
+                print(name, dtype, work, found, flush=True)
+                keep(name, dtype, work, found)
+
+
+def keep(name: str, dtype: str, work: str, found: Any) -> None:
+    path = RESULTS / "accelerators.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    target = known.setdefault(name, {})
+    target["versions"] = {
+        package: importlib.metadata.version(package)
+        for package in ("jax", "jaxlib", "libtpu", "jax-cuda12-plugin")
+        if any(importlib.metadata.distributions(name=package))
+    }
+    target.setdefault(dtype, {})[work] = found
+    path.write_text(json.dumps(known, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
