@@ -37,7 +37,7 @@ class Instruction(NamedTuple):
     @property
     def operands(self) -> list[str]:
         """The names of the instructions that it reads."""
-        return re.findall(r"%([\w.\-]+)", self.rest.split("), ")[0])
+        return re.findall(r"%([\w.\-]+)", self.rest.split("), ")[0].split(", metadata=")[0])
 
 
 def computations(text: str) -> dict[str, list[Instruction]]:
@@ -48,8 +48,7 @@ def computations(text: str) -> dict[str, list[Instruction]]:
         if head:
             current = found.setdefault(head[1], [])
         elif match := _INSTRUCTION.match(line):
-            name, shape, operation, rest = match.groups()
-            current.append(Instruction(name, shape, operation, rest.split(", metadata=")[0]))
+            current.append(Instruction(*match.groups()))
     return found
 
 
@@ -76,6 +75,37 @@ def traffic(text: str) -> int:
             if each.operation not in FREE and not each.operation.endswith(("-start", "-done")):
                 total += sizes[each.name] + sum(sizes.get(name, 0) for name in each.operands)
     return total
+
+
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+
+
+def cycles(text: str) -> int:
+    """The cycles of a program for a TPU, the sum of XLA's estimates for its operations.
+
+    Of a program with a loop of unknown length, such as an ascent's, it is one round of that loop.
+    """
+    found = computations(text)
+
+    def of(instructions: list[Instruction]) -> int:
+        total = 0
+        for each in instructions:
+            cost, trips = _CYCLES.search(each.rest), _TRIPS.search(each.rest)
+            total += int(cost[1]) if cost else 0
+            if each.operation == "while":
+                total += (int(trips[1]) if trips else 1) * of(found[_body(each)])
+        return total
+
+    loops = [each for every in found.values() for each in every if each.operation == "while"]
+    steps = [of(found[_body(each)]) for each in loops if not _TRIPS.search(each.rest)]
+    return max(steps, default=of(found[next(reversed(found))]))  # the entry is the last one
+
+
+def _body(loop: Instruction) -> str:
+    match = re.search(r"body=%?([\w.\-]+)", loop.rest)
+    assert match, loop
+    return match[1]
 
 
 def slow(text: str, least: int = 1 << 20) -> dict[str, int]:

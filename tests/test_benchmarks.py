@@ -10,6 +10,8 @@ import operator
 import time
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -118,3 +120,65 @@ def test_the_suite_names_scripts_that_exist(common):
     import suite
 
     assert all((BENCHMARKS / f"{name}.py").exists() for name in suite.NAMES)
+
+
+@pytest.fixture
+def accelerators(common, monkeypatch):
+    """The script; it sets these two variables where they are not set."""
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
+    import accelerators
+
+    return accelerators
+
+
+def test_the_text_of_a_program_says_what_it_moves(accelerators):
+    def compiled(function, *args):
+        return jax.jit(function).lower(*args).compile().as_text()
+
+    x = np.ones((512, 1024), np.float32)
+    assert accelerators.hlo.traffic(compiled(lambda x: jnp.sin(x) + x, x)) == 2 * x.nbytes
+    text = compiled(lambda x, i: jnp.zeros(x.shape).at[i].add(x), x, np.arange(512))
+    assert accelerators.hlo.slow(text) == {"scatter": 1}
+    assert accelerators.hlo.slow(text, least=x.nbytes + 1) == {}
+    assert "float64" in accelerators.hlo.slow("main {\n  ROOT %sum = f64[3]{0} add(%a, %b)\n}")
+
+
+def test_a_loop_counts_as_often_as_it_runs_or_once(accelerators):
+    loop = """body {{
+  %product = f32[2]{{0}} fusion(%p), kind=kLoop, backend_config={{"estimated_cycles":"5"}}
+}}
+
+ENTRY main {{
+  %first = f32[2]{{0}} fusion(%p), kind=kLoop, backend_config={{"estimated_cycles":"7"}}
+  %loop = f32[2]{{0}} while(%first), condition=%test, body=%body{trips}
+}}"""
+    assert accelerators.hlo.cycles(loop.format(trips=', backend_config={"known_trip_count":{"n":"3"}}')) == 7 + 3 * 5
+    assert accelerators.hlo.cycles(loop.format(trips="")) == 5
+
+
+def test_what_devices_say_to_each_other_is_counted(accelerators):
+    lines = ("%sum = f32[3]{0} all-reduce(%a)", "%start = f32[3]{0} all-gather-start(%a)", "%b = f32[3]{0} add(%a)")
+    text = "\n  ".join(("main {", *lines)) + "\n}"
+    assert accelerators.hlo.communication(text) == {"all-reduce": 1, "all-gather": 1}
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 1)])
+def test_the_arithmetic_leaves_out_products_with_padding(accelerators, strides):
+    """XLA counts an addition for each multiplication, but the first of each sum."""
+
+    def loss(x, kernel):
+        return (jax.lax.conv_general_dilated(x, kernel, strides, "SAME") @ jnp.ones((9, 2))).sum()
+
+    args = np.ones((2, 4, 9, 9), np.float32), np.ones((5, 4, 3, 3), np.float32)
+    gradient = jax.jit(jax.value_and_grad(loss))
+    counted = 2 * accelerators.multiplications(gradient.trace(*args).jaxpr)
+    assert counted == pytest.approx(gradient.lower(*args).cost_analysis()["flops"], rel=0.02)
+
+
+def test_a_program_for_a_tpu_is_lowered_without_one(accelerators):
+    program = accelerators.ascent(2, platform="tpu", dtype="bfloat16")
+    text = program.function.lower("tpu", *program.args).as_text()
+    assert text.count("stablehlo.convolution") == 8  # the channel of the last layer is a matrix product
+    assert "stablehlo.select_and_scatter" in text
+    assert "bf16" in text

@@ -126,8 +126,13 @@ def fitting(program: Callable[[int], Any], limit: int, most: int) -> int:
     """
 
     @functools.cache
-    def needed(count: int) -> int:
-        return int(program(count).compile().memory_analysis().temp_size_in_bytes)
+    def needed(count: int) -> float:
+        try:
+            return program(count).compile().memory_analysis().temp_size_in_bytes
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            return math.inf  # the compiler of a TPU refuses what the device cannot hold
 
     if needed(most) <= limit:
         return most
@@ -139,8 +144,9 @@ def fitting(program: Callable[[int], Any], limit: int, most: int) -> int:
         )
     low, high = 1, most
     while high - low > 1 and needed(low) < SHARE * limit:
-        each = (needed(high) - needed(low)) / (high - low)
-        guess = min(max(low + int((limit - needed(low)) / each), low + 1), high - 1)
+        refused = math.isinf(needed(high))
+        each = needed(low) / low if refused else (needed(high) - needed(low)) / (high - low)
+        guess = min(max(low + int((limit - needed(low)) / max(each, 1)), low + 1), high - 1)
         low, high = (guess, high) if needed(guess) <= limit else (low, guess)
     return low
 

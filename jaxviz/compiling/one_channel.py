@@ -59,8 +59,8 @@ class _Output:
 def narrow(function: Callable, execution: Execution = AS_USUAL) -> Callable:
     """`function` with the same values and gradients; a slice of one channel is taken as early as possible.
 
-    It gains on every platform: on a TPU, the gradient of the slice would be a serial loop over the items of a batch. With
-    `Execution(rewrite=False)`, the function stays as it is.
+    It gains on every platform: on a TPU, the gradient of the slice would be a serial loop over the items of a batch.
+    With `Execution(rewrite=False)`, the function stays as it is.
     """
 
     @functools.wraps(function)
