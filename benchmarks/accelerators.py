@@ -41,7 +41,8 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 import jaxviz as jv
-from jaxviz.ascent import climb
+from jaxviz.ascent import slots
+from jaxviz.ascent.arguments import as_constructor, with_fast_products
 from jaxviz.attribution import cams, gradients, layer_maps, perturbation
 from jaxviz.compiling.batches import fitting
 from jaxviz.networks.keras import from_net
@@ -109,49 +110,54 @@ def vgg(name: str, **execution: Any) -> jv.Model:
 
 def ascent(count: int, **execution: Any) -> Program:
     """A step of Chollet's ascent of `count` filters of block3_conv1 at 150²."""
-    return _ascent(jv.recipes.chollet(), count, execution)
+    return ascent_of(vgg("vgg16_notop", **execution), "block3_conv1", jv.recipes.chollet(), count)
 
 
 def robust_ascent(count: int, **execution: Any) -> Program:
     """A step of Lucid's ascent of the same filters at 128²: a Fourier canvas, and a resample of each image."""
-    return _ascent(jv.recipes.lucid(), count, execution)
+    return ascent_of(vgg("vgg16_notop", **execution), "block3_conv1", jv.recipes.lucid(), count)
 
 
-def _ascent(recipe: dict[str, Any], count: int, execution: dict[str, Any]) -> Program:
-    model = climb.with_fast_products(vgg("vgg16_notop", **execution))
-    canvas, optimizer = recipe["canvas"], climb._as_constructor(recipe["optimizer"])
-    some = stacked(jv.channels(model, "block3_conv1", [i % 256 for i in range(count)]))
+def ascent_of(model: jv.Model, layer: str, recipe: dict[str, Any], count: int) -> Program:
+    model = with_fast_products(model)
+    channels = model.shapes(recipe["canvas"].size, [layer])[layer][-1]
+    some = stacked(jv.channels(model, layer, [i % channels for i in range(count)]))
     keys = jax.random.split(jax.random.key(0), count)
-    state = climb._begin.compiled().eval_shape(canvas, optimizer, keys, None, channels=3)
-    args = (model, some, keys, state, 0, 1, canvas, recipe.get("transform"), optimizer)
-    return Program(climb._climb, args, {}, "default")
+    canvas, optimizer = recipe["canvas"], as_constructor(recipe["optimizer"])
+    state = slots._begin.compiled().eval_shape(canvas, optimizer, None, keys, None, channels=3)
+    done, live = np.zeros(count, np.int32), np.ones(count, bool)
+    args = (model, some, keys, state, done, live, 1, canvas, recipe.get("transform"), optimizer, None)
+    return Program(slots._climb, args, {}, "default")
 
 
 def stacked(objectives: list) -> Any:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *objectives)
 
 
-def question(count: int, **execution: Any) -> tuple[jv.Model, Any, Any]:
-    """The classifier VGG16, images, and for each of them the score of one class."""
-    model = vgg("vgg16", **execution)
-    images = jax.ShapeDtypeStruct((count, 224, 224, 3), jnp.float32)
-    return model, images, stacked([jv.Unit(model.scores, i) for i in range(count)])
+def question(model: jv.Model, count: int) -> tuple[jv.Model, Any, Any]:
+    """The model, images, and for each of them the score of one class."""
+    images = jax.ShapeDtypeStruct((count, *model.image_size()), jnp.float32)
+    return model, images, stacked([jv.Unit(model.scores, i % 10) for i in range(count)])
 
 
 def gradient(count: int, **execution: Any) -> Program:
-    return Program(gradients.gradients, question(count, **execution), {}, "highest")
+    return gradient_of(vgg("vgg16", **execution), count)
+
+
+def gradient_of(model: jv.Model, count: int) -> Program:
+    return Program(gradients.gradients, question(model, count), {}, "highest")
 
 
 def grad_cam(count: int, **execution: Any) -> Program:
-    model, images, objectives = question(count, **execution)
-    layers, places, picture = layer_maps.seen_layers(model, objectives, None, (224, 224))
+    model, images, objectives = question(vgg("vgg16", **execution), count)
+    layers, places, picture = layer_maps.seen_layers(model, objectives, None, images.shape[1:-1])
     static = {"layers": layers, "grid": picture[:-1], "weigh": cams.weigh_grad_cam, "relu": True}
     return Program(cams._cams, (model, images, objectives, places), static, "highest")
 
 
 def occlusion(count: int, **execution: Any) -> Program:
     """`count` windows of 44 pixels on one image."""
-    model, images, objectives = question(1, **execution)
+    model, images, objectives = question(vgg("vgg16", **execution), 1)
     image = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
     objective = jax.tree.map(lambda leaf: leaf[0], objectives)
     corners = np.array([(44 * (i // 6), 44 * (i % 6)) for i in range(count)])
@@ -269,7 +275,7 @@ def sharded(target: Target, devices: Any) -> dict[str, Any]:
     mesh = Mesh(np.array(devices), ("item",))
 
     def place(path: Any) -> Any:
-        spread = path[0].idx in (1, 2, 3)  # objectives, keys and state
+        spread = path[0].idx in range(1, 6)  # what has an axis of climbers
         return NamedSharding(mesh, PartitionSpec("item") if spread else PartitionSpec())
 
     compiled = lowered(ascent(32, platform=target.platform), target.platform, place).compile()
