@@ -126,7 +126,7 @@ def fitting(program: Callable[[int], Any], limit: int, most: int) -> int:
     """
 
     @functools.cache
-    def needed(count: int) -> float:
+    def needed(count: int) -> int | float:
         try:
             return program(count).compile().memory_analysis().temp_size_in_bytes
         except jax.errors.JaxRuntimeError as error:

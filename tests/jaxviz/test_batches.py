@@ -111,6 +111,26 @@ def test_as_many_items_as_fit(needed, allowed):
     assert (found == 24) == (allowed == 30)
 
 
+@pytest.mark.parametrize("each", [3, 10])
+def test_a_compiler_that_refuses_what_the_device_cannot_hold(each):
+    """As that of a TPU does: no bytes are known of a program that is refused."""
+
+    class Program:
+        def __init__(self, count):
+            self.temp_size_in_bytes = 40 + each * count
+
+        def compile(self):
+            if self.temp_size_in_bytes > 1000:
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Used 1.2K of 1.0K hbm")
+            return self
+
+        def memory_analysis(self):
+            return self
+
+    found = fitting(Program, 900, 500)
+    assert 0.9 * 900 - each <= 40 + each * found <= 900
+
+
 def test_a_loop_stays_within_the_memory_and_gives_the_same(needed):
     """A quarter more is for the loop itself, which holds the gradients that are finished."""
 
