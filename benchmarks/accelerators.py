@@ -32,6 +32,7 @@ import numpy as np
 from common import RESULTS
 
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # libtpu's lock is for the use of a real TPU
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax

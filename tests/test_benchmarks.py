@@ -124,9 +124,9 @@ def test_the_suite_names_scripts_that_exist(common):
 
 @pytest.fixture
 def accelerators(common, monkeypatch):
-    """The script; it sets these two variables where they are not set."""
-    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
+    """The script; it sets these variables where they are not set."""
+    for name, value in (("JAX_PLATFORMS", "cpu"), ("TPU_SKIP_MDS_QUERY", "1"), ("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")):
+        monkeypatch.setenv(name, value)
     import accelerators
 
     return accelerators

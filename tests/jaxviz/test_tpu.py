@@ -27,8 +27,8 @@ import jaxviz as jv
 class Network(nn.Module):
     @nn.compact
     def __call__(self, x):
-        x = nn.max_pool(nn.relu(nn.Conv(16, (3, 3), name="one")(x)), (2, 2), (2, 2))
-        x = nn.relu(nn.Conv(32, (3, 3), name="two")(x))
+        x = nn.max_pool(nn.relu(nn.Conv(64, (3, 3), name="one")(x)), (2, 2), (2, 2))
+        x = nn.relu(nn.Conv(128, (3, 3), name="two")(x))
         return nn.Dense(10, name="head")(x.mean((1, 2)))
 
 network = Network()
@@ -77,9 +77,10 @@ def found(libtpu):
     return dict(map(json.loads, done.stdout.splitlines()))
 
 
-@pytest.mark.parametrize("name", ["ascent", "gradient"])
-def test_a_tpu_does_the_arithmetic_and_nothing_slow(found, name):
+@pytest.mark.parametrize(("name", "more"), [("gradient", 0.05), ("ascent", 0.15)])
+def test_a_tpu_does_the_arithmetic_and_nothing_slow(found, name, more):
+    """XLA also counts what is no product; of the products, an ascent does those of one channel of its last layer."""
     program = found[name]
-    assert program["FLOPs"] == pytest.approx(program["arithmetic"], rel=0.05)
+    assert 1 <= program["FLOPs"] / program["arithmetic"] <= 1 + more
     assert program["slow"].keys() <= {"select-and-scatter"}  # of a max-pool, which a TPU computes with a convolution
     assert program["cycles"] > 0
