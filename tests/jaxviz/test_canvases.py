@@ -79,6 +79,20 @@ def test_an_opacity_climbs_with_a_transform_that_lays_it_on_a_background(model):
     assert (np.diff(found.scores) > 0).all()
 
 
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((12, 2), (12,)), ((3, 4, 5, 1), (3, 4, 5)), ((6, 5), (6, 5))],
+    ids=["signal", "volume", "plain"],
+)
+def test_a_sweep_of_other_axes(shape, size):
+    """A signal `[t c]`, a volume `[d h w c]` and an image without channels."""
+    weights = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    model = jv.wrap(lambda w, x: (x * w).reshape(len(x), -1).sum(-1, keepdims=True), weights, shape)
+    found = climbed(model, jv.Fourier(size), [0])
+    assert found.image.shape == (1, *shape)
+    assert (np.diff(found.scores) > 0).all()
+
+
 @pytest.mark.parametrize("name", CANVASES)
 def test_any_axes_and_channels(name):
     """A signal, a volume, a picture without channels, and one of five bands with a side of a single pixel."""
