@@ -84,7 +84,7 @@ def sweep(
     optimizer: Partial | optax.GradientTransformation | None = None,
     steps: int | None = None,
     start: ArrayLike | None = None,
-    relu: str = "keep",
+    relu: str | None = None,
     group: int | None = None,
     batch: int | None = None,
     stop: Stop | None = None,
@@ -110,10 +110,10 @@ def sweep(
             learning rate compiles nothing, or any optax transformation.
         steps: how many steps.
         start: images `[n h w c]` in [0, 1] to start from, or one image `[h w c]` for all; default: noise from the key.
-        relu: for objectives that a ReLU holds at their start, since it is off everywhere. "keep": they do not move.
-            "pre": channels, units, neurons, tokens and regions are read before the activation function, at `layer/pre`,
-            if the model has it; scores are those numbers then. "redirect": in the first 16 steps, a ReLU or ReLU6 that
-            lets no gradient back lets back what would switch it on; for any model (Lucid).
+        relu: for objectives that a ReLU holds at their start, since it is off everywhere. "keep", Chollet's: they do
+            not move. "pre", Lucid's here: channels, units, neurons, tokens and regions are read before the activation
+            function, at `layer/pre`, if the model has it; scores are those numbers then. "redirect": in the first 16
+            steps, a ReLU or ReLU6 that lets no gradient back lets back what would switch it on; for any model (Lucid).
         group: each so many objectives in a row climb together, for `Diversity`, `Alignment` and what else compares
             images; they differ in numbers only. None: each climbs alone.
         batch: how many objectives climb at a time; the default depends on the device, and on the memory that
@@ -132,10 +132,11 @@ def sweep(
     if isinstance(objectives, Objective):
         raise InputError(f"a sweep climbs several objectives, [{objectives!r}]; ascend climbs one")
     objectives = list(objectives)
-    given = {"canvas": canvas, "transform": transform, "optimizer": optimizer, "steps": steps}
-    usual = recipes.lucid_for(model) if canvas is None else {"transform": None, **recipes.chollet()}
-    settings = usual | {name: value for name, value in given.items() if value is not None}
-    canvas, transform, steps = settings["canvas"], settings["transform"], whole("steps", settings["steps"])
+    given = {"canvas": canvas, "transform": transform, "optimizer": optimizer, "steps": steps, "relu": relu}
+    usual = recipes.lucid_for(model) if canvas is None else recipes.chollet()
+    settings = {"transform": None, "relu": "keep"} | usual | {name: value for name, value in given.items() if value is not None}
+    canvas, transform, relu = settings["canvas"], settings["transform"], settings["relu"]
+    steps = whole("steps", settings["steps"])
     check_kinds(objectives)
     channels = image_channels(model, canvas)
     shape = image_shape(canvas, channels)

@@ -52,7 +52,7 @@ def test_a_recipe_raises_the_score(name):
 
 
 def test_without_a_canvas_a_sweep_is_lucids():
-    model, objectives = keras_model(), [jv.Channel("second/pre", 1)]
+    model, objectives = keras_model(), [jv.Channel("second", 1)]
     found, same = jv.sweep(model, objectives, steps=2), jv.sweep(model, objectives, **jv.recipes.lucid(steps=2))
     assert found.image.shape == (1, 128, 128, 3)
     np.testing.assert_array_equal(found.image, same.image)
@@ -130,7 +130,7 @@ def test_lucids_numbers():
     recipe = jv.recipes.lucid()
     canvas, transform = recipe["canvas"], recipe["transform"]
     assert (canvas.size, recipe["steps"]) == ((128, 128), 256)
-    assert (canvas.decay, canvas.sd) == (1.0, 0.01)
+    assert (canvas.decay, canvas.sd, recipe["relu"]) == (1.0, 0.01, "pre")
     root = np.array([[0.26, 0.09, 0.02], [0.27, 0, -0.05], [0.27, -0.09, 0.03]])
     np.testing.assert_allclose(canvas.colors, root / np.linalg.norm(root, axis=0).max(), rtol=1e-6)
     assert (transform.jitter, transform.scale, transform.degrees) == (8.0, (0.9, 1.1), 10.0)
@@ -146,7 +146,7 @@ def test_lucids_numbers():
 def test_the_numbers_of_lucids_own_chain():
     recipe = jv.recipes.lucid_chain()
     pad, crop, scale, turn, again = recipe["transform"].transforms
-    assert recipe["steps"] == 512
+    assert (recipe["steps"], recipe["relu"]) == (512, "redirect")
     assert (pad.pixels, pad.fill, crop.pixels, again.pixels) == (12, 0.5, 8, 4)
     np.testing.assert_allclose(scale.scale.values, np.arange(0.9, 1.101, 0.02))
     assert turn.degrees.values == [*range(-10, 11), 0, 0, 0, 0, 0]

@@ -32,7 +32,8 @@ def lucid(*, size: int | tuple[int, ...] = 128, steps: int = 256, start: ArrayLi
     The canvas, its colours and Adam with a learning rate of 0.05 are Lucid's. The transform is one resample: a shift by
     up to 8 pixels, a scale of 0.9 to 1.1, and a turn by up to 10 degrees, which a fifth of the draws leave out; beyond
     the image there is mid-grey. Lucid pads by 12 pixels, crops, scales, turns and crops again, with a resample for the
-    scale and one for the turn (`recipes.lucid_chain`); and it takes 512 steps.
+    scale and one for the turn (`recipes.lucid_chain`); and it takes 512 steps. Channels are climbed before their ReLU,
+    where Lucid redirects the gradient of a ReLU that is off everywhere.
 
     Args:
         size: of the image, in pixels. The shift is at most an eighth of the shorter side. For a signal `(t,)` and for a
@@ -46,7 +47,7 @@ def lucid(*, size: int | tuple[int, ...] = 128, steps: int = 256, start: ArrayLi
     Source: Olah, Mordvintsev & Schubert 2017, Feature Visualization, Distill; lucid, optvis/render.py.
     """
     sides = canvas_size(size)
-    return _recipe(Fourier(sides), _moved(sides), steps, start)
+    return _recipe(Fourier(sides), _moved(sides), steps, start) | {"relu": "pre"}
 
 
 def lucid_for(model: Model) -> Recipe:
@@ -90,7 +91,7 @@ def lucid_chain(*, size: int | tuple[int, ...] = 128, steps: int = 512, start: A
         transforms.Affine(degrees=angles),
         transforms.Jitter(4),
     )
-    return _recipe(Fourier(canvas_size(size)), transforms.Chain(chain), steps, start)
+    return _recipe(Fourier(canvas_size(size)), transforms.Chain(chain), steps, start) | {"relu": "redirect"}
 
 
 @styled(size=128)
