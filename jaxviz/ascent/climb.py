@@ -133,8 +133,9 @@ def sweep(
         raise InputError(f"a sweep climbs several objectives, [{objectives!r}]; ascend climbs one")
     objectives = list(objectives)
     given = {"canvas": canvas, "transform": transform, "optimizer": optimizer, "steps": steps, "relu": relu}
-    usual = recipes.lucid_for(model) if canvas is None else recipes.chollet()
-    settings = {"transform": None, "relu": "keep"} | usual | {name: value for name, value in given.items() if value is not None}
+    settings: dict[str, Any] = {"transform": None, "relu": "keep"}
+    settings |= recipes.lucid_for(model) if canvas is None else recipes.chollet()
+    settings |= {name: value for name, value in given.items() if value is not None}
     canvas, transform, relu = settings["canvas"], settings["transform"], settings["relu"]
     steps = whole("steps", settings["steps"])
     check_kinds(objectives)
@@ -184,7 +185,7 @@ def sweep(
         warn(
             f"{len(dead)} of {len(objectives)} objectives do not move, so their images are still the start, such as "
             "noise: every path to them goes through an inactive ReLU (output 0), as in a dead filter, or is saturated, "
-            f"or the steps are too small: {OTHER_WAYS[relu]}; positions: {dead}"
+            f"or the steps are too small: {OTHER_WAYS[settings['relu']]}; positions: {dead}"
         )
     if lost := np.flatnonzero(~np.isfinite(image).all(tuple(range(1, image.ndim)))).tolist():
         warn(f"the ascents in positions {lost} ended in NaN or infinity: try smaller steps")
