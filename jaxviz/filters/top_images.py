@@ -10,7 +10,7 @@ of the SAMPLE smallest random numbers, with the scores of all filters (`spectra`
 pixels of those that were kept are read again when they are shown (`crops`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -131,8 +131,7 @@ def top_images(
     key = jax.random.key(0) if key is None else key
     try:
         with progress(len(where) - found.end, "image") as bar:
-            for some in stream(where, found.end, batch):
-                answers = *respond(model, some.pixels, layer=layer, by=by), _draws(key, some.numbers)
+            for some, answers in _answers(model, stream(where, found.end, batch), key, layer, by):
                 bar.update(some.end - found.end)
                 found = _with(found, some, *(np.asarray(each)[: some.real] for each in answers), top=top)
     except KeyboardInterrupt:
@@ -144,6 +143,21 @@ def top_images(
         named = "; ".join(list(found.skipped.values())[:NAMED]) + ("; …" if len(found.skipped) > NAMED else "")
         warn(f"{len(found.skipped)} of {len(where)} files could not be read and were skipped: {named}")
     return found
+
+
+def _answers(
+    model: Model, batches: Iterable[Batch], key: jax.Array, layer: str, by: str
+) -> Iterator[tuple[Batch, tuple[jax.Array, ...]]]:
+    """Each batch with the scores, places and draws of its images, one batch late.
+
+    So the network computes one batch while the caller waits for the one before, and adds it to the result.
+    """
+    late: list[tuple[Batch, tuple[jax.Array, ...]]] = []
+    for some in batches:
+        late.append((some, (*respond(model, some.pixels, layer=layer, by=by), _draws(key, some.numbers))))
+        if len(late) > 1:
+            yield late.pop(0)
+    yield from late
 
 
 def _nothing(layer: str, by: str, shape: tuple[int, ...], images: Source) -> TopImages:
