@@ -2,7 +2,7 @@
 
     Diversity, Alignment: {name: activation} -> score of one image, given those of its group
 
-    objectives = [jv.Channel("mixed4a", 11) + 5 * jv.Diversity("mixed4a")] * 4
+    objectives = [jv.Channel("mixed4a", 11) + weight * jv.Diversity("mixed4a")] * 4
     jv.sweep(model, objectives, group=4)
 
 They are objectives like all others, and can be weighed and added to them. `sweep(group=4)` climbs each four objectives
@@ -55,7 +55,9 @@ class Grouped(Objective):
 class Diversity(Grouped):
     """How much an image differs from the others of its group in style, from 0 (all alike) to 1.
 
-    It is 1 minus the mean cosine between the image's Gram matrix of a layer, `[c c]`, and those of the others.
+    It is 1 minus the mean cosine between the image's Gram matrix of a layer, `[c c]`, and those of the others. As a
+    weight, begin with a fifth of the score that the objective reaches alone: half of that changes little, and five
+    times as much makes images that differ in everything and excite the filter weakly.
 
     Attributes:
         layer: `[h w c]`, such as the one that the filters are in, or `[c]`.

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Portrait", "portray", "show_filter"]
 
+APART = 0.2  # of the filter's own score: the optima of VGG16 then differ clearly, and still excite the filter
+
 
 class Seen(NamedTuple):
     """What a filter sees in some images.
@@ -136,7 +138,7 @@ def portray(
     (optimum, opposite, *pictures), scores = _climbed(model, style, objectives, key, settings)
     different: list[np.ndarray] = []
     if diverse:
-        apart = own + abs(float(scores[0])) * Diversity(layer)  # to differ wholly is worth as much as the filter itself
+        apart = own + APART * abs(float(scores[0])) * Diversity(layer)
         together = settings | {"group": diverse}
         different, _ = _climbed(model, style, [apart] * diverse, jax.random.fold_in(key, 1), together)
     read = read._replace(pictures=pictures)
