@@ -105,7 +105,8 @@ def sweep(
             is left out is then Lucid's too; beside a canvas of your own it is Chollet's: no transform, 40 steps along
             the normalised gradient. `**recipes.lucid() | {"canvas": …}` has another canvas and is Lucid's otherwise.
         transform: `(key, image) -> image`, applied before the network sees the image and drawn anew at each step; a
-            function, or a pytree that can be called.
+            function, or a pytree that can be called. It may change the size: what the network sees decides which
+            layers fit. A layer that needs the network's own size, as after a Flatten, sees the image resized to it.
         optimizer: it descends on minus the score. `Partial(optax.adam, learning_rate=0.05)`, with which another
             learning rate compiles nothing, or any optax transformation.
         steps: how many steps.
