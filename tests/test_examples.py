@@ -62,6 +62,16 @@ def test_filter_essence(example, capsys):
     assert "filter 27" in capsys.readouterr().out
 
 
+# The climb of two steps is too short for some of them to move.
+@pytest.mark.filterwarnings("ignore:.* objectives do not move:jaxviz.JaxvizWarning")
+def test_deep_filters(example, capsys):
+    pictures = example("deep_filters", "vgg16_demo", "2", "block1_conv1")
+    assert set(pictures) == {"deep_block1_conv1.png", "filters.jpg"}
+    assert_not_blank(pictures)
+    assert pictures["filters.jpg"].shape == (2 * 96 + 5, 6 * 96 + 5 * 5, 3)
+    assert "block1_conv1, lucid: " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.py")), ids=lambda script: script.stem)
 def test_help(script):
     done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, timeout=120)

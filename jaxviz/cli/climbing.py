@@ -39,9 +39,9 @@ def climbed(command: Callable) -> Callable:
         click.option(
             "--recipe",
             type=click.Choice(list(RECIPES)),
-            default="chollet",
+            default="lucid",
             show_default=True,
-            help="The source of the ascent.",
+            help="The source of the ascent: lucid suits every layer, chollet is the book's.",
         ),
     ):
         command = decorate(command)
@@ -55,6 +55,7 @@ def climbed(command: Callable) -> Callable:
     "--channel", "indices", type=int, multiple=True, help="A channel; repeatable. Default: as many as fill the grid."
 )
 @click.option("--rows", type=click.IntRange(min=1), default=8, show_default=True, help="Rows of the grid.")
+@click.option("--numbers", is_flag=True, help="Write above each image its channel and last score.")
 @climbed
 def filters(
     file: str,
@@ -66,6 +67,7 @@ def filters(
     step: float | None,
     columns: int,
     rows: int,
+    numbers: bool,
     margin: int,
     seed: int,
     out: Path,
@@ -81,8 +83,9 @@ def filters(
 
     \b
     Examples:
-      jaxviz filters vgg16_demo --layer block3_conv1
-      jaxviz filters vgg16_demo --layer block3_conv1 --channel 27 --size 150 --steps 1000 --step 0.1
+      jaxviz filters vgg16_demo --layer block5_conv1 --rows 2 --numbers
+      jaxviz filters vgg16_demo --layer block3_conv1 --recipe chollet
+      jaxviz filters vgg16_demo --layer block3_conv1 --channel 27 --recipe chollet --size 150 --steps 1000 --step 0.1
       jaxviz filters cats_and_dogs_small_2.h5 --recipe keras_io
     """
     source, settings = _recipe(recipe, size=size, steps=steps, step=step)
@@ -91,9 +94,10 @@ def filters(
         objectives = source.objectives(model, name, indices or None)
         if not indices:
             objectives = objectives[: rows * columns]
+        shown = list(indices or range(len(objectives))) if numbers else None
         path = picture_path(out, "filters", name, *(indices if len(indices) == 1 else ()))
         click.echo(f"{name}: {len(objectives)} filters, {settings['steps']} steps")
-        _draw(path, model, objectives, source, settings | {"key": jax.random.key(seed)}, columns, margin)
+        _draw(path, model, objectives, source, settings | {"key": jax.random.key(seed)}, columns, margin, shown)
 
 
 @click.command("class")
@@ -149,6 +153,7 @@ def _draw(
     settings: dict[str, Any],
     columns: int,
     margin: int,
+    numbers: list[int] | None = None,
 ) -> None:
     """Climb all objectives and write their images as one grid; on Ctrl-C, those that are finished."""
     try:
@@ -156,9 +161,10 @@ def _draw(
     except jv.Interrupted as interrupted:
         click.echo(f"{len(interrupted.positions)} of {len(objectives)} are finished")
         if interrupted.finished:
-            _write_grid(path, interrupted.finished, source, columns, margin)
+            kept = None if numbers is None else [numbers[i] for i in interrupted.positions]
+            _write_grid(path, interrupted.finished, source, columns, margin, kept)
         raise
-    _write_grid(path, found, source, columns, margin)
+    _write_grid(path, found, source, columns, margin, numbers)
 
 
 def _recipe(name: str, **given: Any) -> tuple[Style, dict[str, Any]]:
@@ -173,8 +179,17 @@ def _load(file: str, loading: dict[str, Any], source: Style) -> jv.Model:
     return source.feed(model) if loading["inputs"] is None else model
 
 
-def _write_grid(path: Path, found: jv.Ascent, source: Style, columns: int, margin: int) -> None:
-    """Write the images of an ascent as one grid, with the crop and contrast of the recipe's source."""
+def _write_grid(
+    path: Path, found: jv.Ascent, source: Style, columns: int, margin: int, numbers: list[int] | None
+) -> None:
+    """Write the images of an ascent as one grid, with the crop and contrast of the recipe's source.
+
+    With numbers, each image is apart, below its number and its last score.
+    """
     pictures = source.pictures(found)
-    jv.write_image(path, rgb.tile(pictures, min(columns, len(pictures)), margin))
+    if numbers is None:
+        jv.write_image(path, rgb.tile(pictures, min(columns, len(pictures)), margin))
+    else:
+        titles = [f"{number} · {score:.4g}" for number, score in zip(numbers, found.scores[:, -1], strict=True)]
+        jv.show_filters(pictures / 255, std="none", columns=columns, titles=titles).savefig(path)
     click.echo(path)

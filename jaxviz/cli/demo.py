@@ -43,9 +43,9 @@ FILTERS = {
     "block4_conv1": "richer patterns: scales, rings, curls, weaves",
 }
 DEEP = {
-    "block4_conv3": "eyes, wheels, feathers and knots, each a part of a thing",
-    "block5_conv1": "animals and things, from several sides at once",
-    "block5_conv3": "cloth, vessels, faces and lettering",
+    "block4_conv3": "parts of things: ribs, fur, pleats, fingers, plumage, knitted cloth",
+    "block5_conv1": "things: feathers, bubbles, leaves, masks, berries, cut glass",
+    "block5_conv3": "whole objects, from several sides at once: vessels, a spotted animal, an insect",
 }
 BESIDE = ("chollet", "lucid")  # the recipes by which the filters of deep layers are drawn
 EXPLAINED = "block5_conv3"  # its strongest channels on the photograph are what the methods explain
@@ -86,7 +86,7 @@ QUICK = Extent(
     size=112,
 )
 
-DEEP_FILTERS, DEEP_SIZE = range(8, 56, 8), 96  # of a deep layer: the channels, and the pixels of an image
+DEEP_FILTERS, DEEP_SIZE = range(6), 96  # of a deep layer: the channels, and the pixels of an image
 
 # A method that needs many forward passes explains a small image, where a pass takes a tenth of the time. Such a method
 # is known by the module that it lives in, as its options may be those of any CAM.
@@ -240,7 +240,7 @@ def _deep_section(model: jv.Model, extent: Extent, out: Path, say: Say) -> html.
         "What the filters of deep layers look for",
         "Chollet's ascent (above) draws the outlines of what excites a deep filter. Lucid's recipe (below) draws the "
         "thing: the image climbs by its Fourier coefficients, in the colours of photographs, and is moved, scaled and "
-        f"turned a little at each step. Both rows show the same filters, of {DEEP_SIZE} × {DEEP_SIZE} pixels.",
+        "turned a little at each step. Both climb before the ReLU, as half of the filters are inactive on grey noise.",
         _deep(model, extent, out, say),
         layout="wide",
     )
@@ -254,9 +254,9 @@ def _deep(model: jv.Model, extent: Extent, out: Path, say: Say) -> list[Illustra
         for name in BESIDE:
             style = jv.recipes.RECIPES[name]
             steps = {"steps": extent.deep_steps} if name == "lucid" else {}
-            settings = style.settings(size=DEEP_SIZE, **steps)
-            images = jv.sweep(style.feed(model), style.objectives(model, layer, DEEP_FILTERS), **settings).image
-            found[name] = np.stack([style.picture(image) for image in images])
+            settings = style.settings(size=DEEP_SIZE, **steps) | {"relu": "pre"}
+            ascent = jv.sweep(style.feed(model), style.objectives(model, layer, DEEP_FILTERS), **settings)
+            found[name] = style.pictures(ascent)
         file = f"deep_{layer}.png"
         jv.show_recipes(found, indices=DEEP_FILTERS).savefig(out / file)
         pictures.append(Illustration(file, f"{layer}: {DEEP[layer]}"))

@@ -81,7 +81,7 @@ class Filters:
     Args:
         objectives: such as `channels(model, "conv2", range(16))`.
         recipe: arguments of `sweep`. None: Chollet's ascent, shortened to 20 steps, at the network's own image size
-            (64 if the network takes any size).
+            (64 if the network takes any size). `recipes.lucid` takes a few hundred steps for each set of pictures.
     """
 
     objectives: Sequence[Objective]

@@ -75,7 +75,7 @@ def test_activations_of_one_channel(jaxviz, tmp_path, cats_and_dogs_file, photog
 
 
 def test_filters_are_a_grid_of_exact_pixels(jaxviz, tmp_path, cats_and_dogs_file):
-    result = jaxviz("filters", cats_and_dogs_file, "--steps", 2, "--seed", 5)
+    result = jaxviz("filters", cats_and_dogs_file, "--recipe", "chollet", "--steps", 2, "--seed", 5)
     (path, grid), *others = written(result, tmp_path).items()
     assert path == "pictures/filters_conv2d_14.png"
     assert not others
@@ -86,7 +86,7 @@ def test_filters_are_a_grid_of_exact_pixels(jaxviz, tmp_path, cats_and_dogs_file
 
 
 def test_filters_named_by_channel(jaxviz, tmp_path, cats_and_dogs_file):
-    options = ("--layer", "conv2d_13", "--size", 40, "--steps", 1, "--columns", 2, "--margin", 1)
+    options = ("--layer", "conv2d_13", "--size", 40, "--steps", 1, "--columns", 2, "--margin", 1, "--recipe", "chollet")
     one = written(jaxviz("filters", cats_and_dogs_file, *options, "--channel", 30), tmp_path)
     assert {path: picture.shape for path, picture in one.items()} == {"pictures/filters_conv2d_13_30.png": (40, 40, 3)}
     result = jaxviz("filters", cats_and_dogs_file, *options, "--channel", 30, "--channel", 2, "--channel", 9)
@@ -102,6 +102,16 @@ def test_filters_as_on_keras_io(jaxviz, tmp_path, cats_and_dogs_file):
     assert grid.shape == (130, 3 * 130 + 2 * 5, 3)
 
 
+def test_filters_by_lucids_recipe_with_their_numbers(jaxviz, tmp_path, cats_and_dogs_file):
+    """The default; the page is wider than the images, which are apart, and it has text above them."""
+    options = ("--layer", "conv2d_12", "--channel", 3, "--channel", 11, "--steps", 2, "--size", 32)
+    (page,) = written(jaxviz("filters", cats_and_dogs_file, *options, "--numbers"), tmp_path).values()
+    (grid,) = written(jaxviz("filters", cats_and_dogs_file, *options), tmp_path).values()
+    assert grid.shape == (32, 32 + 5 + 32, 3)
+    assert page.shape[1] > 2 * grid.shape[1]
+    assert page.shape[0] > page.shape[1] / 2
+
+
 @pytest.mark.parametrize(("options", "inputs"), [((), "raw255"), (("--inputs", "caffe"), "caffe")])
 def test_filters_of_vgg_climb_on_raw_pixels(jaxviz, monkeypatch, options, inputs):
     fed = []
@@ -111,7 +121,7 @@ def test_filters_of_vgg_climb_on_raw_pixels(jaxviz, monkeypatch, options, inputs
         return jv.Ascent(np.ones((1, 8, 8, 3), np.float32), np.ones((1, 1), np.float32))
 
     monkeypatch.setattr(jv, "sweep", sweep)
-    assert jaxviz("filters", "vgg16_demo", *options).exit_code == 0
+    assert jaxviz("filters", "vgg16_demo", "--recipe", "chollet", *options).exit_code == 0
     assert fed == [inputs]
 
 
@@ -226,7 +236,8 @@ def test_a_blank_map_is_one_line(jaxviz, tmp_path, cats_and_dogs_file, command):
 
 
 def test_a_warning_is_one_line(jaxviz):
-    result = jaxviz("filters", "vgg16_demo", "--layer", "block1_conv1", "--channel", "5", "--steps", 2, "--size", 16)
+    options = ("--recipe", "chollet", "--steps", 2, "--size", 16)
+    result = jaxviz("filters", "vgg16_demo", "--layer", "block1_conv1", "--channel", "5", *options)
     assert result.exit_code == 0
     assert result.stderr.startswith("jaxviz: 1 of 1 objectives do not move, so their images are still the start")
     assert result.stderr.count("\n") == 1

@@ -89,7 +89,8 @@ def test_a_compilation_is_not_interrupted():
 
 
 def test_the_command_ends_with_the_status_of_ctrl_c(tmp_path):
-    command = [sys.executable, "-m", "jaxviz", "filters", "vgg16_demo", "--layer", "block3_conv1", "--size", "64"]
+    network = ["vgg16_demo", "--layer", "block3_conv1", "--recipe", "chollet", "--size", "64"]
+    command = [sys.executable, "-m", "jaxviz", "filters", *network]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert "64 filters" in process.stdout.readline()  # the compilation comes next
         time.sleep(0.5)
