@@ -17,7 +17,7 @@ from jaxviz.filters.crops import crops
 from jaxviz.filters.responses import check_filters
 from jaxviz.filters.spectra import spectra
 from jaxviz.filters.top_images import TopImages, top_images
-from jaxviz.filters.weights import expanded_weights, source_of
+from jaxviz.filters.weights import read
 from jaxviz.groups import Diversity
 from jaxviz.model import IMAGE, Model
 from jaxviz.objectives import Channel, Objective, Unit, check_index
@@ -111,7 +111,8 @@ def portray(
         index: the number of the filter.
         images: a folder, paths or arrays, as `top_images` takes them, or what it found for this layer. None: without.
         recipe: the name of a recipe, by which pictures are climbed and shown.
-        source: the earlier layer whose filters it reads; None: the last convolution before `layer`, or "image".
+        source: the earlier layer whose filters it reads; None: the last convolution before `layer`, or "image", as for
+            `expanded_weights`.
         diverse: how many different optima, which climb together with `Diversity`, 2 or more; 0: none.
         inputs: how many filters of `source`.
         top: how many images, where they are not those that `top_images` found.
@@ -132,17 +133,17 @@ def portray(
     key = jax.random.key(0) if key is None else key
 
     best, ordinary = (None, None) if images is None else _seen(model, layer, index, images, top)
-    read = _inputs(model, layer, index, source, inputs)
-    own, others = _objective(model, layer, index, style), read.index.tolist() if read.source != IMAGE else []
-    objectives = [1.0 * own, -1.0 * own, *(_objective(model, read.source, i, style) for i in others)]
+    reads = _inputs(model, layer, index, source, inputs)
+    own, others = _objective(model, layer, index, style), reads.index.tolist() if reads.source != IMAGE else []
+    objectives = [1.0 * own, -1.0 * own, *(_objective(model, reads.source, i, style) for i in others)]
     (optimum, opposite, *pictures), scores = _climbed(model, style, objectives, key, settings)
     different: list[np.ndarray] = []
     if diverse:
         apart = own + APART * abs(float(scores[0])) * Diversity(layer)
         together = settings | {"group": diverse}
         different, _ = _climbed(model, style, [apart] * diverse, jax.random.fold_in(key, 1), together)
-    read = read._replace(pictures=pictures)
-    return Portrait(layer, index, optimum, opposite, different, best, ordinary, read)
+    reads = reads._replace(pictures=pictures)
+    return Portrait(layer, index, optimum, opposite, different, best, ordinary, reads)
 
 
 def show_filter(
@@ -205,12 +206,11 @@ def _seen(model: Model, layer: str, index: int, images: Any, top: int) -> tuple[
 def _inputs(model: Model, layer: str, index: int, source: str | None, count: int) -> Inputs:
     """The filters of the source with the largest weights, by their norms; without their pictures."""
     layer = _before(model, layer)  # a softmax is not linear
-    source = source_of(model, layer) if source is None else source
-    weights = expanded_weights(model, layer, index, source)
+    source, weights = read(model, layer, index, source)
     places = weights.shape[:-1]
     maps = np.moveaxis(weights.reshape(*(1,) * (2 - len(places)), *weights.shape), -1, 0)  # of units, 1 × 1
     size = np.linalg.norm(maps.reshape(len(maps), -1), axis=1)
-    largest = np.argsort(-size, kind="stable")[:count]
+    largest = np.argsort(-size, kind="stable")[: min(count, max(1, np.count_nonzero(size)))]
     return Inputs(source, largest, maps[largest], [])
 
 

@@ -47,6 +47,7 @@ def expanded_weights(
         layer: a handle of the model; its last axis are the filters.
         index: the number of the filter.
         source: an earlier layer, or "image"; None: the last convolution before `layer` on which it depends, or "image".
+            If the path from there is not linear, as through a gate, it is the last layer before `layer`.
         size: of the image, for a network that takes any size; None: its own size, or 224.
 
     Raises:
@@ -55,46 +56,56 @@ def expanded_weights(
 
     Source: Voss et al. 2021, Visualizing weights (expanded weights); Olah et al. 2020, Zoom In, for their use.
     """
+    return read(model, layer, index, source, size)[1]
+
+
+def read(
+    model: Model, layer: str, index: int, source: str | None, size: int | tuple[int, ...] | None = None
+) -> tuple[str, np.ndarray]:
+    """The source, and the `expanded_weights` with which a filter reads it.
+
+    Raises:
+        InputError: as `expanded_weights`.
+    """
     check_filters(model, layer)
     shape = model.image_size(size)
     layers = model.shapes(shape, [layer])
     check_index(layer, "filter", index, layers[layer][-1])
-    source = _check_source(model, layer, source, shape)
-    middle = tuple(length // 2 for length in layers[layer][:-1])
-    places = np.stack([np.full(shape, 0.5), np.random.default_rng(0).random(shape)]).astype(np.float32)
-    one, other = np.asarray(_slopes(model, places, (*middle, index), layer=layer, source=source))
-    if not np.abs(one - other).max() <= SAME * np.abs(one).max():  # also for NaN
-        raise InputError(
-            f"the path from {source} to {layer} is not linear, even with the identity for each ReLU and an average for "
-            "each max-pool: there is a gate, a GELU, a softmax, a normalisation or another nonlinear function on it. "
-            "Take a source that is nearer"
-        )
-    return one[_part(windows(model, layer, shape), windows(model, source, shape), (*middle, index), one.shape)]
+    position = (*(length // 2 for length in layers[layer][:-1]), index)
+    images = np.stack([np.full(shape, 0.5), np.random.default_rng(0).random(shape)]).astype(np.float32)
+    sources = _sources(model, layer, shape) if source is None else [_check_source(model, layer, source, shape)]
+    for source in sources:
+        one, other = np.asarray(_slopes(model, images, position, layer=layer, source=source))
+        if np.abs(one - other).max() <= SAME * np.abs(one).max():  # false for NaN
+            return source, one[_part(windows(model, layer, shape), windows(model, source, shape), position, one)]
+    raise InputError(
+        f"the path from {source} to {layer} is not linear, even with the identity for each ReLU and an average for "
+        "each max-pool: there is a gate, a GELU, a softmax, a normalisation or another nonlinear function on it. Take "
+        "a source that is nearer"
+    )
 
 
-def source_of(model: Model, layer: str, size: int | tuple[int, ...] | None = None) -> str:
-    """The last convolution before a layer on which the layer depends; "image" if there is none."""
-    names = model.handles[: model.handles.index(layer) + 1]
-    network = structure(model, names, model.image_size(size)[:-1])
+def _sources(model: Model, layer: str, shape: tuple[int, ...]) -> list[str]:
+    """The last convolution and the last layer of all on which a layer depends; "image" where there is none."""
+    network = structure(model, model.handles[: model.handles.index(layer) + 1], shape[:-1])
     own = layer.removesuffix("/pre")
-    before = (name for name in reversed(network.convolutions) if name.removesuffix("/pre") != own)
-    return next((name for name in before if layer in network.after(name)), IMAGE)
+    before = [name for name in network.shapes if name.removesuffix("/pre") != own and layer in network.after(name)]
+    convolutions = [name for name in before if name in network.convolutions]
+    return list(dict.fromkeys(each[-1] if each else IMAGE for each in (convolutions, before)))
 
 
-def _check_source(model: Model, layer: str, source: str | None, shape: tuple[int, ...]) -> str:
+def _check_source(model: Model, layer: str, source: str, shape: tuple[int, ...]) -> str:
     """The source, if the layer depends on it.
 
     Raises:
         InputError: an unknown layer, or one on which the layer does not depend.
     """
-    if source is None:
-        return source_of(model, layer, shape)
     if source == IMAGE:
         return source
     first, last = model.handles.index(model.check_layer(source)), model.handles.index(layer)
     network = structure(model, model.handles[: last + 1], shape[:-1]) if first < last else None
     if network is None or layer not in network.after(source):
-        nearest = source_of(model, layer, shape)
+        nearest = _sources(model, layer, shape)[0]
         raise InputError(f"{layer} does not depend on {source}: take a layer before it, such as {nearest}")
     return source
 
@@ -113,18 +124,31 @@ def _slopes(model: Model, images: jax.Array, place: Any, *, layer: str, source: 
 
 
 def _part(
-    fields: tuple[Window, ...], sources: tuple[Window, ...], place: tuple[int, ...], shape: tuple[int, ...]
+    fields: tuple[Window, ...], sources: tuple[Window, ...], position: tuple[int, ...], weights: np.ndarray
 ) -> tuple[slice, ...]:
-    """The part of a source layer of `shape` that a filter sees: the positions whose windows lie in the filter's own."""
-    part = [slice(None)] * len(shape)
+    """The part of a source layer that a filter sees: the positions whose windows lie in the filter's own.
+
+    Where windows do not say it, since a gate has seen the whole image, it is the part with weights. A filter without
+    positions, a unit, sees all.
+    """
+    part = [slice(None)] * weights.ndim
+    if len(position) == 1:
+        return tuple(part)
+    settled = {weights.ndim - 1}  # the channels
     for field, each in zip(fields, sources, strict=True):
-        if field.along is None or each.along is None or each.along == len(shape) - 1:
-            continue  # one of the two has no positions along this axis
-        first, last = field.first[place[field.along]], field.last[place[field.along]]
-        (seen,) = np.nonzero((each.first >= first) & (each.last <= last))
-        if seen.size:
-            part[each.along] = slice(seen[0], seen[-1] + 1)
+        if field.along is not None and each.along is not None and each.along not in settled:
+            first, last = field.first[position[field.along]], field.last[position[field.along]]
+            part[each.along] = _from_first_to_last((each.first >= first) & (each.last <= last))
+            settled.add(each.along)
+    for axis in set(range(weights.ndim)) - settled:
+        lines = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1)
+        part[axis] = _from_first_to_last((lines != 0).any(1))
     return tuple(part)
+
+
+def _from_first_to_last(chosen: np.ndarray) -> slice:
+    (places,) = np.nonzero(chosen)
+    return slice(places[0], places[-1] + 1) if places.size else slice(None)
 
 
 def _call(equation: Any, *inputs: Any) -> list[Any]:

@@ -16,6 +16,7 @@ import pytest
 from networks import filled, image, keras_model
 
 import jaxviz as jv
+from jaxviz.filters.weights import read
 from weights_convert.layers.functions import ACTIVATIONS
 
 SHAPE = (16, 16, 2)
@@ -124,6 +125,33 @@ def test_a_linear_network_is_its_weights():
     np.testing.assert_allclose((window * weights).sum(), values[0] - values[1], rtol=1e-4)
 
 
+class Gated(nn.Module):
+    """The gate of a squeeze-and-excitation block, and a layer behind it."""
+
+    @nn.compact
+    def __call__(self, x):
+        gate = nn.sigmoid(nn.Conv(2, (1, 1), name="squeeze")(x.mean((1, 2), keepdims=True)))
+        return nn.Conv(4, (3, 3), name="last")(Product(name="product")(x, gate))
+
+
+class Product(nn.Module):
+    @nn.compact
+    def __call__(self, x, gate):
+        return x * gate
+
+
+def test_behind_a_gate_the_nearest_layer_is_read():
+    variables = filled(jax.eval_shape(Gated().init, jax.random.key(0), jnp.zeros((1, *SHAPE))))
+    model = jv.wrap(Gated(), variables, SHAPE)
+    kernel = variables["params"]["last"]["kernel"]
+    source, weights = read(model, "last", 3, None)
+    assert source == "product"
+    np.testing.assert_allclose(weights, kernel[..., 3], rtol=1e-5)
+    np.testing.assert_array_equal(jv.expanded_weights(model, "last", 3), weights)
+    with pytest.raises(jv.InputError, match="the path from squeeze to last is not linear"):
+        jv.expanded_weights(model, "last", 3, "squeeze")
+
+
 @pytest.mark.parametrize(
     "rectify",
     [
@@ -152,7 +180,7 @@ def test_weights_that_cannot_be_computed(keras, branched):
     gated = jv.wrap(lambda params, x: {"a": x, "output": x * x.mean((1, 2), keepdims=True)}, image_shape=(4, 4, 3))
     with pytest.raises(jv.InputError, match="the path from image to output is not linear, even with the identity"):
         jv.expanded_weights(gated, "output", 0, "image")
-    with pytest.raises(jv.InputError, match="the path from second to head is not linear"):
+    with pytest.raises(jv.InputError, match="the path from flat to head is not linear"):
         jv.expanded_weights(keras, "head", 0)  # the softmax
 
 
