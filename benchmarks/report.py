@@ -22,6 +22,8 @@ as jaxviz a contender took: the median over rounds of the ratio within a round. 
 stands beside it. The floor is the time of all multiplications at the speed of a large matrix product on this machine,
 with each layer counted as a direct convolution; or the time of its memory traffic, if that is longer. Winograd's
 algorithm needs fewer multiplications, so a time can be below the floor.
+
+[accelerators.md](accelerators.md) has what XLA calculates for TPUs and an H100. Nothing in it is measured.
 """
 
 
