@@ -49,7 +49,7 @@ class Plateau:
     windows are less so. Scores times a positive number, or plus a number, end at the same step. The score of a step is
     known before the step; the climb ends after it.
 
-    The defaults were chosen on VGG16's `block4_conv3` with `recipes.lucid`, by the held score of 12 channels, which
+    The defaults were chosen on VGG16's `block4_conv3` with `recipes.lucid`, by the held score of 16 channels, which
     after 100 steps rises no more: they end after 160 to 224 of 256 steps. A gain of 0.15 ends after 128 to 192.
 
     Attributes:
