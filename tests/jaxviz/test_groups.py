@@ -161,3 +161,15 @@ def test_an_own_function_and_a_target_need_a_group_too(model):
         jv.ascend(model, lambda acts: jv.gather(acts["second"]).mean(), **SETTINGS)
     with pytest.raises(jv.InputError, match="here each image is alone"):
         jv.gradient(model, images(1)[0], jv.Diversity("second"))
+
+
+def test_a_grid_between_four_objectives_is_a_row_of_rows():
+    """As in the guide: bilinear weights, and one structure, so one compilation."""
+    corners = [jv.Channel("second", index) for index in range(4)]
+    left, right = jv.interpolate(corners[0], corners[2], 3), jv.interpolate(corners[1], corners[3], 3)
+    grid = [each for first, last in zip(left, right, strict=True) for each in jv.interpolate(first, last, 3)]
+    activation = np.random.default_rng(0).random((2, 3, 4), np.float32)
+    a, b, c, d = activation.mean((0, 1))
+    expected = [a, (a + b) / 2, b, (a + c) / 2, (a + b + c + d) / 4, (b + d) / 2, c, (c + d) / 2, d]
+    np.testing.assert_allclose([float(each({"second": activation})) for each in grid], expected, rtol=1e-5)
+    assert len({jax.tree.structure(each) for each in grid}) == 1
