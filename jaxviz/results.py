@@ -1,5 +1,6 @@
 """How results print: their type, shapes and ranges, not a page of numbers."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -7,15 +8,13 @@ import numpy as np
 
 
 def brief(result: Any) -> str:
-    """The `__repr__` of a named tuple: its arrays by shape and range, its single numbers to six digits.
+    """The `__repr__` of a named tuple or a dataclass: its arrays by shape and range, its single numbers to six digits.
 
-    A field whose default is None is left out where nobody gave it.
+    A dataclass leaves out what is None.
     """
-    optional = result._field_defaults
-    fields = [
-        each for each in zip(result._fields, result, strict=True) if each[1] is not None or each[0] not in optional
-    ]
-    return f"{type(result).__name__}({', '.join(f'{name}={_of(value)}' for name, value in fields)})"
+    given = dataclasses.is_dataclass(result)
+    fields = {name: value for name, value in vars(result).items() if value is not None} if given else result._asdict()
+    return f"{type(result).__name__}({', '.join(f'{name}={_of(value)}' for name, value in fields.items())})"
 
 
 def _of(value: Any) -> str:

@@ -43,7 +43,7 @@ def ascend_beside(
     """
     start = None if start is None else np.concatenate([start, photograph], -1)
     found = ascend(_of_both(model), objective, canvas=_Beside(canvas, photograph), start=start, **settings)
-    return found._replace(image=found.image[..., : model.channels])
+    return replace(found, image=found.image[..., : model.channels])
 
 
 def recipe(photograph: np.ndarray, settings: dict[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,10 @@ group climb in as many slots as fit into memory (`slots.py`). So memory is that 
 Ctrl-C loses nothing that is finished, and a layer compiles once for all its channels, keys, step counts and step sizes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -51,13 +52,26 @@ from jaxviz.results import brief
 __all__ = ["Ascent", "Interrupted", "ascend", "sweep"]
 
 
-class Ascent(NamedTuple):
-    """The images that an ascent found, and the scores on the way; from `sweep` both have a leading axis n."""
+@dataclass(frozen=True, repr=False)
+class Ascent:
+    """The images that an ascent found, and the scores on the way; from `sweep` all have a leading axis n.
 
-    image: Float[np.ndarray, "..."]  # [h w c]; in the units of [0, 1] images but unbounded: `show_filters` stretches it
-    scores: Float[np.ndarray, "*n steps"]  # the objective before each step; after the last one, its score repeats
-    steps: Any = None  # [n] how many steps each item took: fewer than asked for where `stop` ended it
-    moved: Any = None  # [n] whether the image is another than the start: if not, figures draw nothing for it
+    It unpacks to the first two: `images, scores = sweep(…)`.
+
+    Attributes:
+        image: `[h w c]`, in the units of [0, 1] images but unbounded: `show_filters` stretches it.
+        scores: `[steps]`, the objective before each step; after the last one, its score repeats.
+        steps: how many steps were taken: fewer than asked for where `stop` ended the climb.
+        moved: whether the image is another than the start: if not, figures draw nothing for it.
+    """
+
+    image: Float[np.ndarray, "..."]
+    scores: Float[np.ndarray, "*n steps"]
+    steps: Any = None
+    moved: Any = None
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter((self.image, self.scores))
 
     def __repr__(self) -> str:
         return brief(self)
@@ -207,7 +221,8 @@ def ascend(
         InputError: an unknown layer, an index out of range, a canvas too small for the layer, a start of another shape.
         Interrupted: on Ctrl-C.
     """
-    return Ascent(*(each[0] for each in sweep(model, [objective], start=start, **settings)))
+    found = sweep(model, [objective], start=start, **settings)
+    return Ascent(found.image[0], found.scores[0], found.steps[0], found.moved[0])
 
 
 def _watched(watch: Watch | None, members: np.ndarray) -> Watch | None:

@@ -5,6 +5,7 @@
 Law: the last frame is the image of `ascend`, and each frame that of an ascent that ends there.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,4 +41,4 @@ def film(model: Model, objective: Objective, *, every: int = 8, **settings: Any)
         frames.append(images[0])
 
     found = ascend(model, objective, watch=take, every=every, **settings)
-    return found._replace(image=np.stack(frames), moved=None)
+    return replace(found, image=np.stack(frames), moved=None)

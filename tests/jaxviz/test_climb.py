@@ -92,6 +92,13 @@ def test_a_sweep_is_a_loop_of_ascents_whatever_the_chunks():
         np.testing.assert_allclose(alone.image, found.image[i], atol=1e-5)
 
 
+def test_an_ascent_unpacks_to_images_and_scores():
+    found = jv.Ascent(np.zeros((2, 4, 4, 3), np.float32), np.ones((2, 5), np.float32), np.full(2, 5))
+    images, scores = found
+    assert images is found.image
+    assert scores is found.scores
+
+
 def test_a_loop_of_steps_is_a_sweep():
     """The step of a user's own loop is the one that `sweep` loops."""
     model, canvas, optimizer = keras_model(), jv.Pixels((12, 12)), optax.adam(0.05)

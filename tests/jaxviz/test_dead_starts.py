@@ -6,6 +6,8 @@ Laws:
 - What does not move is reported by its position, and drawn as nothing.
 """
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -143,8 +145,8 @@ def test_nothing_is_drawn_for_what_did_not_move(kept):
     style = jv.recipes.RECIPES["chollet"]
     drawn = [style.picture(kept.image[0]), rgb.nothing(12, 12), style.picture(kept.image[2])]
     np.testing.assert_array_equal(style.pictures(kept), drawn)
-    np.testing.assert_array_equal(style.pictures(kept._replace(moved=None))[1], style.picture(kept.image[1]))
-    (one,) = jv.show_filters(jv.Ascent(*(each[1] for each in kept))).axes
+    np.testing.assert_array_equal(style.pictures(replace(kept, moved=None))[1], style.picture(kept.image[1]))
+    (one,) = jv.show_filters(jv.Ascent(kept.image[1], kept.scores[1], moved=kept.moved[1])).axes
     np.testing.assert_array_equal(one.images[0].get_array(), rgb.nothing(12, 12))
 
 
