@@ -76,12 +76,13 @@ def main() -> None:
         found = {name: measured(model, case, name, seeds, steps, args.parts) for name in RECIPES}
         rows.append(row(case, found))
         print(table(rows[-1:]), flush=True)
-    if not args.quick and not args.only:
-        claim = f"{CHANNELS} channels of each layer, seeds {', '.join(map(str, SEEDS))}, {STEPS} steps by each recipe"
-        print(write("filter_quality", {"measured": claim, "rows": rows}))
-        page = RESULTS / "filter_quality.md"
-        page.write_text(f"{capital(claim)}. What is measured is in `benchmarks/filter_quality.py`.\n\n{table(rows)}")
-        print(page)
+        if not args.quick and not args.only:  # after each layer, since all of them take an hour
+            claim = (
+                f"{CHANNELS} channels of each layer, seeds {', '.join(map(str, SEEDS))}, {STEPS} steps by each recipe"
+            )
+            print(write("filter_quality", {"measured": claim, "rows": rows}))
+            words = f"{claim}. What is measured is in `benchmarks/filter_quality.py`.\n\n{table(rows)}"
+            (RESULTS / "filter_quality.md").write_text(words, encoding="utf-8")
 
 
 def network(name: str) -> jv.Model:
@@ -178,10 +179,6 @@ def table(rows: list[dict[str, Any]]) -> str:
         cells.append(f"{len(each['fails'])}: {fails}{inactive}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
-
-
-def capital(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def _short(value: float) -> float:
