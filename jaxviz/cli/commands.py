@@ -37,8 +37,8 @@ def main() -> None:
 def show_demo(out: Path, quick: bool) -> None:
     """Show what the real VGG16 sees in a photograph of a cat.
 
-    The command writes two web pages with pictures. It needs the extra "demo", but no download, and takes 3 to 4 minutes
-    on 2 cores.
+    The command writes two web pages with pictures. It needs the extra "demo", but no download, and takes about 4
+    minutes on 2 cores.
 
     With --quick it takes less than a minute. It then shows the activations of 2 layers instead of 5, 8 filters of one
     layer instead of 64 filters of 4 layers, one channel instead of 4, and 3 attribution methods instead of all. The
