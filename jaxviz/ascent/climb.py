@@ -38,6 +38,7 @@ from jaxviz.ascent.arguments import (
     with_fast_products,
 )
 from jaxviz.ascent.canvases.canvas import Canvas
+from jaxviz.ascent.canvases.pixels import Pixels
 from jaxviz.ascent.dead_starts import OTHER_WAYS, before_activation, check_relu
 from jaxviz.ascent.slots import STRETCH, Group, How, Watch, at_a_time, climb
 from jaxviz.ascent.stop import Stop, check_stop
@@ -115,9 +116,9 @@ def sweep(
             after an interruption.
         canvas: what is changed, and the image that it stands for, such as `Pixels((64, 64))`; for a signal `[t c]`
             `Pixels((180,))`, for a volume three numbers, for an image without channels its whole shape. None: that of
-            `recipes.lucid()`, 128 × 128 for an image `[h w c]`, and of the network's own size for any other. All that
-            is left out is then Lucid's too; beside a canvas of your own it is Chollet's: no transform, 40 steps along
-            the normalised gradient. `**recipes.lucid() | {"canvas": …}` has another canvas and is Lucid's otherwise.
+            `recipes.lucid()`, of the size of `start`; without one, 128 × 128 for an image `[h w c]`, and of the
+            network's own size for any other. What else is left out is Lucid's too. Only beside `Pixels` it is
+            Chollet's: no transform, and 40 steps along the normalised gradient.
         transform: `(key, image) -> image`, applied before the network sees the image and drawn anew at each step; a
             function, or a pytree that can be called. It may change the size: what the network sees decides which
             layers fit. A layer that needs the network's own size, as after a Flatten, sees the image resized to it.
@@ -149,7 +150,9 @@ def sweep(
     objectives = list(objectives)
     given = {"canvas": canvas, "transform": transform, "optimizer": optimizer, "steps": steps, "relu": relu}
     settings: dict[str, Any] = {"transform": None, "relu": "keep"}
-    settings |= recipes.lucid_for(model) if canvas is None else recipes.chollet()
+    settings |= (
+        recipes.chollet() if isinstance(canvas, Pixels) else recipes.lucid_for(model, _size(model, canvas, start))
+    )
     settings |= {name: value for name, value in given.items() if value is not None}
     canvas, transform, relu = settings["canvas"], settings["transform"], settings["relu"]
     steps = whole("steps", settings["steps"])
@@ -223,6 +226,14 @@ def ascend(
     """
     found = sweep(model, [objective], start=start, **settings)
     return Ascent(found.image[0], found.scores[0], found.steps[0], found.moved[0])
+
+
+def _size(model: Model, canvas: Canvas | None, start: ArrayLike | None) -> tuple[int, ...] | None:
+    """The size of the canvas, or of the images or volumes to start from; None: neither says it."""
+    if canvas is not None:
+        return getattr(canvas, "size", None)
+    shape, rank = np.shape(start) if start is not None else (), len(model.image_shape)
+    return shape[-rank:-1] if rank > 2 and len(shape) in (rank, rank + 1) else None
 
 
 def _watched(watch: Watch | None, members: np.ndarray) -> Watch | None:

@@ -50,18 +50,19 @@ def lucid(*, size: int | tuple[int, ...] = 128, steps: int = 256, start: ArrayLi
     return _recipe(Fourier(sides), _moved(sides), steps, start) | {"relu": "pre"}
 
 
-def lucid_for(model: Model) -> Recipe:
-    """Lucid's recipe for the images of a network: of 128 × 128 pixels, or for a signal or volume of the network's size.
+def lucid_for(model: Model, size: tuple[int, ...] | None = None) -> Recipe:
+    """Lucid's recipe for the images of a network, for a canvas of `size`.
 
-    An image without channels, `[h w]` or `[pixels]`, climbs without a transform, which would take its last axis for
-    channels. A signal `[t c]` has at most 16 of them; what has more is taken for an image `[h w]`.
+    None: 128 × 128 pixels for an image `[h w c]`, and the network's own size for any other. An image without channels,
+    `[h w]` or `[pixels]`, climbs without a transform, which would take its last axis for channels. A signal `[t c]` has
+    at most 16 of them; what has more is taken for an image `[h w]`.
     """
     shape = model.image_size()
     if len(shape) == 3:
-        return lucid()
+        return lucid(size=size or 128)
     if len(shape) == 4 or (len(shape) == 2 and shape[1] <= LEADS):
-        return lucid(size=shape[:-1])
-    return lucid(size=shape) | {"transform": None}
+        return lucid(size=size or shape[:-1])
+    return lucid(size=size or shape) | {"transform": None}
 
 
 @styled(size=128)
