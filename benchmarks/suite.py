@@ -5,7 +5,8 @@
 The page is `results/README.md`. It is made from the result files of all devices: run the suite on another device, and
 its tables appear beside the first. The suite needs the extra `test`, and these peers, which the tests do not need:
 
-    pip install torch==2.13.0 tf-keras-vis==0.8.7 && pip install --no-deps captum==0.9.0
+    pip install torch==2.13.0 tf-keras-vis==0.8.7 decorator future
+    pip install --no-deps captum==0.9.0 torch-lucent==0.1.8 kornia==0.9.0 kornia_rs==0.2.0
 """
 
 import argparse
@@ -18,6 +19,7 @@ from common import HERE
 
 NAMES = (
     "filter_sweep",
+    "robust_sweep",
     "ascent_profile",
     "full_gradient",
     "networks",
