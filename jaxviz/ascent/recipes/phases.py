@@ -31,7 +31,7 @@ def maco(
     about that of the image; beyond the image there is mid-grey. A crop is enlarged, or reduced, to 224 pixels (to the
     size of the image, if that is smaller), and gets normal noise of deviation 0.04 and even noise of up to 0.02, in the
     units of [0, 1] images. In xplique the mean side falls from 0.5 to 0.05 during the ascent; here it is drawn. Its
-    Nadam has a schedule of momentum, optax's has none.
+    Nadam has a schedule of momentum, optax's has none. Channels are climbed before their ReLU.
 
     Args:
         size: of the image, height and width in pixels.
@@ -55,6 +55,7 @@ def maco(
         "optimizer": Partial(_Averaged(crops), learning_rate=1.0),
         "steps": whole("steps", steps) * crops,
         "start": start,
+        "relu": "pre",
     }
 
 

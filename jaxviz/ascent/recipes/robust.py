@@ -129,7 +129,7 @@ def xplique(*, size: int | tuple[int, ...] = 512, steps: int = 256, start: Array
         transforms.Flip(),
     )
     canvas = Spread(Fourier(sides, decay=0.85, colors=XPLIQUE))
-    return _recipe(canvas, transforms.Chain(chain), steps, start)
+    return _recipe(canvas, transforms.Chain(chain), steps, start) | {"relu": "pre"}
 
 
 @struct.dataclass
