@@ -352,7 +352,8 @@ What was changed after reading these programs:
 - The transposes of a GPU's ascent are those of its kernels, before the loop. No callback and no float64 was found.
 
 What is still slow: the backward pass of the robust ascent's resample is a scatter, which XLA estimates at most of the
-step on a TPU. And on a GPU, occlusion puts its windows into place by scatters.
+step on a TPU. And on a GPU, occlusion puts its windows into place by scatters. For the TPUs, the rows that the H100 has
+and they lack are not calculated yet: a gradient takes XLA some minutes.
 """
 COLUMNS = ("FLOPs ÷ arithmetic", "GB moved", "temporaries, MB", "estimate, ms", "least, ms", "share", "Mcycles", "slow")
 
