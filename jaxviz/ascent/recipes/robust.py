@@ -102,7 +102,8 @@ def xplique(*, size: int | tuple[int, ...] = 512, steps: int = 256, start: Array
     Each image is stretched to reach from 0 to 1. With u = size / 16, the transforms add a black frame of 4 u, crop by
     2 u, 2 u, 4 u, 4 u and 4 u, scale by 0.92 to 0.96, blur by a deviation of 1 to 1.1 pixels, crop by u twice, and
     mirror half of the images. A scaled image of xplique has another size each time; here it is a window of 0.92 of the
-    size before. At the edge, xplique's blur darkens, while here the pixels repeat.
+    size before. At the edge, xplique's blur darkens, while here the pixels repeat. Channels are climbed
+    before their ReLU.
 
     Args:
         size: of the image, height and width in pixels, 16 or more.
