@@ -74,7 +74,7 @@ FLOORS = (
     ("forward_pass", "targets", "own_objectives"),
     ("groups", "comparisons", "regions", "regularizers", "objectives", "geometry", "structure", "model"),
     ("compiling",),
-    ("checks", "results", "errors"),
+    ("checks", "keys", "results", "errors"),
 )
 DOORS = ("__init__.py", "__main__.py", "moved.py")
 

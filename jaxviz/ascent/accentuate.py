@@ -19,6 +19,7 @@ from jaxviz.ascent.dead_starts import before_activation
 from jaxviz.comparisons import match
 from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
+from jaxviz.keys import one_key
 from jaxviz.model import Model
 from jaxviz.objectives import Objective
 from jaxviz.regularizers import L2
@@ -64,7 +65,7 @@ def accentuate(
     (climbed,) = checked(model, [objective], photograph.shape)
     chosen = recipe(photograph, {"start": photograph, "steps": 100, "optimizer": CAREFUL, **settings})
     climbed = before_activation(model, climbed) if chosen.get("relu") == "pre" else climbed
-    noise = NOISE * jax.random.normal(chosen.get("key", jax.random.key(0)), photograph.shape)
+    noise = NOISE * jax.random.normal(one_key(chosen.get("key")), photograph.shape)
     ours, theirs = (float(_steepness(model, each, photograph + noise)) for each in (climbed, near))
     if not 0 < ours < np.inf or not 0 < theirs < np.inf:
         raise InputError(

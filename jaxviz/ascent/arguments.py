@@ -19,6 +19,7 @@ from jaxviz.ascent.transforms.shifts import Resize
 from jaxviz.ascent.transforms.transform import Chain, Transform
 from jaxviz.ascent.transforms.transform import check as check_transform
 from jaxviz.errors import InputError
+from jaxviz.keys import checked_key
 from jaxviz.model import IMAGE, Model, check_values
 from jaxviz.objectives import Objective
 from jaxviz.own_objectives import as_objective, check
@@ -186,14 +187,13 @@ def alike(objectives: list[Objective], *others: Any) -> list[tuple[np.ndarray, O
     ]
 
 
-def keys_of(key: jax.Array, count: int) -> jax.Array:
+def keys_of(key: jax.Array | None, count: int) -> jax.Array:
     """A key for each objective.
 
     Raises:
-        InputError: keys of another number.
+        InputError: keys of another number, or no key of JAX.
     """
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        key = jax.random.wrap_key_data(key)  # one of `jax.random.PRNGKey`
+    key = checked_key(key)
     if key.ndim == 0:
         return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
     if key.shape != (count,):

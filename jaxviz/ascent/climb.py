@@ -171,7 +171,7 @@ def sweep(
             objectives[position] = objective
     if group is not None:
         check_groups(objectives, group)
-    keys = keys_of(jax.random.key(0) if key is None else key, len(objectives))
+    keys = keys_of(key, len(objectives))
     starts = None if start is None else check_start(start, len(objectives), shape)
     if stop is not None:
         check_stop(stop)

@@ -23,6 +23,7 @@ from jaxviz.compiling.batches import at_once, map_in_chunks, map_in_loop, progre
 from jaxviz.compiling.jit import jit
 from jaxviz.compiling.one_channel import narrow
 from jaxviz.errors import InputError, warn
+from jaxviz.keys import one_key
 from jaxviz.model import Model, check_values
 from jaxviz.objectives import Objective
 from jaxviz.regions import Energy
@@ -95,7 +96,7 @@ def dream(
     model = with_fast_products(model)
     batch = at_once(*window, execution=model.execution) if batch is None else whole("batch", batch)
     batch = min(batch, int(np.prod(_rows(sizes[-1], window))))
-    draws = np.asarray(jax.random.uniform(jax.random.key(0) if key is None else key, (octaves, steps, 2)))
+    draws = np.asarray(jax.random.uniform(one_key(key), (octaves, steps, 2)))
 
     scores, before, dreamt = [], photograph, photograph
     with progress(octaves * steps, "step") as bar:

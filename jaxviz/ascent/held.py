@@ -71,7 +71,7 @@ def held_score(model: Model, images: ArrayLike, objectives: Sequence[Any], key: 
     check_kinds(objectives)
     if len(objectives) != len(pictures):
         raise InputError(f"each image has an objective; given: {len(pictures)} images, {len(objectives)} objectives")
-    keys = keys_of(jax.random.key(0) if key is None else key, len(pictures))
+    keys = keys_of(key, len(pictures))
     whole = pictures.shape[1:]
     part = seen_shape(model, whole, PERTURBED)
     needed = list(zip(needed_shapes(model, objectives, whole), needed_shapes(model, objectives, part), strict=True))

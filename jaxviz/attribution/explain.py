@@ -34,6 +34,7 @@ from numpy.typing import ArrayLike
 from jaxviz.compiling.batches import at_once, map_in_chunks, map_in_loop
 from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError, JaxvizWarning, warn
+from jaxviz.keys import checked_key
 from jaxviz.model import Model, compute
 from jaxviz.objectives import Highest, Objective, score
 from jaxviz.results import brief
@@ -140,13 +141,9 @@ def draws(key: jax.Array | None, count: int) -> jax.Array:
     gives what single calls give, and maps differ by the images alone. One key for each image gives each its own draws.
 
     Raises:
-        InputError: keys of another number.
+        InputError: keys of another number, or no key of JAX.
     """
-    key = jax.random.key(0) if key is None else key
-    if not isinstance(key, jax.Array):
-        raise InputError(f"a key is a random key of JAX, such as jax.random.key(0); given: {key!r}")
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        key = jax.random.wrap_key_data(key)  # one of `jax.random.PRNGKey`
+    key = checked_key(key)
     if key.shape not in ((), (count,)):
         raise InputError(f"a key is one for all images, or one for each of {count}; given: {list(key.shape)} keys")
     return jax.vmap(jax.random.fold_in, (0, None))(jnp.broadcast_to(key, count), 0)

@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxviz.filters.top_images import TopImages
+from jaxviz.errors import InputError
+from jaxviz.filters.spectra import Spectra
+from jaxviz.filters.top_images import TopImages, check_found
 from jaxviz.geometry import windows
 from jaxviz.model import Model
 from jaxviz.objectives import check_index
@@ -22,13 +24,21 @@ def crops(model: Model, found: TopImages, index: int, at: Any = None) -> list[np
     Args:
         found: the result of `top_images`.
         index: the number of the filter.
-        at: images and positions `[filters …]`: the Spectra of `found`, or None for its best images.
+        at: the Spectra of `found`, for the images that it names; None: the best images of the filter.
 
     Raises:
-        InputError: an index out of range, or a file that cannot be read any more.
+        InputError: an index out of range, a file that cannot be read any more, or an `at` of another layer or of more
+            images.
     """
+    check_found(found)
     check_index(found.layer, "filter", index, found.shape[-1])
     at = found if at is None else at
+    if (
+        not isinstance(at, TopImages | Spectra)
+        or len(at.image) != found.shape[-1]
+        or at.image.max() >= len(found.images)
+    ):
+        raise InputError(f"at is jv.spectra(found), of the same result of top_images; given: {at!r}")
     size = found.images.shape
     fields, picture = windows(model, found.layer, size), picture_shape(model, size[:-1])
     result = []

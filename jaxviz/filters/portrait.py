@@ -19,6 +19,7 @@ from jaxviz.filters.spectra import spectra
 from jaxviz.filters.top_images import TopImages, top_images
 from jaxviz.filters.weights import read
 from jaxviz.groups import Diversity
+from jaxviz.keys import one_key
 from jaxviz.model import IMAGE, Model
 from jaxviz.objectives import Channel, Objective, Unit, check_index
 from jaxviz.rendering.portraits import show_portrait
@@ -50,12 +51,14 @@ class Inputs(NamedTuple):
 
     Attributes:
         source: the earlier layer, or "image".
+        channels: how many filters it has.
         index: the numbers of its filters.
         weights: `[n h w]`, the weights of each over its positions, see `expanded_weights`.
         pictures: the optimum of each, uint8 `[h w 3]`; none for the channels of the image.
     """
 
     source: str
+    channels: int
     index: np.ndarray  # type: ignore[assignment]  # as for `Channel`; it hides `tuple.index`
     weights: np.ndarray
     pictures: list[np.ndarray]
@@ -130,7 +133,7 @@ def portray(
     check_index(layer, "filter", index, model.shapes(names=[layer])[layer][-1])
     diverse, inputs = whole("diverse", diverse, 2) if diverse else 0, whole("inputs", inputs)
     settings = style.settings(**{"size": _size(model, layer, style)} | settings)
-    key = jax.random.key(0) if key is None else key
+    key = one_key(key)
 
     best, ordinary = (None, None) if images is None else _seen(model, layer, index, images, top)
     reads = _inputs(model, layer, index, source, inputs)
@@ -211,7 +214,7 @@ def _inputs(model: Model, layer: str, index: int, source: str | None, count: int
     maps = np.moveaxis(weights.reshape(*(1,) * (2 - len(places)), *weights.shape), -1, 0)  # of units, 1 × 1
     size = np.linalg.norm(maps.reshape(len(maps), -1), axis=1)
     largest = np.argsort(-size, kind="stable")[: min(count, max(1, np.count_nonzero(size)))]
-    return Inputs(source, largest, maps[largest], [])
+    return Inputs(source, len(maps), largest, maps[largest], [])
 
 
 def _objective(model: Model, layer: str, index: int, style: Style) -> Objective:

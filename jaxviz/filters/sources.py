@@ -33,10 +33,12 @@ class Source:
     Attributes:
         items: a path or an array for each image.
         shape: of each image.
+        files: whether the items are paths; it is not asked of them again, since an item may take long to read.
     """
 
     items: Any  # a sequence
     shape: tuple[int, ...]
+    files: bool
 
     def __len__(self) -> int:
         return len(self.items)
@@ -63,6 +65,10 @@ class Source:
             return self[number]
         except (InputError, OSError) as error:
             return str(error)
+
+    def paths(self, count: int) -> list[str] | None:
+        """The paths of the first images; None where they are arrays."""
+        return [str(self.items[number]) for number in range(count)] if self.files else None
 
     def __repr__(self) -> str:
         return f"<{len(self)} images of {' × '.join(map(str, self.shape))}>"
@@ -113,11 +119,14 @@ def source(model: Model, images: Any, size: int | tuple[int, ...] | None) -> Sou
                 f"files are read as [h w 3] or [h w 1], and this network takes {takes}: read them yourself, and give "
                 "arrays"
             )
-        return Source(items, model.image_size(size))
+        return Source(items, model.image_size(size), files=True)
+    shape = getattr(items, "shape", ())
+    if len(shape) == len(model.image_shape):
+        raise InputError(f"images are several: image[None] is a batch of one; given: an array of {list(shape)}")
     first = model.check_images(items[0])
     if first.ndim != len(model.image_shape):
         raise InputError(f"images are a list of images, or an array [n h w c]; given: {list(first.shape)} as the first")
-    return Source(items, first.shape)
+    return Source(items, first.shape, files=False)
 
 
 def is_path(item: Any) -> bool:

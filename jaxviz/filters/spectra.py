@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from jaxviz.errors import InputError
 from jaxviz.filters.responses import positions
-from jaxviz.filters.top_images import TopImages
+from jaxviz.filters.top_images import TopImages, check_found
 from jaxviz.results import brief
 
 __all__ = ["Spectra", "spectra"]
@@ -54,10 +54,11 @@ def spectra(found: TopImages, percentiles: ArrayLike = PERCENTILES) -> Spectra:
         percentiles: from 0 to 100.
 
     Raises:
-        InputError: no percentiles, or one outside 0 to 100.
+        InputError: no result of `top_images`, no percentiles, or one outside 0 to 100.
 
     Source: Olah et al. 2020, Zoom In: an introduction to circuits (the spectrum of dataset examples).
     """
+    check_found(found)
     try:
         q = np.asarray(percentiles, np.float64)
     except (TypeError, ValueError):

@@ -24,7 +24,8 @@ from jaxviz.compiling.batches import progress
 from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError, warn
 from jaxviz.filters.responses import TOP, check_by, check_filters, check_finite, positions, respond
-from jaxviz.filters.sources import Batch, Source, is_path, source, stream
+from jaxviz.filters.sources import Batch, Source, source, stream
+from jaxviz.keys import one_key
 from jaxviz.model import Model
 
 __all__ = ["TopImages", "top_images"]
@@ -114,7 +115,7 @@ def top_images(
         size: of the images that are read from files, for a network that takes any size; None: its own size, or 224.
         key: of the sample of ordinary images; default `jax.random.key(0)`.
         resume: the result for the first images of the same list, such as `.finished` of an interruption; the run goes
-            on after them.
+            on after them. Lists of paths are compared; of arrays, only the number is.
         batch: images read and computed at a time; it bounds memory and changes no result.
 
     Raises:
@@ -128,7 +129,7 @@ def top_images(
     where = source(model, images, size)
     shape = model.shapes(where.shape, [layer])[layer]
     found = _nothing(layer, by, shape, where) if resume is None else _check(resume, layer, by, shape, where, top)
-    key = jax.random.key(0) if key is None else key
+    key = one_key(key)
     try:
         with progress(len(where) - found.end, "image") as bar:
             for some, answers in _answers(model, stream(where, found.end, batch), key, layer, by):
@@ -212,6 +213,7 @@ def _check(resume: TopImages, layer: str, by: str, shape: tuple[int, ...], image
     Raises:
         InputError: it was found with other arguments.
     """
+    check_found(resume, "resume")
     kept = min(top, resume.seen)
     was, now = (resume.layer, resume.by, resume.shape, resume.score.shape[1]), (layer, by, shape, kept)
     if was != now:
@@ -220,10 +222,18 @@ def _check(resume: TopImages, layer: str, by: str, shape: tuple[int, ...], image
             f"a layer of {list(resume.shape)} and {resume.score.shape[1]}; given: {layer}, {by!r}, {list(shape)} and "
             f"{top}"
         )
-    old, new = resume.images.items[: resume.end], images.items[: resume.end]
-    if len(new) < resume.end or (is_path(new[0]) and list(map(str, old)) != list(map(str, new))):
+    if len(images) < resume.end or resume.images.paths(resume.end) != images.paths(resume.end):
         raise InputError(
             f"resume goes on with the same images: the first {resume.end} must be those that it was found with, in "
             "their order"
         )
     return resume._replace(images=images)
+
+
+def check_found(found: Any, name: str = "found") -> None:
+    """
+    Raises:
+        InputError: `found` is not the result of `top_images`.
+    """
+    if not isinstance(found, TopImages):
+        raise InputError(f"{name} is what jv.top_images(model, images, layer) returns; given: {type(found).__name__}")

@@ -52,7 +52,8 @@ def expanded_weights(
 
     Raises:
         InputError: an unknown layer, an index out of range, a source that the layer does not depend on, or a path that
-            is not linear even so, as through a gate, a GELU, a softmax or a layer normalisation.
+            is not linear even so, as through a gate, a GELU, a softmax or a layer normalisation; weights that are NaN
+            or infinite.
 
     Source: Voss et al. 2021, Visualizing weights (expanded weights); Olah et al. 2020, Zoom In, for their use.
     """
@@ -76,7 +77,12 @@ def read(
     sources = _sources(model, layer, shape) if source is None else [_check_source(model, layer, source, shape)]
     for source in sources:
         one, other = np.asarray(_slopes(model, images, position, layer=layer, source=source))
-        if np.abs(one - other).max() <= SAME * np.abs(one).max():  # false for NaN
+        if not np.isfinite(one).all():
+            raise InputError(
+                f"the weights from {source} to filter {index} of {layer} are NaN or infinite: numbers in the network's "
+                "weights are NaN or infinite already, or they overflow"
+            )
+        if np.abs(one - other).max() <= SAME * np.abs(one).max():
             return source, one[_part(windows(model, layer, shape), windows(model, source, shape), position, one)]
     raise InputError(
         f"the path from {source} to {layer} is not linear, even with the identity for each ReLU and an average for "

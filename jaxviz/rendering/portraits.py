@@ -63,7 +63,8 @@ def _inputs(inputs: Any) -> list[Row]:
         raise InputError(f"weights must be [n h w] and not empty; given: shape {list(weights.shape)}")
     high = float(np.abs(weights).max()) or 1.0
     maps = [rgb.heat(each, "RdBu_r", low=-high, high=high) for each in weights]
-    names = [COLOURS[i] if inputs.source == "image" and i < 3 else str(i) for i in inputs.index.tolist()]
+    colours = inputs.source == "image" and inputs.channels == len(COLOURS)
+    names = [COLOURS[i] if colours else str(i) for i in inputs.index.tolist()]
     sums = [f"{each.sum():+.2g}" for each in weights]
     if not len(inputs.pictures):
         titles = [f"{name} {total}" for name, total in zip(names, sums, strict=True)]

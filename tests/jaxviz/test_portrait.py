@@ -8,6 +8,7 @@ Laws:
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from networks import images, keras_model
@@ -112,6 +113,12 @@ def test_a_filter_of_the_first_layer_reads_the_image(model):
     assert titles[:2] == ["first · 1", "opposite"]
     assert titles[2].startswith("reads image: ")
     assert {title.split()[-2] for title in titles[2:]} == {"red", "green", "blue"}
+
+
+def test_a_channel_is_a_colour_only_among_three():
+    grey = jv.wrap(lambda params, batch: jnp.concatenate([batch, 1 - batch], -1), image_shape=(12, 12, 1))
+    figure = jv.show_filter(grey, "output", 1, diverse=0, **SETTINGS)
+    assert figure.axes[2].get_title().startswith("reads image: 0 -1")
 
 
 def test_a_unit_has_a_portrait_too(model):

@@ -7,6 +7,7 @@ Laws:
 - A crop holds every pixel that the score depends on, and along each axis no others.
 """
 
+import operator
 import tracemalloc
 
 import jax
@@ -120,6 +121,47 @@ def test_a_run_goes_on_where_it_was_interrupted(model, many, found):
         jv.top_images(model, many[:9], "second", top=5, resume=part)
 
 
+def test_a_run_goes_on_without_reading_again_what_it_has_read(model, many, found):
+    class Recorded:
+        """A sequence that reads an item when it is asked for it, by a number only."""
+
+        def __init__(self, items):
+            self.items, self.asked = items, set()
+
+        def __len__(self):
+            return len(self.items)
+
+        def __getitem__(self, number):
+            self.asked.add(number)
+            return self.items[operator.index(number)]
+
+    part = jv.top_images(model, Recorded(many[:12]), "second", top=5, batch=4)
+    rest = Recorded(many)
+    same(jv.top_images(model, rest, "second", top=5, batch=4, resume=part), found)
+    assert rest.asked == {0, *range(12, COUNT)}  # 0 says what the items are
+
+
+def test_files_and_arrays_are_not_one_list(model, folder, many):
+    files = sorted(str(path) for path in folder.glob("[0-9][0-9].PNG"))[:5]
+    of_files = jv.top_images(model, files, "second", top=5)
+    assert jv.top_images(model, files, "second", top=5, resume=of_files).seen == 5
+    for other in (many, files[::-1]):
+        with pytest.raises(jv.InputError, match="the first 5 must be those"):
+            jv.top_images(model, other, "second", top=5, resume=of_files)
+    of_arrays = jv.top_images(model, many[:5], "second", top=5)
+    with pytest.raises(jv.InputError, match="the first 5 must be those"):
+        jv.top_images(model, files, "second", top=5, resume=of_arrays)
+
+
+def test_results_are_those_of_top_images(model, many, found):
+    with pytest.raises(jv.InputError, match=r"resume is what jv\.top_images\(model, .*\) returns; given: str"):
+        module.check_found("photographs/", "resume")
+    other = jv.spectra(jv.top_images(model, many, "first"))
+    for at in ([1, 2], other):
+        with pytest.raises(jv.InputError, match=r"at is jv.spectra\(found\), of the same result"):
+            jv.crops(model, found, 0, at)
+
+
 def test_an_interruption_before_the_first_image_has_no_result(model, monkeypatch):
     def stop(*arguments):
         raise KeyboardInterrupt
@@ -162,7 +204,7 @@ def test_a_folder_without_images_is_refused(model, tmp_path):
     [
         ([], "there are no images"),
         (iter([image()]), "an array .* or a list of arrays, so that each can be read again .* given: list_iterator"),
-        (image(), r"takes images \[12 12 3\]|an image is \[12 12 3\]"),
+        (image(), r"images are several: image\[None\] is a batch of one; given: an array of \[12, 12, 3\]"),
         ([image(), image()[:5]], r"image 1 must be \[12, 12, 3\], as the others are; given: \[5, 12, 3\]"),
         ([image(), image() + 1], r"values in \[0, 1\]"),
     ],

@@ -184,6 +184,15 @@ def test_weights_that_cannot_be_computed(keras, branched):
         jv.expanded_weights(keras, "head", 0)  # the softmax
 
 
+def test_weights_that_are_nan_are_called_so():
+    broken = keras_model()
+    params = jax.tree.map(lambda leaf: leaf * np.nan, broken.params)
+    with pytest.raises(
+        jv.InputError, match="the weights from first to filter 4 of second are NaN or infinite: numbers"
+    ):
+        jv.expanded_weights(broken.replace(params=params), "second", 4)
+
+
 def test_another_filter_compiles_nothing(keras):
     from jaxviz.filters import weights
 
