@@ -10,6 +10,7 @@ import pytest
 from networks import image, images, keras_model
 
 import jaxviz as jv
+from jaxviz.attribution.explain import draws
 from jaxviz.keys import checked_key, one_key
 
 
@@ -34,7 +35,7 @@ def test_every_function_that_draws_checks_its_key():
         lambda: jv.sweep(model, jv.channels(model, "second", [0]), key=wrong),
         lambda: jv.dream(model, np.zeros((20, 20, 3), np.float32), "second", key=wrong, octaves=1),
         lambda: jv.accentuate(model, image(), jv.Channel("second", 0), layer="first", key=wrong),
-        lambda: jv.rise(model, image(), key=wrong),
+        lambda: draws(wrong, 1),  # of all attributions
         lambda: jv.top_images(model, images(2), "second", key=wrong),
         lambda: jv.portray(model, "second", 0, key=wrong),
         lambda: jv.held_score(model, images(1), [jv.Channel("second", 0)], key=wrong),
