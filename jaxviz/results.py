@@ -21,6 +21,8 @@ def _of(value: Any) -> str:
     if isinstance(value, jax.core.Tracer) or not isinstance(value, np.ndarray | np.generic | jax.Array | float):
         return repr(value)  # within a traced function, or where JAX has put something else into the fields
     array = np.asarray(value)
+    if array.dtype == bool:
+        return repr(bool(array)) if array.ndim == 0 else f"bool{list(array.shape)}, {np.count_nonzero(array)} True"
     if array.ndim == 0:
         return f"{array:.6g}"
     ends = f" from {array.min():.4g} to {array.max():.4g}" if array.size else ""

@@ -206,7 +206,9 @@ def sweep(
             f"or the steps are too small: {OTHER_WAYS[settings['relu']]}; positions: {dead}"
         )
     if lost := np.flatnonzero(~np.isfinite(image).all(tuple(range(1, image.ndim)))).tolist():
-        warn(f"the ascents in positions {lost} ended in NaN or infinity: try smaller steps")
+        early = not np.isfinite(scores[lost, 0]).any()
+        hint = "so is their first score already, as with NaN in a network's weights" if early else "try smaller steps"
+        warn(f"the ascents in positions {lost} ended in NaN or infinity: {hint}")
     return Ascent(image, scores, taken, ~still)
 
 

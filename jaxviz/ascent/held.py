@@ -64,7 +64,7 @@ def held_score(model: Model, images: ArrayLike, objectives: Sequence[Any], key: 
 
     Raises:
         InputError: images of another shape or range, not as many as objectives, too small for a crop of 12 pixels or
-            for a layer, or an objective that cannot be climbed.
+            for a layer, an objective that cannot be climbed, or scores that are NaN or infinite.
     """
     pictures = _pictures(model, images)
     objectives = list(objectives)
@@ -85,7 +85,12 @@ def held_score(model: Model, images: ArrayLike, objectives: Sequence[Any], key: 
         run = partial(_scores, model, resized(None, whole, sizes[0]), resized(PERTURBED, part, sizes[1]))
         items = (pictures[members], stack, keys[members])
         plain[members], held[members] = map_in_chunks(run, items, 1)
-    if dull := np.flatnonzero(~(plain > 0)).tolist():
+    if lost := np.flatnonzero(~np.isfinite([plain, held]).all(0)).tolist():
+        raise InputError(
+            f"scores are NaN or infinite, in positions {lost}: numbers in the network's weights are so already, or "
+            "they overflow"
+        )
+    if dull := np.flatnonzero(plain <= 0).tolist():
         warn(f"pictures without a score above 0 retain no part of it, so their retention is NaN; positions: {dull}")
     retention = np.divide(held, plain, out=np.full_like(held, np.nan), where=plain > 0)
     return Held(held, retention, _high(pictures))
@@ -99,9 +104,8 @@ def _pictures(model: Model, images: ArrayLike) -> np.ndarray:
     """
     values = np.asarray(images)
     if values.ndim != 4 or len(model.image_shape) != 3 or values.shape[-1] != model.channels or not values.size:
-        raise InputError(
-            f"pictures are [n h w c], here [n h w {model.channels}], as they are shown; given: {list(values.shape)}"
-        )
+        given = list(values.shape) if values.ndim else type(images).__name__
+        raise InputError(f"pictures are [n h w c], here [n h w {model.channels}], as they are shown; given: {given}")
     levels = values if values.dtype == np.uint8 else np.round(255 * check_values(values).astype(np.float64))
     levels = levels.astype(np.float64)
     axes = (1, 2, 3)

@@ -131,8 +131,8 @@ def classes(
 
     \b
     Examples:
-      jaxviz class vgg16 --target zebra --target 985 --recipe lucid
-      jaxviz class cats_and_dogs_small_2.h5 --recipe lucid --size 150
+      jaxviz class vgg16 --target zebra --target 985
+      jaxviz class cats_and_dogs_small_2.h5 --size 150
     """
     source, settings = _recipe(recipe, size=size, steps=steps, step=step)
     model = _load(file, loading, source)

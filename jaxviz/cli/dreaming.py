@@ -65,7 +65,9 @@ def dream(
 @seen
 @click.option("--layer", "layers", multiple=True, help="A layer; repeatable. Default: the last convolution.")
 @click.option("--steps", type=click.IntRange(min=1), default=256, show_default=True, help="Number of steps.")
-@click.option("--power", type=float, default=1.0, show_default=True, help="More keeps closer to the photograph.")
+@click.option(
+    "--power", type=float, default=1.0, show_default=True, help="A larger power keeps closer to the photograph."
+)
 @seeded
 def caricature(
     file: str,

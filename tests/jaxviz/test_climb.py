@@ -302,6 +302,13 @@ def test_an_ascent_that_leaves_the_numbers_says_so():
         jv.sweep(model, jv.channels(model, "second", [0, 1]), **settings)
 
 
+def test_nan_in_the_weights_is_not_put_down_to_the_steps():
+    model = keras_model()
+    model = model.replace(params=jax.tree.map(lambda leaf: leaf * np.nan, model.params))
+    with pytest.warns(UserWarning, match=r"NaN or infinity: so is their first score already, as with NaN in a network"):
+        jv.sweep(model, jv.channels(model, "second", [0, 1]), **small())
+
+
 def test_a_dead_filter_says_so():
     """Its image is the noise of the start, bit by bit, also after a single step."""
     model = keras_model()

@@ -86,3 +86,13 @@ def test_a_score_that_is_not_above_0_has_no_retention(model):
 def test_what_cannot_be_measured_is_one_sentence(model, shown, count, sentence):
     with pytest.raises(jv.InputError, match=sentence):
         jv.held_score(model, shown, jv.channels(model, "second", range(count)))
+
+
+def test_scores_that_are_nan_are_refused(model):
+    broken = model.replace(params=jax.tree.map(lambda leaf: leaf * np.nan, model.params))
+    with pytest.raises(
+        jv.InputError, match=r"scores are NaN or infinite, in positions \[0, 1\]: numbers in the network"
+    ):
+        jv.held_score(broken, pictures(), jv.channels(broken, "second", [0, 1]))
+    with pytest.raises(jv.InputError, match=r"pictures are \[n h w c\], .* given: str"):
+        jv.held_score(model, "pictures", jv.channels(model, "second", [0, 1]))

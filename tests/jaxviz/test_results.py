@@ -19,6 +19,7 @@ import jaxviz as jv
         ),
         (jv.Ascent(np.zeros((0, 4, 4, 3)), np.zeros((0, 2))), "image=float64[0, 4, 4, 3], scores=float64[0, 2]"),
         (jv.Attribution(np.array([np.nan, 1]), 1.0), "values=float64[2] from nan to nan, score=1"),
+        (jv.Attribution(np.array([True, False]), np.bool_(True)), "values=bool[2], 1 True, score=True"),
         (jv.Attribution(None, "b"), "values=None, score='b'"),
     ],
 )
