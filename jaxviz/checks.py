@@ -38,13 +38,22 @@ def finite(name: str, value: Any) -> float:
     Raises:
         InputError: anything else.
     """
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
+    found = numbers(value)
+    number = float(found) if found.size == 1 else math.nan
     if not math.isfinite(number):
         raise InputError(f"{name} is a finite number; given: {value!r}")
     return number
+
+
+def numbers(value: Any) -> np.ndarray:
+    """The numbers of an argument in float64, for a check of their shape and range; NaN, if it holds anything else."""
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "OSUmM":  # of strings, None, dates: some of them would become numbers
+            return np.array(np.nan)
+        return array.astype(np.float64) if array.dtype.kind != "c" else np.array(np.nan)
+    except (TypeError, ValueError):  # lists of unequal lengths
+        return np.array(np.nan)
 
 
 def height_width(name: str, value: Any) -> tuple[int, int]:

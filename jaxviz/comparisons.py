@@ -17,6 +17,7 @@ import numpy as np
 from flax import struct
 from numpy.typing import ArrayLike
 
+from jaxviz.checks import numbers
 from jaxviz.errors import InputError
 from jaxviz.model import Model, compute
 from jaxviz.objectives import Objective
@@ -61,8 +62,9 @@ class Direction(Objective):
                 f"size that the network sees; given: {list(vector.shape)}"
             )
         _check_numbers(self.layer, "a direction", vector)
-        if not 0 <= self.power < np.inf:
-            raise InputError(f"power is of the cosine, 0 or more; given: {self.power}")
+        power = numbers(self.power)
+        if power.ndim or not 0 <= power < np.inf:
+            raise InputError(f"power is of the cosine, 0 or more; given: {self.power!r}")
 
 
 @struct.dataclass
@@ -212,7 +214,7 @@ def _checked(objective: Any, activation: np.ndarray) -> Any:
 
 
 def _check_numbers(layer: str, word: str, values: np.ndarray) -> None:
-    if not np.isfinite(values).all() or not values.any():
+    if not np.isfinite(numbers(values)).all() or not values.any():
         raise InputError(
             f"{word} has finite numbers, not all 0: a cosine needs a direction, and a distance a scale. Is {layer} "
             "inactive for that image? Another layer, or the value before its activation function (…/pre), may do"

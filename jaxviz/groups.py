@@ -19,7 +19,7 @@ import numpy as np
 from flax import struct
 from jax import lax
 
-from jaxviz.checks import whole
+from jaxviz.checks import numbers, whole
 from jaxviz.errors import InputError
 from jaxviz.objectives import Objective
 
@@ -113,8 +113,9 @@ class Alignment(Grouped):
         return -(weights * squares).sum() / 2  # each pair counts for both of its images
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        if not 0 < self.decay < np.inf:
-            raise InputError(f"decay is more than 0, such as 2; given: {self.decay}")
+        decay = numbers(self.decay)
+        if decay.ndim or not 0 < decay < np.inf:
+            raise InputError(f"decay is more than 0, such as 2; given: {self.decay!r}")
 
 
 def _style(activation: jax.Array) -> jax.Array:
@@ -131,10 +132,12 @@ def interpolate(first: Objective, last: Objective, count: int) -> list[Objective
         jv.sweep(model, [each + 0.1 * jv.Alignment("mixed3a") for each in row], group=6)
 
     Raises:
-        InputError: a count below 2.
+        InputError: a count below 2, or what is no Objective, such as a function.
 
     Source: Lucid's `channel_interpolate`.
     """
+    if not isinstance(first, Objective) or not isinstance(last, Objective):
+        raise InputError(f"a row leads from one objective to another; given: {first!r} and {last!r}")
     return [(1 - weight) * first + weight * last for weight in np.linspace(0, 1, whole("count", count, 2)).tolist()]
 
 

@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxviz.checks import whole
+from jaxviz.checks import numbers, whole
 from jaxviz.errors import InputError
 from jaxviz.model import Model
 
@@ -113,6 +113,9 @@ class Scaled(Objective):
         return self.factor * self.objective(activations)
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        factor = numbers(self.factor)
+        if factor.ndim or not np.isfinite(factor):
+            raise InputError(f"an objective is multiplied by one finite number; given: {self.factor!r}")
         self.objective.check(shapes)
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from flax import struct
 from jax import lax
 
+from jaxviz.checks import numbers
 from jaxviz.errors import InputError
 from jaxviz.model import IMAGE
 from jaxviz.objectives import Objective
@@ -151,11 +152,11 @@ def _check_maps(word: str, layer: str, shape: tuple[int, ...]) -> None:
 
 
 def _check_origin(layer: str, shape: tuple[int, ...], origin: Any) -> None:
-    values = np.asarray(origin)
+    values = numbers(origin)
     if values.shape not in ((), shape):
         raise InputError(
             f"an origin in {layer} is a number or an array {list(shape)}, as the network sees it; given: "
             f"{list(values.shape)}"
         )
     if not np.isfinite(values).all():
-        raise InputError(f"an origin in {layer} has finite numbers; given: NaN or infinity")
+        raise InputError(f"an origin in {layer} has finite numbers; given: {origin!r}")

@@ -16,6 +16,7 @@ from jaxviz.ascent.arguments import checked
 from jaxviz.ascent.beside import Distance, ascend_beside, recipe
 from jaxviz.ascent.climb import Ascent
 from jaxviz.ascent.dead_starts import before_activation
+from jaxviz.checks import finite
 from jaxviz.comparisons import match
 from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
@@ -58,12 +59,12 @@ def accentuate(
     Source: Hamblin et al. 2024, Feature accentuation: revealing "what" features respond to in natural images; the
     weight is that of their package faccent, `render_vis`.
     """
-    if not 0 <= strength < np.inf:
+    if not finite("strength", strength) >= 0:
         raise InputError(f"strength is the weight of the distance, 0 or more; given: {strength}")
     near = L2(layer, origin=match(model, layer, image).activation)
     photograph = model.check_images(image)
     (climbed,) = checked(model, [objective], photograph.shape)
-    chosen = recipe(photograph, {"start": photograph, "steps": 100, "optimizer": CAREFUL, **settings})
+    chosen = recipe(model, photograph, settings, start=photograph, steps=100, optimizer=CAREFUL)
     climbed = before_activation(model, climbed) if chosen.get("relu") == "pre" else climbed
     noise = NOISE * jax.random.normal(one_key(chosen.get("key")), photograph.shape)
     ours, theirs = (float(_steepness(model, each, photograph + noise)) for each in (climbed, near))

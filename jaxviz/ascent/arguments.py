@@ -201,13 +201,26 @@ def keys_of(key: jax.Array | None, count: int) -> jax.Array:
     return key
 
 
+def start_values(start: ArrayLike) -> np.ndarray:
+    """The images to start from, as float32.
+
+    Raises:
+        InputError: lists of unequal lengths, or values outside [0, 1].
+    """
+    try:
+        values = np.asarray(start)
+    except ValueError:
+        raise InputError("images to start from have one size; given: lists of unequal lengths") from None
+    return check_values(values)
+
+
 def check_start(start: ArrayLike, count: int, shape: tuple[int, ...]) -> np.ndarray:
     """An image for each objective to start from, `[n h w c]`.
 
     Raises:
         InputError: another shape, or values outside [0, 1].
     """
-    values = check_values(np.asarray(start))
+    values = start_values(start)
     if values.shape not in (shape, (count, *shape)):
         raise InputError(
             f"a start is one image {list(shape)} or one for each of {count} objectives; given: {list(values.shape)}"
@@ -229,8 +242,23 @@ def as_pytree(transform: Transform | None) -> Any:
     return jax.tree.map(lambda leaf: Partial(leaf) if callable(leaf) else leaf, transform)
 
 
-def as_constructor(optimizer: Partial | optax.GradientTransformation) -> Partial:
-    """An optax transformation as a constructor of itself: a static value, equal to itself under `jit`."""
+def as_constructor(optimizer: Any) -> Partial:
+    """An optax transformation as a constructor of itself: a static value, equal to itself under `jit`.
+
+    Raises:
+        InputError: what is no transformation of optax, nor a constructor that makes one.
+    """
+    made, why = optimizer, ""
+    if isinstance(optimizer, Partial):
+        try:
+            made = optimizer()
+        except TypeError as error:
+            why = f" ({error})"
+    if not callable(getattr(made, "init", None)) or not callable(getattr(made, "update", None)):
+        raise InputError(
+            "an optimizer is an optax transformation, such as optax.adam(0.05), or Partial(optax.adam, "
+            f"learning_rate=0.05); given: {optimizer!r}{why}"
+        )
     return optimizer if isinstance(optimizer, Partial) else Partial(_Constant(optimizer))
 
 

@@ -6,8 +6,9 @@
 
 A transform moves the image at each step. An activation of the photograph as it lies would be compared with places that
 have moved. Here the two are moved together, as in Lucid's `caricature.py`: they are the two halves of one image
-`[h w 2c]`, which the transform changes as a whole. The network sees them one after the other, and the activations of
-the photograph have names of their own, such as "photograph:block3_conv1".
+`[h w 2c]`, and the transform changes each of them with the same key. The network sees them one after the other, and the
+activations of the photograph have names of their own, such as "photograph:block3_conv1". `"image"` is the one that
+climbs.
 """
 
 from collections.abc import Mapping
@@ -20,44 +21,79 @@ import numpy as np
 from flax import struct
 
 from jaxviz.ascent import recipes
-from jaxviz.ascent.canvases.canvas import Canvas, check_numbers
+from jaxviz.ascent.arguments import check_start, image_channels, image_shape, seen_shape
+from jaxviz.ascent.canvases.canvas import Canvas, check_numbers, check_size
 from jaxviz.ascent.climb import Ascent, ascend
+from jaxviz.ascent.dead_starts import before_activation
+from jaxviz.ascent.recipes.robust import has_channels
+from jaxviz.ascent.transforms.transform import Chain, Transform
 from jaxviz.comparisons import Direction
 from jaxviz.errors import InputError
-from jaxviz.model import Activations, Edits, Forward, Model
+from jaxviz.model import IMAGE, Activations, Edits, Forward, Model
 from jaxviz.objectives import Objective
 from jaxviz.regularizers import L2
 from weights_convert import INPUTS, Inputs
 
+STILL = Chain(())  # no transform at all, while None leaves the choice to the recipe
 OTHER = "photograph:"  # how the names of the photograph's activations begin
 
 
 def ascend_beside(
-    model: Model, objective: Objective, photograph: np.ndarray, *, canvas: Canvas, start: Any = None, **settings: Any
+    model: Model,
+    objective: Objective,
+    photograph: np.ndarray,
+    *,
+    canvas: Canvas,
+    start: Any = None,
+    transform: Transform | None = None,
+    **settings: Any,
 ) -> Ascent:
     """An `Ascent` as `ascend` returns it, of an objective that may compare with the photograph `[h w c]`.
 
     Args:
-        canvas: of the size of the photograph.
-        start, settings: as for `ascend`.
-    """
-    start = None if start is None else np.concatenate([start, photograph], -1)
-    found = ascend(_of_both(model), objective, canvas=_Beside(canvas, photograph), start=start, **settings)
-    return replace(found, image=found.image[..., : model.channels])
-
-
-def recipe(photograph: np.ndarray, settings: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of `ascend`: those of `recipes.lucid` at the size of the photograph, or those that were given.
+        canvas: of the size of the photograph. Beside one with opacity, the photograph is opaque.
+        start, transform, settings: as for `ascend`.
 
     Raises:
-        InputError: a canvas of another size.
+        InputError: as `ascend`, and in its words: what is checked here has the shape of one image.
     """
-    chosen = recipes.lucid(size=photograph.shape[:-1]) | settings
-    size = tuple(chosen["canvas"].size)
-    if size != photograph.shape[:-1]:
+    shape = image_shape(canvas, image_channels(model, canvas))
+    seen_shape(model, shape, transform)
+    missing = [(0, 0)] * (len(shape) - 1) + [(0, shape[-1] - photograph.shape[-1])]
+    photograph = np.pad(photograph, missing, constant_values=1)
+    if start is not None:
+        start = np.concatenate([check_start(start, 1, shape)[0], photograph], -1)
+    if settings.get("relu") == "pre":
+        objective = before_activation(model, objective)
+    transform = None if transform is None else _Alike(transform)
+    found = ascend(
+        _of_both(model),
+        _OfOurs(objective),
+        canvas=_Beside(canvas, photograph),
+        transform=transform,
+        start=start,
+        **settings,
+    )
+    return replace(found, image=found.image[..., : shape[-1]])
+
+
+def recipe(model: Model, photograph: np.ndarray, given: dict[str, Any], **usual: Any) -> dict[str, Any]:
+    """Arguments of `ascend`: those that were given, then the usual ones, then Lucid's at the size of the photograph.
+
+    None stands for an argument that was not given.
+
+    Raises:
+        InputError: what is no canvas, or a canvas of another size.
+    """
+    sides = photograph.shape[:-1] if has_channels(model) else photograph.shape
+    chosen = recipes.lucid_for(model, sides) | usual
+    chosen |= {name: value for name, value in given.items() if value is not None}
+    check_size(chosen["canvas"])
+    size = chosen["canvas"].size
+    if size not in (sides, photograph.shape):
         raise InputError(
-            f"the canvas has the size of the image, {list(photograph.shape[:-1])}, since they are compared place by "
-            f"place; given: {list(size)}"
+            f"the canvas has the size of the image, {list(sides)}, since they are compared place by place; given: "
+            f"{list(size)}"
         )
     return chosen
 
@@ -92,6 +128,35 @@ class Distance(Objective):
 
 
 @struct.dataclass
+class _OfOurs(Objective):
+    """An objective that sees the climbing half as `"image"`."""
+
+    objective: Any
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return self.objective.layers
+
+    def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
+        ours = {IMAGE: _halves(activations[IMAGE])[0]} if IMAGE in activations else {}
+        return self.objective({**activations, **ours})
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        *sides, both = shapes[IMAGE]
+        self.objective.check({**shapes, IMAGE: (*sides, both // 2)})
+
+
+@struct.dataclass
+class _Alike:
+    """A transform of two images at once, the halves of `[h w 2c]`, with one key."""
+
+    transform: Any
+
+    def __call__(self, key: jax.Array, images: jax.Array) -> jax.Array:
+        return jnp.concatenate([self.transform(key, image) for image in _halves(images)], -1)
+
+
+@struct.dataclass
 class _Beside:
     """A canvas, and a photograph of its size behind it: its image is `[h w 2c]`, and its latent that of the canvas."""
 
@@ -100,19 +165,25 @@ class _Beside:
 
     @property
     def size(self) -> tuple[int, ...]:
-        return self.canvas.size
+        *sides, last = own = self.canvas.size
+        return own if len(own) < self.photograph.ndim else (*sides, 2 * last)
 
     def new(self, key: jax.Array, channels: int | None) -> Any:
-        return self.canvas.new(key, self.photograph.shape[-1])
+        return self.canvas.new(key, channels and channels // 2)
 
     def of(self, image: jax.Array) -> Any:
-        return self.canvas.of(image[..., : self.photograph.shape[-1]])
+        return self.canvas.of(_halves(image)[0])
 
     def __call__(self, latent: Any) -> jax.Array:
         return jnp.concatenate([self.canvas(latent), self.photograph], -1)
 
     def check(self, channels: int | None) -> None:
-        check_numbers(self.canvas, self.photograph.shape[-1])
+        check_numbers(self.canvas, channels and channels // 2)
+
+
+def _halves(images: jax.Array) -> list[jax.Array]:
+    """The climbing image and the photograph, of an image of both."""
+    return jnp.split(images, 2, -1)
 
 
 @dataclass(frozen=True)
@@ -123,7 +194,7 @@ class _Both:
     inputs: Inputs
 
     def __call__(self, params: Any, images: jax.Array, names: tuple[str, ...] | None, edits: Edits) -> Activations:
-        ours, theirs = jnp.split(images, 2, -1)
+        ours, theirs = _halves(images)
         mine = names and tuple(name for name in names if not name.startswith(OTHER))
         others = names and tuple(name.removeprefix(OTHER) for name in names if name.startswith(OTHER))
         found = self.forward(params, self.inputs(ours), mine, edits)

@@ -6,14 +6,15 @@ invert(model, image, layer) -> Ascent          an image that the layer cannot te
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxviz.ascent.beside import Likeness, ascend_beside, recipe
+from jaxviz.ascent.beside import STILL, Likeness, ascend_beside, recipe
 from jaxviz.ascent.climb import Ascent, ascend
+from jaxviz.checks import finite
 from jaxviz.comparisons import direction, match
 from jaxviz.errors import InputError
 from jaxviz.model import Model
+from jaxviz.objectives import Objective
 from jaxviz.regularizers import TotalVariation
 
 __all__ = ["caricature", "invert"]
@@ -40,7 +41,7 @@ def caricature(model: Model, image: ArrayLike, layer: str, *, power: float | int
     """
     direction(model, layer, image, power=power)  # refuses what cannot be compared, before anything is compiled
     photograph = model.check_images(image)
-    return ascend_beside(model, Likeness(layer, power), photograph, **recipe(photograph, settings))
+    return ascend_beside(model, Likeness(layer, power), photograph, **recipe(model, photograph, settings))
 
 
 def invert(model: Model, image: ArrayLike, layer: str, *, variation: float | int = 0.1, **settings: Any) -> Ascent:
@@ -63,8 +64,9 @@ def invert(model: Model, image: ArrayLike, layer: str, *, variation: float | int
     Source: Mahendran & Vedaldi 2015, Understanding deep image representations by inverting them, equations 1 and 2; on
     a Fourier canvas, as in Olah, Mordvintsev & Schubert 2017, Feature Visualization.
     """
-    if not 0 <= variation < np.inf:
+    if not finite("variation", variation) >= 0:
         raise InputError(f"variation is the weight of the total variation, 0 or more; given: {variation}")
-    objective = match(model, layer, image) - variation * TotalVariation()
-    settings = {"transform": None, **settings}
-    return ascend(model, objective, **recipe(model.check_images(image), settings))
+    objective: Objective = match(model, layer, image)
+    if variation:  # an image without places has none
+        objective -= variation * TotalVariation()
+    return ascend(model, objective, **recipe(model, model.check_images(image), settings, transform=STILL))

@@ -35,6 +35,7 @@ from jaxviz.ascent.arguments import (
     needed_shapes,
     resized,
     seen_shape,
+    start_values,
     with_fast_products,
 )
 from jaxviz.ascent.canvases.canvas import Canvas
@@ -122,6 +123,7 @@ def sweep(
         transform: `(key, image) -> image`, applied before the network sees the image and drawn anew at each step; a
             function, or a pytree that can be called. It may change the size: what the network sees decides which
             layers fit. A layer that needs the network's own size, as after a Flatten, sees the image resized to it.
+            `transforms.Chain(())` changes nothing, also beside a canvas whose recipe has a transform.
         optimizer: it descends on minus the score. `Partial(optax.adam, learning_rate=0.05)`, with which another
             learning rate compiles nothing, or any optax transformation.
         steps: how many steps.
@@ -147,6 +149,10 @@ def sweep(
     """
     if isinstance(objectives, Objective):
         raise InputError(f"a sweep climbs several objectives, [{objectives!r}]; ascend climbs one")
+    if not np.iterable(objectives):
+        raise InputError(f"a sweep climbs objectives, such as jv.channels(model, layer); given: {objectives!r}")
+    if watch is not None and not callable(watch):
+        raise InputError(f"watch is a function (positions, steps done, images); given: {watch!r}")
     objectives = list(objectives)
     given = {"canvas": canvas, "transform": transform, "optimizer": optimizer, "steps": steps, "relu": relu}
     settings: dict[str, Any] = {"transform": None, "relu": "keep"}
@@ -234,7 +240,7 @@ def _size(model: Model, canvas: Canvas | None, start: ArrayLike | None) -> tuple
     """The size of the canvas, or of the images or volumes to start from; None: neither says it."""
     if canvas is not None:
         return getattr(canvas, "size", None)
-    shape, rank = np.shape(start) if start is not None else (), len(model.image_shape)
+    shape, rank = () if start is None else start_values(start).shape, len(model.image_shape)
     return shape[-rank:-1] if rank > 2 and len(shape) in (rank, rank + 1) else None
 
 

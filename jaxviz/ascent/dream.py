@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from jaxviz.ascent.arguments import checked, with_fast_products
 from jaxviz.ascent.climb import Ascent
-from jaxviz.checks import height_width, whole
+from jaxviz.checks import finite, height_width, whole
 from jaxviz.compiling.batches import at_once, map_in_chunks, map_in_loop, progress
 from jaxviz.compiling.jit import jit
 from jaxviz.compiling.one_channel import narrow
@@ -81,9 +81,9 @@ def dream(
     photograph = _checked_image(model, image)
     height, width = photograph.shape[:2]
     octaves, steps = whole("octaves", octaves), whole("steps", steps)
-    if not 1 < scale < np.inf:
+    if not finite("scale", scale) > 1:
         raise InputError(f"scale is the ratio of one size to the next, more than 1; given: {scale}")
-    if not 0 < step < np.inf:
+    if not finite("step", step) > 0:
         raise InputError(f"step is the mean change of a pixel in 0–255 units, more than 0; given: {step}")
     sizes = [(round(height / scale**k), round(width / scale**k)) for k in reversed(range(octaves))]
     if min(sizes[0]) < SMALLEST:
@@ -142,7 +142,13 @@ def _energy(objective: Any) -> Any:
     """
     if not isinstance(objective, str | Mapping | list | tuple):
         return objective
-    weights = objective if isinstance(objective, Mapping) else dict.fromkeys(np.atleast_1d(objective).tolist(), 1.0)
+    names = [objective] if isinstance(objective, str) else list(objective)
+    if strange := [name for name in names if not isinstance(name, str)]:
+        raise InputError(
+            f"a list is of names of layers; objectives can be added: jv.Energy(layer) + {strange[0]!r}; given: "
+            f"{objective!r}"
+        )
+    weights = objective if isinstance(objective, Mapping) else dict.fromkeys(names, 1.0)
     terms = [weight * Energy(layer) for layer, weight in weights.items()]
     if not terms:
         raise InputError(f"a dream needs a layer or an objective; given: {objective!r}")

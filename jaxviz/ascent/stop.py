@@ -10,10 +10,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
-from jaxviz.checks import whole
+from jaxviz.checks import numbers, whole
 from jaxviz.errors import InputError
 
 __all__ = ["Plateau"]
@@ -78,7 +77,8 @@ class Plateau:
             InputError: a window below 1, or a gain that is not from 0 to 1.
         """
         whole("Plateau's window", self.window)
-        if not np.isscalar(self.gain) or not 0 <= float(self.gain) <= 1:  # type: ignore[arg-type]
+        gain = numbers(self.gain)
+        if gain.ndim or not 0 <= gain <= 1:
             raise InputError(f"Plateau's gain is a part of the whole rise, from 0 to 1; given: {self.gain!r}")
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from flax import struct
 from numpy.typing import ArrayLike
 
-from jaxviz.ascent.beside import recipe
+from jaxviz.ascent.beside import STILL, recipe
 from jaxviz.ascent.climb import Ascent, ascend
+from jaxviz.checks import finite
 from jaxviz.comparisons import match
 from jaxviz.errors import InputError
 from jaxviz.model import Model
@@ -114,9 +115,9 @@ def transfer_style(
     from noise with L-BFGS, and count content and style in other units.
     """
     names = [layers] if isinstance(layers, str) else list(layers)
-    if not names or not 0 < weight < np.inf:
+    if not names or not finite("weight", weight) > 0:
         raise InputError(f"a style has a layer or more, and a weight above 0; given: {names}, {weight}")
     styles = [weight / len(names) * gram(model, name, style) for name in names]
     objective = sum(styles, match(model, content, image))
     photograph = model.check_images(image)
-    return ascend(model, objective, **recipe(photograph, {"start": photograph, "transform": None, **settings}))
+    return ascend(model, objective, **recipe(model, photograph, settings, start=photograph, transform=STILL))

@@ -61,6 +61,73 @@ def test_the_model_of_both(model, photograph):
     assert not slope.any()
 
 
+def test_a_transform_sees_one_image(model, photograph):
+    """Each half is transformed as it would be alone: colours fit, and a function of the user's sees three channels."""
+    warm, key = jnp.array([1.0, 0.5, 0.0]), jax.random.key(3)
+    padded = jv.transforms.Chain((lambda key, image: image * warm, jv.transforms.Pad(2, warm), jv.transforms.Roll(3)))
+    both = beside._Alike(padded)(key, jnp.concatenate([photograph, photograph[::-1]], -1))
+    np.testing.assert_array_equal(both[..., :3], padded(key, jnp.asarray(photograph)))
+    np.testing.assert_array_equal(both[..., 3:], padded(key, jnp.asarray(photograph[::-1])))
+    assert jv.caricature(model, photograph, "second", transform=padded, **FAST).image.shape == photograph.shape
+
+
+def test_the_image_is_the_one_that_climbs(model, photograph):
+    """What is said of the image counts as in a plain ascent, not half of it."""
+    objective = jv.Channel("second", 2) - 1.5 * jv.TotalVariation() - jv.L2("image", photograph)
+    settings = FAST | {"transform": beside.STILL, "canvas": jv.Pixels((12, 12)), "start": photograph, "relu": "pre"}
+    plain = jv.ascend(model, objective, **settings)
+    beside_it = jv.accentuate(model, photograph, objective, layer="first", strength=0, **settings)
+    np.testing.assert_allclose(beside_it.scores, plain.scores, atol=1e-5)
+    np.testing.assert_allclose(beside_it.image, plain.image, atol=1e-5)
+
+
+def test_a_photograph_is_opaque(model, photograph):
+    """On a canvas with opacity, the image keeps its opacity, and the photograph is seen as it is."""
+    canvas = jv.Alpha(jv.Pixels((12, 12), 0.4, 0.6, "sigmoid"))
+    settings = FAST | {"canvas": canvas, "transform": jv.transforms.Collapse()}
+    found = jv.caricature(model, photograph, "second", **settings)
+    assert found.image.shape == (12, 12, 4)
+    opaque = np.concatenate([photograph, np.ones((12, 12, 1), np.float32)], -1)
+    seen = jv.transforms.Collapse()(jax.random.key(0), jnp.asarray(opaque))
+    np.testing.assert_allclose(seen, photograph, atol=1e-6)
+    with pytest.raises(jv.InputError, match=r"an alpha channel, \[12, 12, 4\], and the network takes 3 channels"):
+        jv.caricature(model, photograph, "second", canvas=canvas, transform=beside.STILL)
+
+
+def test_what_needs_no_transform_has_none(model, photograph):
+    """An inversion compares places, so nothing moves: its scores do not depend on the key of the draws."""
+    settings = FAST | {"start": photograph[::-1], "optimizer": optax.sgd(0.1)}
+    first, second = (jv.invert(model, photograph, "second", key=jax.random.key(i), **settings) for i in (0, 1))
+    np.testing.assert_array_equal(first.scores, second.scores)
+    styles = {"content": "second", "layers": "first"}
+    first, second = (
+        jv.transfer_style(model, photograph, photograph[::-1], key=jax.random.key(i), **styles, **settings)
+        for i in (0, 1)
+    )
+    np.testing.assert_array_equal(first.scores, second.scores)
+
+
+def test_none_is_not_given(model, photograph):
+    found, same = (
+        jv.accentuate(model, photograph, jv.Channel("second", 2), layer="first", steps=2, **nothing)
+        for nothing in ({}, dict.fromkeys(("key", "canvas", "transform", "optimizer", "start")))
+    )
+    np.testing.assert_array_equal(found.image, same.image)
+
+
+@pytest.mark.parametrize("shape", [(40,), (20, 20)])
+def test_images_without_channels(shape):
+    model = jv.wrap(lambda p, x: jnp.stack([(x**2).reshape(len(x), -1).mean(1)] * 2, -1), jnp.zeros(()), shape)
+    photograph = np.random.default_rng(0).random(shape, np.float32)
+    for found in (
+        jv.caricature(model, photograph, "output", **FAST),
+        jv.invert(model, photograph, "output", variation=0, **FAST),
+        jv.accentuate(model, photograph, jv.Unit("output", 0), layer="output", **FAST),
+    ):
+        assert found.image.shape == shape
+        assert found.scores[-1] > found.scores[0]
+
+
 def test_a_caricature_goes_the_way_of_the_photograph(model, photograph):
     found = jv.caricature(model, photograph, "second", **FAST | {"steps": 10})
     assert found.image.shape == photograph.shape
@@ -81,7 +148,8 @@ def test_an_inversion_comes_near_in_its_layer(model, photograph):
 
 
 def test_accentuation_is_weighed_by_gradients(model, photograph):
-    objective, settings = 1.0 * jv.Channel("second", 2), FAST | {"steps": 30, "transform": None, "layer": "first"}
+    still = {"steps": 30, "transform": beside.STILL, "layer": "first"}
+    objective, settings = 1.0 * jv.Channel("second", 2), FAST | still
     start, near, far = (
         jv.accentuate(model, photograph, objective, **settings | {"strength": strength, "steps": steps})
         for strength, steps in ((1, 3), (3, 30), (0, 30))
@@ -120,6 +188,11 @@ def test_a_style_is_gatys(model, photograph):
         (
             lambda m, p: jv.caricature(m, p, "second", canvas=jv.Pixels((8, 8))),
             r"the canvas has the size of the image, \[12, 12\], since .*; given: \[8, 8\]",
+        ),
+        (lambda m, p: jv.caricature(m, p, "second", canvas="x"), "a canvas is an object such as .*; given: 'x'"),
+        (
+            lambda m, p: jv.caricature(m, p, "second", start=p[:5]),
+            r"a start is one image \[12, 12, 3\] or .*; given: \[5, 12, 3\]",
         ),
         (lambda m, p: jv.invert(m, p[None], "second"), r"without a batch axis; given: \[1, 12, 12, 3\]"),
         (lambda m, p: jv.invert(m, p, "second", variation=-1), "variation is the weight of .*; given: -1"),

@@ -8,7 +8,7 @@ import pytest
 from networks import image, images, keras_model
 
 import jaxviz as jv
-from jaxviz.checks import height_width, near, whole
+from jaxviz.checks import finite, height_width, near, numbers, whole
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.array(3)], ids=repr)
@@ -34,6 +34,20 @@ def test_height_and_width(value):
 def test_what_is_no_height_and_width(value):
     with pytest.raises(jv.InputError, match=r"^size is a whole number of pixels, 1 or more, or \(height, width\); "):
         height_width("size", value)
+
+
+@pytest.mark.parametrize("value", [1, True, 0.5, np.float32(2), [[1, 2], [3, 4]], np.arange(3)], ids=repr)
+def test_numbers_are_float64(value):
+    found = numbers(value)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, value)
+
+
+@pytest.mark.parametrize("value", ["1", None, "x", 1j, [1, "2"], [1, None], [[1], [1, 2]], {}, object()], ids=repr)
+def test_what_holds_anything_else_is_nan(value):
+    assert np.isnan(numbers(value))
+    with pytest.raises(jv.InputError, match=r"^decay is a finite number; given: "):
+        finite("decay", value)
 
 
 def test_names_that_are_near():

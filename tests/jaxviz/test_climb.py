@@ -18,7 +18,7 @@ from networks import keras_model
 
 import jaxviz as jv
 from jaxviz.ascent import slots
-from jaxviz.ascent.arguments import alike
+from jaxviz.ascent.arguments import alike, as_constructor
 from jaxviz.ascent.step import begin, step
 from jaxviz.compiling.batches import at_once
 
@@ -286,6 +286,10 @@ def test_memory_is_that_of_one_chunk(vgg):
         ({"canvas": jv.Pixels((1, 1))}, "1 × 1 does not fit second: it needs at least"),
         ({"start": np.zeros((3, 12, 12, 3), np.float32)}, r"one for each of 6 objectives; given: \[3, 12, 12, 3\]"),
         ({"start": np.full((12, 12, 3), 128.0)}, r"values in \[0, 1\]; given: 128"),
+        ({"objectives": [[1, 2] * jv.Channel("second", 0)]}, r"multiplied by one finite number; given: \[1, 2\]"),
+        ({"objectives": [float("nan") * jv.Channel("second", 0)]}, "multiplied by one finite number; given: nan"),
+        ({"optimizer": Partial(optax.adam)}, "an optimizer is an optax transformation.*missing 1 required"),
+        ({"key": jax.random.split(jax.random.key(0), 2)}, "a key is one, or one for each of 6 objectives"),
     ],
 )
 def test_what_cannot_be_climbed_is_one_sentence(settings, sentence):
@@ -344,3 +348,9 @@ def test_a_sweep_stays_within_the_memory_and_finds_the_same(monkeypatch):
     np.testing.assert_allclose(bounded.scores, free.scores, atol=1e-5)
     with pytest.raises(jv.InputError, match="enough for one item"):
         jv.sweep(model.replace(execution=jv.Execution(memory=1000)), objectives, **small())
+
+
+@pytest.mark.parametrize("optimizer", ["adam", optax.adam, 0.1, None, Partial(lambda: 3)], ids=repr)
+def test_what_is_no_optimizer(optimizer):
+    with pytest.raises(jv.InputError, match=r"an optimizer is an optax transformation, such as .*; given: "):
+        as_constructor(optimizer)

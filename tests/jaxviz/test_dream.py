@@ -87,6 +87,13 @@ def test_a_dream_excites_its_layer(model, photograph):
     [
         ({"objective": "secnd"}, "no layer 'secnd' in this model: did you mean second"),
         ({"objective": []}, r"a dream needs a layer or an objective; given: \[\]"),
+        (
+            {"objective": ["second", jv.Energy("first")]},
+            r"a list is of names of layers; .*layer\) \+ Energy",
+        ),
+        ({"objective": {"second": "x"}}, "multiplied by one finite number; given: 'x'"),
+        ({"scale": float("nan")}, "scale is a finite number; given: nan"),
+        ({"key": jax.random.split(jax.random.key(0), 2)}, r"there is one key here.*; given: \[2\] keys"),
         ({"scale": 1}, "scale is the ratio of one size to the next, more than 1; given: 1"),
         ({"octaves": 0}, "octaves is a whole number, 1 or more; given: 0"),
         ({"step": -1.0}, "step is the mean change of a pixel in 0–255 units, more than 0; given: -1"),

@@ -288,6 +288,8 @@ def test_each_item_has_its_own_weight(model):
         (jv.Direction("second", np.ones(5)), r"a direction in second, \[6, 6, 6\], is \[6\].*given: \[5\]"),
         (jv.Direction("second", np.zeros(6)), "a direction has finite numbers, not all 0"),
         (jv.Direction("second", np.ones(6), -1.0), "power is of the cosine, 0 or more; given: -1.0"),
+        (jv.Direction("second", np.ones(6), "x"), "power is of the cosine, 0 or more; given: 'x'"),
+        (jv.L2("image", "grey"), "an origin in image has finite numbers; given: 'grey'"),
         (jv.Match("second", np.ones((5, 5, 6))), r"to match in second is \[6, 6, 6\].*given: \[5, 5, 6\]"),
         (jv.Match("second", np.zeros((6, 6, 6))), "an activation to match has finite numbers, not all 0"),
         (jv.Neuron("second", None), r"the centre of second is that of one channel|Neuron\('second', None, i\)"),

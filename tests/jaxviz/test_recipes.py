@@ -51,6 +51,13 @@ def test_a_recipe_raises_the_score(name):
     assert scores[-third:].mean() > scores[:third].mean()
 
 
+def test_xpliques_transforms_fit_any_sides():
+    for size in ((40, 16), (16, 40)):
+        recipe = jv.recipes.xplique(size=size)
+        seen = jax.eval_shape(recipe["transform"], jax.random.key(0), jax.ShapeDtypeStruct((*size, 3), jnp.float32))
+        assert seen.shape == (*(int(0.92 * (side - 8)) - 2 for side in size), 3)
+
+
 def test_without_a_canvas_a_sweep_is_lucids():
     model, objectives = keras_model(), [jv.Channel("second", 1)]
     found, same = jv.sweep(model, objectives, steps=2), jv.sweep(model, objectives, **jv.recipes.lucid(steps=2))

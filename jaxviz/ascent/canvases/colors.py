@@ -20,6 +20,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
+from jaxviz.checks import numbers
 from jaxviz.errors import InputError
 from jaxviz.model import check_values
 
@@ -89,8 +90,8 @@ def to_raw(image: ArrayLike, colors: Any, axes: int) -> jax.Array:
 
 def _matrix(raw: jax.Array, colors: Any, axes: int) -> jax.Array | None:
     """The matrix that applies to these values: that of photographs is for three channels, others are left alone."""
-    fits = colors is not None and raw.ndim > axes and jnp.shape(colors) == 2 * raw.shape[-1:]
-    return jnp.asarray(colors, raw.dtype) if fits else None
+    matrix = None if colors is None else jnp.asarray(colors, raw.dtype)
+    return matrix if matrix is not None and raw.ndim > axes and matrix.shape == 2 * raw.shape[-1:] else None
 
 
 def check_colors(colors: Any, channels: int | None) -> None:
@@ -102,7 +103,7 @@ def check_colors(colors: Any, channels: int | None) -> None:
     """
     if colors is None:
         return
-    matrix = np.asarray(colors)
+    matrix = numbers(colors)
     if np.array_equal(matrix, LUCID):
         return
     if channels is None or matrix.shape != (channels, channels):

@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 from jaxviz.ascent.canvases.colors import LUCID, check_colors, to_image, to_raw
 from jaxviz.ascent.canvases.fourier import analyse, column_weights, mirrored, synthesise
 from jaxviz.ascent.canvases.magnitudes import photographs
-from jaxviz.checks import finite
+from jaxviz.checks import finite, numbers
 from jaxviz.errors import InputError
 
 __all__ = ["MaCo"]
@@ -96,7 +96,7 @@ class MaCo:
                     "images, size) of images of your own"
                 )
             return
-        shape, found = bins if channels is None else (channels, *bins), np.asarray(self.magnitude)
+        shape, found = bins if channels is None else (channels, *bins), numbers(self.magnitude)
         self._check_shape(found.shape, shape)
         rest = np.delete(found.reshape(-1, math.prod(bins)), 0, 1)
         if not np.isfinite(found).all() or found.min() < 0 or not rest.any():
@@ -117,9 +117,10 @@ class MaCo:
         known = self.magnitude
         if known is None:
             known = photographs(self.size)[: shape[0]] if len(shape) > len(self.size) else photographs(self.size)[0]
-        self._check_shape(jnp.shape(known), shape)
+        known = jnp.asarray(known, jnp.float32)
+        self._check_shape(known.shape, shape)
         zero = (..., *(0,) * len(self.size))
-        rest = jnp.asarray(known, jnp.float32).at[zero].set(0)
+        rest = known.at[zero].set(0)
         # Parseval: the mean square of the image is the sum over all n frequencies, divided by n².
         power = (rest**2 * column_weights(self.size)).sum() / (
             math.prod(self.size) ** 2 * math.prod(shape[: -len(self.size)])

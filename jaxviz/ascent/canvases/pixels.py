@@ -12,6 +12,7 @@ from flax import struct
 from jax.typing import ArrayLike
 
 from jaxviz.ascent.canvases.colors import EDGE, to_image, to_raw
+from jaxviz.checks import numbers
 from jaxviz.errors import InputError
 
 __all__ = ["Pixels"]
@@ -62,7 +63,7 @@ class Pixels:
         if self.bound not in (None, "sigmoid", "clip"):
             raise InputError(f'bound is "sigmoid", "clip" or None; given: {self.bound!r}')
         least, most = (EDGE, 1 - EDGE) if self.bound == "sigmoid" else (0, 1) if self.bound else (-np.inf, np.inf)
-        low, high = np.asarray(self.low), np.asarray(self.high)
+        low, high = numbers(self.low), numbers(self.high)
         if not (np.isfinite(low).all() and np.isfinite(high).all() and (low <= high).all()):
             raise InputError(f"noise has a finite range with low ≤ high; given: low={self.low}, high={self.high}")
         if not ((low >= least).all() and (high <= most).all()):

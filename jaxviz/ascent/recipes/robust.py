@@ -58,11 +58,15 @@ def lucid_for(model: Model, size: tuple[int, ...] | None = None) -> Recipe:
     at most 16 of them; what has more is taken for an image `[h w]`.
     """
     shape = model.image_size()
-    if len(shape) == 3:
-        return lucid(size=size or 128)
-    if len(shape) == 4 or (len(shape) == 2 and shape[1] <= LEADS):
-        return lucid(size=size or shape[:-1])
-    return lucid(size=size or shape) | {"transform": None}
+    if not has_channels(model):
+        return lucid(size=size or shape) | {"transform": None}
+    return lucid(size=size or (128 if len(shape) == 3 else shape[:-1]))
+
+
+def has_channels(model: Model) -> bool:
+    """Whether the last axis of a network's images is one of channels, by the rule of `lucid_for`."""
+    shape = model.image_shape
+    return len(shape) > 2 or (len(shape) == 2 and model.channels <= LEADS)
 
 
 @styled(size=128)
@@ -99,11 +103,11 @@ def lucid_chain(*, size: int | tuple[int, ...] = 128, steps: int = 512, start: A
 def xplique(*, size: int | tuple[int, ...] = 512, steps: int = 256, start: ArrayLike | None = None) -> Recipe:
     """xplique's ascent, as arguments of `sweep`: Fourier coefficients with a decay of 0.85, in small blurred crops.
 
-    Each image is stretched to reach from 0 to 1. With u = size / 16, the transforms add a black frame of 4 u, crop by
-    2 u, 2 u, 4 u, 4 u and 4 u, scale by 0.92 to 0.96, blur by a deviation of 1 to 1.1 pixels, crop by u twice, and
-    mirror half of the images. A scaled image of xplique has another size each time; here it is a window of 0.92 of the
-    size before. At the edge, xplique's blur darkens, while here the pixels repeat. Channels are climbed
-    before their ReLU.
+    Each image is stretched to reach from 0 to 1. With u = size / 16, of the shorter side, the transforms add a black
+    frame of 4 u, crop by 2 u, 2 u, 4 u, 4 u and 4 u, scale by 0.92 to 0.96, blur by a deviation of 1 to 1.1 pixels,
+    crop by u twice, and mirror half of the images. A scaled image of xplique has another size each time; here it is a
+    window of 0.92 of the size before. At the edge, xplique's blur darkens, while here the pixels repeat. Channels are
+    climbed before their ReLU.
 
     Args:
         size: of the image, height and width in pixels, 16 or more.
@@ -118,7 +122,7 @@ def xplique(*, size: int | tuple[int, ...] = 512, steps: int = 256, start: Array
     sides = canvas_size(size)
     if len(sides) != 2 or min(sides) < 16:
         raise InputError(f"size is a height and a width of whole numbers, 16 or more; given: {size}")
-    unit = sides[0] // 16
+    unit = min(sides) // 16
     height, width = (int(0.92 * (side - 8 * unit)) for side in sides)
     chain = (
         transforms.Pad(4 * unit, 0.0),

@@ -33,6 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jaxviz.checks import numbers
 from jaxviz.errors import InputError
 
 Transform = Callable[[jax.Array, jax.Array], jax.Array]  # (key, image [h w c]) -> image, which the network sees
@@ -74,11 +75,16 @@ class OneOf:
 
 
 def check(transform: Any) -> None:
-    """Refuse the numbers of a transform that cannot be meant; one that has no method `check` is not looked at.
+    """Refuse what is no transform, and numbers that cannot be meant; without a method `check` they are not looked at.
 
     Raises:
-        InputError: such a number.
+        InputError: such a value; None is no transform, and is fine.
     """
+    if transform is not None and (not callable(transform) or isinstance(transform, type)):
+        raise InputError(
+            f"a transform is a function (key, image) -> image, or an object such as jv.transforms.Jitter(8); given: "
+            f"{transform!r}"
+        )
     look: Callable[[], None] = getattr(transform, "check", lambda: None)
     look()
 
@@ -105,14 +111,9 @@ def check_drawn(name: str, value: Any, *, above: float | int = -np.inf) -> None:
         InputError: such a value.
     """
     values = value.values if isinstance(value, OneOf) else value
-    try:
-        numbers = np.asarray(values)
-    except ValueError:  # lists of unequal lengths
-        numbers = np.array(None)
-    numbers = numbers if numbers.dtype.kind in "fiu" else np.array(np.nan)
-    pair = isinstance(value, tuple | list)
-    right = numbers.shape == (2,) and numbers[0] <= numbers[1] if pair else numbers.ndim == isinstance(value, OneOf)
-    if not right or not numbers.size or not np.isfinite(numbers).all() or not (numbers > above).all():
+    found, pair = numbers(values), isinstance(value, tuple | list)
+    right = found.shape == (2,) and found[0] <= found[1] if pair else found.ndim == isinstance(value, OneOf)
+    if not right or not found.size or not np.isfinite(found).all() or not (found > above).all():
         bound = "" if above == -np.inf else f", above {above:g}"
         raise InputError(f"{name} is a number, a pair (low, high) or OneOf([…]){bound}; given: {value!r}")
 
@@ -123,7 +124,8 @@ def check_probability(name: str, value: Any) -> None:
     Raises:
         InputError: it is not a number from 0 to 1.
     """
-    if not np.isscalar(value) or not 0 <= float(value) <= 1:  # type: ignore[arg-type]
+    number = numbers(value)
+    if number.ndim or not 0 <= number <= 1:
         raise InputError(f"{name} is a probability, from 0 to 1; given: {value!r}")
 
 
@@ -133,7 +135,8 @@ def check_fill(name: str, value: Any) -> None:
     Raises:
         InputError: it is not None, a number or a colour `[c]`, all finite.
     """
-    if value is not None and (np.ndim(value) > 1 or not np.isfinite(np.asarray(value, np.float64)).all()):
+    colour = numbers(value)
+    if value is not None and (colour.ndim > 1 or not np.isfinite(colour).all()):
         raise InputError(f"{name} is a number, a colour [c], or None to repeat the edge; given: {value!r}")
 
 
