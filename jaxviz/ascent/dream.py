@@ -88,8 +88,8 @@ def dream(
     sizes = [(round(height / scale**k), round(width / scale**k)) for k in reversed(range(octaves))]
     if min(sizes[0]) < SMALLEST:
         raise InputError(
-            f"the smallest of {octaves} sizes is {sizes[0][0]} × {sizes[0][1]} pixels, and needs {SMALLEST}: fewer "
-            f"octaves=, a smaller scale= or a larger image; given: an image of {height} × {width}"
+            f"the smallest of {octaves} sizes is {sizes[0][0]} × {sizes[0][1]} pixels, and needs {SMALLEST}: take "
+            f"fewer octaves=, a smaller scale= or a larger image; given: an image of {height} × {width}"
         )
     window = model.image_size()[:2] if tile is None else height_width("tile", tile)
     (climbed,) = checked(model, [_energy(objective)], (*window, model.channels))

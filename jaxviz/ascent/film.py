@@ -22,7 +22,7 @@ def film(model: Model, objective: Objective, *, every: int = 8, **settings: Any)
 
         climb = jv.film(model, jv.Channel("block4_conv3", 27), **jv.recipes.lucid())
         jv.show_filters(climb)                               # a sheet of its frames
-        jv.write_animation("climb.gif", [rgb.stretch(frame) for frame in climb.image])         # or .png, .webp
+        jv.write_animation("climb.gif", (255 * climb.image).round().astype("uint8"))  # or .png, .webp
 
     Only the frames of this one ascent are in memory.
 

@@ -96,7 +96,8 @@ def filters(
             objectives = objectives[: rows * columns]
         shown = list(indices or range(len(objectives))) if numbers else None
         path = picture_path(out, "filters", name, *(indices if len(indices) == 1 else ()))
-        click.echo(f"{name}: {len(objectives)} filters, {settings['steps']} steps")
+        count = len(objectives)
+        click.echo(f"{name}: {count} filter{'s' * (count > 1)}, {settings['steps']} steps")
         _draw(path, model, objectives, source, settings | {"key": jax.random.key(seed)}, columns, margin, shown)
 
 

@@ -137,10 +137,14 @@ def fitting(program: Callable[[int], Any], limit: int, most: int) -> int:
     if needed(most) <= limit:
         return most
     if needed(1) > limit:
+        given = f"given: memory of {limit / 1e6:.3g} MB"
+        if math.isinf(needed(1)):
+            raise InputError(
+                f"the device itself must hold the program of one item, and cannot; {given}. Use smaller images"
+            )
         raise InputError(
-            "the memory must be enough for one item: its program needs "
-            f"{needed(1) / 1e6:.3g} MB between inputs and results; given: memory of {limit / 1e6:.3g} MB. Allow more, "
-            "or use smaller images"
+            f"the memory must be enough for one item: its program needs {needed(1) / 1e6:.3g} MB between inputs and "
+            f"results; {given}. Allow more, or use smaller images"
         )
     low, high = 1, most
     while high - low > 1 and needed(low) < SHARE * limit:

@@ -129,6 +129,8 @@ def test_a_compiler_that_refuses_what_the_device_cannot_hold(each):
 
     found = fitting(Program, 900, 500)
     assert 0.9 * 900 - each <= 40 + each * found <= 900
+    with pytest.raises(jv.InputError, match=r"the device itself must hold the program .*; given: memory of 0.0009 MB"):
+        fitting(lambda count: Program(1000 * count), 900, 500)
 
 
 def test_a_loop_stays_within_the_memory_and_gives_the_same(needed):

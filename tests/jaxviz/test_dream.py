@@ -97,7 +97,7 @@ def test_a_dream_excites_its_layer(model, photograph):
         ({"scale": 1}, "scale is the ratio of one size to the next, more than 1; given: 1"),
         ({"octaves": 0}, "octaves is a whole number, 1 or more; given: 0"),
         ({"step": -1.0}, "step is the mean change of a pixel in 0–255 units, more than 0; given: -1"),
-        ({"octaves": 5}, "the smallest of 5 sizes is 10 × 7 pixels, and needs 16: fewer octaves"),
+        ({"octaves": 5}, "the smallest of 5 sizes is 10 × 7 pixels, and needs 16: take fewer octaves"),
         ({"tile": 0}, "tile is a whole number of pixels"),
         ({"image": np.zeros((2, 40, 40, 3))}, "an image is .*; dream takes one image, so call it for each"),
         ({"image": np.full((40, 40, 3), 255.0)}, r"images have values in \[0, 1\]"),
