@@ -115,17 +115,23 @@ def resized(transform: Any, seen: Shape, needed: Shape) -> Any:
     return resize if transform is None else Chain((transform, resize))
 
 
-def check_kinds(objectives: Sequence[Any]) -> None:
-    """Nothing, if these are objectives, or functions that can become some.
+def check_kinds(objectives: Any) -> list[Any]:
+    """A list of these objectives, or of functions that can become some.
 
     Raises:
-        InputError: no objectives, or something else than objectives.
+        InputError: no objectives, one that is not in a list, or something else than objectives.
     """
+    if not np.iterable(objectives):
+        raise InputError(
+            f"objectives are a list, such as [{objectives!r}] or jv.channels(model, layer); given: {objectives!r}"
+        )
+    objectives = list(objectives)
     if not objectives:
         raise InputError("a sweep needs at least one objective, such as jv.channels(model, layer)")
     for objective in objectives:
         if not isinstance(objective, Objective) and (isinstance(objective, type) or not callable(objective)):
             raise InputError(f"a sweep climbs objectives, such as jv.Channel(layer, index); given: {objective!r}")
+    return objectives
 
 
 def checked(model: Model, objectives: list[Any], shape: tuple[int, ...], group: int | None = None) -> list[Objective]:

@@ -149,11 +149,9 @@ def sweep(
     """
     if isinstance(objectives, Objective):
         raise InputError(f"a sweep climbs several objectives, [{objectives!r}]; ascend climbs one")
-    if not np.iterable(objectives):
-        raise InputError(f"a sweep climbs objectives, such as jv.channels(model, layer); given: {objectives!r}")
     if watch is not None and not callable(watch):
         raise InputError(f"watch is a function (positions, steps done, images); given: {watch!r}")
-    objectives = list(objectives)
+    objectives = check_kinds(objectives)
     given = {"canvas": canvas, "transform": transform, "optimizer": optimizer, "steps": steps, "relu": relu}
     settings: dict[str, Any] = {"transform": None, "relu": "keep"}
     settings |= (
@@ -162,7 +160,6 @@ def sweep(
     settings |= {name: value for name, value in given.items() if value is not None}
     canvas, transform, relu = settings["canvas"], settings["transform"], settings["relu"]
     steps = whole("steps", settings["steps"])
-    check_kinds(objectives)
     channels = image_channels(model, canvas)
     shape = image_shape(canvas, channels)
     seen = seen_shape(model, shape, transform)

@@ -67,8 +67,7 @@ def held_score(model: Model, images: ArrayLike, objectives: Sequence[Any], key: 
             for a layer, an objective that cannot be climbed, or scores that are NaN or infinite.
     """
     pictures = _pictures(model, images)
-    objectives = list(objectives)
-    check_kinds(objectives)
+    objectives = check_kinds(objectives)
     if len(objectives) != len(pictures):
         raise InputError(f"each image has an objective; given: {len(pictures)} images, {len(objectives)} objectives")
     keys = keys_of(key, len(pictures))
@@ -102,7 +101,10 @@ def _pictures(model: Model, images: ArrayLike) -> np.ndarray:
     Raises:
         InputError: another shape, or values outside [0, 1].
     """
-    values = np.asarray(images)
+    try:
+        values = np.asarray(images)
+    except ValueError:
+        raise InputError("pictures have one size; given: lists of unequal lengths") from None
     if values.ndim != 4 or len(model.image_shape) != 3 or values.shape[-1] != model.channels or not values.size:
         given = list(values.shape) if values.ndim else type(images).__name__
         raise InputError(f"pictures are [n h w c], here [n h w {model.channels}], as they are shown; given: {given}")

@@ -20,6 +20,7 @@ __all__ = ["NotUpright", "read_image", "write_animation", "write_image"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # that are written
 MOVING = ("GIF", "PNG", "WEBP")  # of which these may hold several pictures
+SEE_THROUGH = ("PNG", "WEBP")  # and these an opacity for each pixel
 # Without a list, Image.open tries each of Pillow's 40 parsers and more. Photographs come in the formats above;
 # microscopes, X-ray and satellites write TIFF.
 READ = (*FORMATS, "TIFF")
@@ -114,13 +115,13 @@ def write_image(path: str | os.PathLike[str], picture: ArrayLike) -> None:
 
     Args:
         path: the file to write; it is overwritten.
-        picture: colours of 0–255.
+        picture: colours of 0–255; `[h w 4]` with an opacity, as of an `Alpha` canvas, in a PNG or WebP.
 
     Raises:
         InputError: the picture has another type or shape, or the suffix is of no known format.
     """
     (checked,) = _pictures(np.asarray(picture)[None])
-    _check_suffix(path, FORMATS)
+    _check_suffix(path, SEE_THROUGH if checked.mode == "RGBA" else FORMATS)
     checked.save(path, quality=95)  # of JPEG and WebP: at Pillow's 75 small tiles smear
 
 
@@ -133,7 +134,7 @@ def write_animation(
 
     Args:
         path: the file to write; it is overwritten.
-        pictures: uint8 `[n h w 3]` or grey `[n h w]`, of 0–255.
+        pictures: uint8 `[n h w 3]` or grey `[n h w]`, of 0–255; `[n h w 4]` with an opacity in a PNG or WebP.
         seconds: how long each is shown; a GIF counts in hundredths.
         rest: how many seconds longer the last one is shown.
 
@@ -143,21 +144,21 @@ def write_animation(
     first, *others = _pictures(pictures)
     if not 0 < seconds < np.inf or not 0 <= rest < np.inf:
         raise InputError(f"seconds is a time of more than 0, and rest one of 0 or more; given: {seconds}, {rest}")
-    _check_suffix(path, MOVING)
+    _check_suffix(path, SEE_THROUGH if first.mode == "RGBA" else MOVING)
     times = [round(1000 * seconds)] * len(others) + [round(1000 * (seconds + rest))]
     first.save(path, save_all=True, append_images=others, duration=times, loop=0, quality=95)
 
 
 def _pictures(pictures: ArrayLike) -> list[Image.Image]:
-    """Pictures `[n h w 3]` or grey `[n h w]` as Pillow's.
+    """Pictures `[n h w 3]`, `[n h w 4]` or grey `[n h w]` as Pillow's.
 
     Raises:
         InputError: another type or shape.
     """
     values = np.asarray(pictures)
-    if values.dtype != np.uint8 or not (values.ndim == 3 or values.shape[3:] == (3,)) or values.size == 0:
+    if values.dtype != np.uint8 or not (values.ndim == 3 or values.shape[3:] in ((3,), (4,))) or values.size == 0:
         raise InputError(
-            "a picture must be uint8 [h w 3] or [h w]; jaxviz.rendering.rgb makes one from an array, and "
+            "a picture must be uint8 [h w 3], [h w 4] or [h w]; jaxviz.rendering.rgb makes one from an array, and "
             "(255 * image).round().astype('uint8') from an image in [0, 1]; "
             f"given: {values.dtype} {list(values.shape[1:])}"
         )

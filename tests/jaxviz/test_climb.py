@@ -18,7 +18,7 @@ from networks import keras_model
 
 import jaxviz as jv
 from jaxviz.ascent import slots
-from jaxviz.ascent.arguments import alike, as_constructor
+from jaxviz.ascent.arguments import alike, as_constructor, check_kinds
 from jaxviz.ascent.step import begin, step
 from jaxviz.compiling.batches import at_once
 
@@ -354,3 +354,9 @@ def test_a_sweep_stays_within_the_memory_and_finds_the_same(monkeypatch):
 def test_what_is_no_optimizer(optimizer):
     with pytest.raises(jv.InputError, match=r"an optimizer is an optax transformation, such as .*; given: "):
         as_constructor(optimizer)
+
+
+@pytest.mark.parametrize("objectives", [None, 3, len, jv.Channel("second", 0)], ids=repr)
+def test_objectives_are_a_list(objectives):
+    with pytest.raises(jv.InputError, match=r"objectives are a list, such as \[.*\] or .*; given: "):
+        check_kinds(objectives)

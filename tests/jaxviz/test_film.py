@@ -13,6 +13,7 @@ from networks import convolutions
 
 import jaxviz as jv
 from jaxviz.ascent import slots
+from jaxviz.rendering import rgb
 
 SETTINGS = {"canvas": jv.Pixels((8, 8)), "optimizer": Partial(optax.adam, learning_rate=0.05)}
 
@@ -29,8 +30,22 @@ def test_frames_are_those_of_shorter_ascents(model):
     for frame, steps in zip(found.image[1:], (3, 6, 7), strict=True):
         alone = jv.ascend(model, objective, steps=steps, **SETTINGS)
         np.testing.assert_array_equal(frame, alone.image)
-    np.testing.assert_array_equal(found.scores, alone.scores)
+    assert found.steps.tolist() == [0, 3, 6, 7]
+    before = np.arange(7) < np.maximum(found.steps, 1)[:, None]
+    np.testing.assert_array_equal(found.scores, np.where(before, alone.scores, found.scores[:, -1:]))
+    np.testing.assert_array_equal(found.scores[:, -1], alone.scores[[0, 2, 5, 6]])
     assert not np.array_equal(found.image[0], found.image[1])
+
+
+def test_frames_are_drawn_side_by_side(model):
+    """They are images, each with its own contrast and title, not the slices of a volume."""
+    found = jv.film(model, jv.Channel("second", 1), every=3, steps=7, **SETTINGS)
+    axes = jv.show_filters(found, indices=found.steps.tolist()).axes
+    assert [each.get_title().split(" · ")[0] for each in axes] == ["0", "3", "6", "7"]
+    for each, frame in zip(axes, found.image, strict=True):
+        np.testing.assert_array_equal(each.images[0].get_array(), rgb.stretch(frame))
+    grid = jv.show_filters(found, columns=4, margin=0).axes[0].images[0].get_array()
+    assert grid.shape[:2] == (8, 32)
 
 
 def test_a_sweep_shows_each_of_its_objectives(model):

@@ -235,9 +235,9 @@ def test_the_suffix_names_the_format(tmp_path):
             write_image(tmp_path / name, picture)
 
 
-@pytest.mark.parametrize("picture", [np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros(4, np.uint8)])
+@pytest.mark.parametrize("picture", [np.zeros((4, 4, 3)), np.zeros((4, 4, 5), np.uint8), np.zeros(4, np.uint8)])
 def test_only_pictures_are_written(tmp_path, picture):
-    with pytest.raises(InputError, match=r"a picture must be uint8 \[h w 3\] or \[h w\];.*; given: "):
+    with pytest.raises(InputError, match=r"a picture must be uint8 \[h w 3\], \[h w 4\] or \[h w\];.*; given: "):
         write_image(tmp_path / "a.png", picture)
 
 
@@ -295,3 +295,17 @@ def test_resizing_keeps_its_own_size_and_leaves_the_input():
 def test_resizing_refuses_other_shapes(shape):
     with pytest.raises(InputError, match=r"values to resize must be \[h w\] or \[h w c\]"):
         resize(np.zeros(shape), 8)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_an_opacity_is_kept(tmp_path, suffix):
+    picture = np.random.default_rng(0).integers(0, 256, (6, 5, 4), np.uint8)
+    write_image(tmp_path / f"a{suffix}", picture)
+    write_animation(tmp_path / f"b{suffix}", picture[None])
+    for name in (f"a{suffix}", f"b{suffix}"):
+        found = np.asarray(Image.open(tmp_path / name))
+        np.testing.assert_array_equal(found[..., 3], picture[..., 3])
+    with pytest.raises(InputError, match=r"one of the formats PNG, WEBP; given: .*a.jpg"):
+        write_image(tmp_path / "a.jpg", picture)
+    with pytest.raises(InputError, match=r"one of the formats PNG, WEBP; given: .*a.gif"):
+        write_animation(tmp_path / "a.gif", picture[None])
