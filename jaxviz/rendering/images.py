@@ -139,8 +139,12 @@ def write_animation(
         rest: how many seconds longer the last one is shown.
 
     Raises:
-        InputError: the pictures have another type or shape, the suffix is of no such format, or a time is negative.
+        InputError: a single picture, pictures of another type or shape, a suffix of no such format, or a time that is
+            negative.
     """
+    shape = np.shape(pictures)
+    if len(shape) == 3 and shape[-1] == 3:  # as grey pictures, they would be 3 pixels wide
+        raise InputError(f"an animation is of several pictures [n h w 3]; given: one picture {list(shape)}")
     first, *others = _pictures(pictures)
     if not 0 < seconds < np.inf or not 0 <= rest < np.inf:
         raise InputError(f"seconds is a time of more than 0, and rest one of 0 or more; given: {seconds}, {rest}")
