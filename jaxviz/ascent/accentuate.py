@@ -27,9 +27,8 @@ from jaxviz.regularizers import L2
 
 __all__ = ["accentuate"]
 
-NOISE = (
-    0.02  # the deviation with which the photograph is disturbed, to weigh: at no distance a distance has no gradient
-)
+# The photograph is disturbed by noise of this deviation, to weigh the gradients: at distance 0, a distance has none.
+NOISE = 0.02
 # A step of Lucid's 0.05 is half of the median coefficient of a photograph of 128 pixels, whose detail it would drown.
 CAREFUL = Partial(optax.adam, learning_rate=0.01)
 
