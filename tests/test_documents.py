@@ -4,6 +4,7 @@ Laws:
 - A link leads to a file; a room of ARCHITECTURE.md and a door of CONTRIBUTING.md are there, and no room is left out.
 - Each public name is in the guide or the README, or in the help of a public name that is.
 - CONTRIBUTING.md names the files of more than 300 lines, and no others.
+- The changelog has each heading once for a version.
 """
 
 import inspect
@@ -65,3 +66,9 @@ def test_long_files_have_their_reason():
     long = {path.name for path in MODULES if len(path.read_text(encoding="utf-8").splitlines()) > LONG}
     sentence = text("CONTRIBUTING.md").split(f"A file of more than {LONG} lines")[1].split("\n- ")[0]
     assert set(re.findall(r"`(\w+\.py)`", sentence)) == long
+
+
+def test_a_heading_of_the_changelog_is_there_once():
+    for version in text("CHANGELOG.md").split("\n## ")[1:]:
+        headings = re.findall(r"^(\w.*):$", version, re.MULTILINE)
+        assert len(headings) == len(set(headings)), version[:5]
