@@ -161,7 +161,7 @@ def direction(model: Model, layer: str, image: ArrayLike, *, power: float | int 
         InputError: an unknown layer, an image of another shape or a batch, or one for which the layer is all 0.
     """
     activation = _activation(model, layer, image, "direction")
-    return _checked(Direction(layer, activation, power), activation)
+    return _checked(Direction(layer, activation, _as_float(power)), activation)
 
 
 def match(model: Model, layer: str, image: ArrayLike) -> Match:
@@ -206,6 +206,11 @@ def _activation(model: Model, layer: str, image: ArrayLike, word: str) -> np.nda
     if images.ndim != len(model.image_shape):
         raise InputError(f"{word} is to one image, without a batch axis; given: {list(images.shape)}")
     return np.asarray(compute(model, images, names=(model.check_layer(layer),))[layer])
+
+
+def _as_float(number: Any) -> Any:
+    """A whole number as a float, so that it compiles nothing new."""
+    return float(number) if isinstance(number, int) else number
 
 
 def _checked(objective: Any, activation: np.ndarray) -> Any:

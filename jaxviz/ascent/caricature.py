@@ -41,7 +41,7 @@ def caricature(model: Model, image: ArrayLike, layer: str, *, power: float | int
     """
     direction(model, layer, image, power=power)  # refuses what cannot be compared, before anything is compiled
     photograph = model.check_images(image)
-    return ascend_beside(model, Likeness(layer, power), photograph, **recipe(model, photograph, settings))
+    return ascend_beside(model, Likeness(layer, float(power)), photograph, **recipe(model, photograph, settings))
 
 
 def invert(model: Model, image: ArrayLike, layer: str, *, variation: float | int = 0.1, **settings: Any) -> Ascent:

@@ -138,7 +138,7 @@ def classes(
     source, settings = _recipe(recipe, size=size, steps=steps, step=step)
     model = _load(file, loading, source)
     wanted = [int(target) if re.fullmatch(r"-?\d+", target) else target for target in targets]
-    objectives = jv.classes(model, wanted or None)
+    objectives = [source.penalized(each) for each in jv.classes(model, wanted or None)]
     if not targets:
         objectives = objectives[: rows * columns]
     path = picture_path(out, "class", *(targets if len(targets) == 1 else ()))

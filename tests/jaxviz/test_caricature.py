@@ -16,7 +16,7 @@ from jax.tree_util import Partial
 from networks import convolutions
 
 import jaxviz as jv
-from jaxviz.ascent import beside
+from jaxviz.ascent import beside, slots
 from jaxviz.ascent.beside import Distance, Likeness
 from jaxviz.ascent.step import loss
 
@@ -135,6 +135,13 @@ def test_a_caricature_goes_the_way_of_the_photograph(model, photograph):
     there = second(model, photograph)
     before = np.vdot(second(model, np.full_like(photograph, 0.5)), there)  # the start is nearly grey
     assert np.vdot(second(model, found.image), there) > before
+
+
+def test_other_numbers_compile_nothing(model, photograph):
+    jv.caricature(model, photograph, "second", **FAST)
+    compiled = slots._climb.compiled()._cache_size()
+    jv.caricature(model, photograph[::-1], "second", power=2, **FAST)
+    assert slots._climb.compiled()._cache_size() == compiled
 
 
 def test_an_inversion_comes_near_in_its_layer(model, photograph):

@@ -206,6 +206,10 @@ def test_the_numbers_of_tf_keras_vis():
     variation = (np.abs(np.diff(levels, axis=0)).sum() + np.abs(np.diff(levels, axis=1)).sum()) / levels.size
     penalty = RECIPES["tf_keras_vis"].penalty({"image": jnp.asarray(image)})
     assert float(penalty) == pytest.approx(variation + 0.3 * levels.mean(), rel=1e-5)
+    climbed = RECIPES["tf_keras_vis"].penalized(jv.Unit("head", 1))
+    score = climbed({"image": jnp.asarray(image), "head": jnp.array([5.0, 7.0])})
+    assert float(score) == pytest.approx(7 - float(penalty), rel=1e-5)
+    assert RECIPES["lucid"].penalized(climbed) is climbed
 
 
 def test_macos_numbers():

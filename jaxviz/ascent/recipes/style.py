@@ -95,8 +95,11 @@ class Style:
         Raises:
             InputError: as `channels`.
         """
-        found = channels(model, layer, indices, border=self.border)
-        return [each if self.penalty is None else each - self.penalty for each in found]
+        return [self.penalized(each) for each in channels(model, layer, indices, border=self.border)]
+
+    def penalized(self, objective: Objective) -> Objective:
+        """Any objective, less the source's penalty."""
+        return objective if self.penalty is None else objective - self.penalty
 
     def feed(self, model: Model) -> Model:
         """The model, fed as the source feeds such a network."""
