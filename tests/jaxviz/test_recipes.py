@@ -51,6 +51,14 @@ def test_a_recipe_raises_the_score(name):
     assert scores[-third:].mean() > scores[:third].mean()
 
 
+def test_a_start_of_one_colour_can_be_stretched():
+    canvas = jv.recipes.xplique(size=16)["canvas"]
+    latent = canvas.of(jnp.full((16, 16, 3), 0.5))
+    assert np.isfinite(canvas(latent)).all()
+    slope = jax.grad(lambda latent: (canvas(latent) ** 2 + canvas(latent)).sum())(latent)
+    assert np.isfinite(slope).all()
+
+
 def test_xpliques_transforms_fit_any_sides():
     for size in ((40, 16), (16, 40)):
         recipe = jv.recipes.xplique(size=size)

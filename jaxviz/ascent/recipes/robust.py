@@ -8,6 +8,7 @@ and at each step it is shifted, scaled and turned a little, anew for each image.
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import struct
 from jax.tree_util import Partial
@@ -22,6 +23,7 @@ from jaxviz.errors import InputError
 from jaxviz.model import Model
 from jaxviz.rendering.ranks import LEADS
 
+FLAT = 1e-6  # a range below it is rounding: an image of one value has no range to divide by
 ADAM = 0.05  # the learning rate in Lucid, `render_vis`, and in xplique, `optimize`
 
 
@@ -139,7 +141,7 @@ def xplique(*, size: int | tuple[int, ...] = 512, steps: int = 256, start: Array
 
 @struct.dataclass
 class Spread:
-    """The image of another canvas, stretched so that its least value is 0 and its greatest 1.
+    """The image of another canvas, stretched so that its least value is 0 and its greatest 1; one of one value is 0.
 
     Source: xplique, features_visualizations/preconditioning.py, `to_valid_rgb`.
     """
@@ -162,7 +164,7 @@ class Spread:
         """The image, from 0 to 1."""
         image = self.canvas(latent)
         above = image - image.min()
-        return above / above.max()
+        return above / jnp.maximum(above.max(), FLAT)
 
     def check(self, channels: int | None) -> None:
         self.canvas.check(channels)
