@@ -215,12 +215,11 @@ def _check(resume: TopImages, layer: str, by: str, shape: tuple[int, ...], image
     """
     check_found(resume, "resume")
     kept = min(top, resume.seen)
-    was, now = (resume.layer, resume.by, resume.shape, resume.score.shape[1]), (layer, by, shape, kept)
-    if was != now:
+    was = resume.layer, resume.by, resume.images.shape, resume.shape, resume.score.shape[1]
+    if was != (layer, by, images.shape, shape, kept):
         raise InputError(
             f"resume goes on with the same layer, by, size and top; it was found with {resume.layer}, {resume.by!r}, "
-            f"a layer of {list(resume.shape)} and {resume.score.shape[1]}; given: {layer}, {by!r}, {list(shape)} and "
-            f"{top}"
+            f"{resume.images} and {resume.score.shape[1]}; given: {layer}, {by!r}, {images} and {top}"
         )
     if len(images) < resume.end or resume.images.paths(resume.end) != images.paths(resume.end):
         raise InputError(

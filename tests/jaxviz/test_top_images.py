@@ -148,6 +148,12 @@ def test_files_and_arrays_are_not_one_list(model, folder, many):
     for other in (many, files[::-1]):
         with pytest.raises(jv.InputError, match="the first 5 must be those"):
             jv.top_images(model, other, "second", top=5, resume=of_files)
+    whole = jv.wrap(lambda params, batch: batch.mean((1, 2)), image_shape=(8, 8, 3)).replace(
+        image_shape=(None, None, 3)
+    )
+    at_8 = jv.top_images(whole, files, "output", top=5, size=8)
+    with pytest.raises(jv.InputError, match=r"<5 images of 8 × 8 × 3> and 5; given: .*<5 images of 9 × 9 × 3> and 5"):
+        jv.top_images(whole, files, "output", top=5, size=9, resume=at_8)
     of_arrays = jv.top_images(model, many[:5], "second", top=5)
     with pytest.raises(jv.InputError, match="the first 5 must be those"):
         jv.top_images(model, files, "second", top=5, resume=of_arrays)
