@@ -104,7 +104,7 @@ def source(model: Model, images: Any, size: int | tuple[int, ...] | None) -> Sou
         InputError: a folder that is not there or holds no image file, no images, files for a network that takes other
             images than `[h w 3]` and `[h w 1]`, or a first array of another shape than the network takes.
     """
-    items = _in_folder(Path(images)) if is_path(images) else images
+    items = _in_folder(images) if is_path(images) else images
     if not hasattr(items, "__len__") or not hasattr(items, "__getitem__") or isinstance(items, dict):
         raise InputError(
             "images are a folder, a list of paths, an array [n h w c] or a list of arrays, so that each can be read "
@@ -133,16 +133,17 @@ def is_path(item: Any) -> bool:
     return isinstance(item, str | os.PathLike)
 
 
-def _in_folder(path: Path) -> list[str]:
+def _in_folder(given: str | os.PathLike[str]) -> list[str]:
     """The image files in a folder and in the folders in it, by name; of a file, the file itself.
 
     Raises:
         InputError: there is none.
     """
+    path = Path(given)
     if path.is_file():
         return [str(path)]
-    if not path.is_dir():
-        raise InputError(f"there is no folder {str(path)!r} (looked from {os.getcwd()})")
+    if not path.is_dir() or not os.fspath(given):  # an empty name would be the folder of the process
+        raise InputError(f"there is no folder or file {os.fspath(given)!r} (looked from {os.getcwd()})")
     found = sorted(
         os.path.join(folder, name)
         for folder, _, names in os.walk(path)

@@ -166,8 +166,8 @@ def show_recipes(
         std: the contrast of images, as for `show_filters`; pictures are drawn as they are.
 
     Raises:
-        InputError: there is no recipe, or no names; the recipes or the indices are of other numbers of images; or images have
-            another shape, or hold NaN.
+        InputError: there is no recipe, or no names; the recipes or the indices are of other numbers of images; or
+            images have another shape, or hold NaN.
     """
     if not isinstance(found, Mapping):
         raise InputError(f"recipes are compared by name, {{name: images}}; given: {type(found).__name__}")

@@ -193,7 +193,7 @@ def test_recipes_are_compared_row_by_row():
     ):
         with pytest.raises(InputError, match=message):
             show_recipes(found)
-    with pytest.raises(InputError, match="recipes are compared by name, {name: images}; given: list"):
+    with pytest.raises(InputError, match=r"recipes are compared by name, \{name: images\}; given: list"):
         show_recipes.__wrapped__([images])
     with pytest.raises(InputError, match="indices are one for each of the 3 images; given: 2"):
         show_recipes({"a": images}, indices=[1, 2])

@@ -201,8 +201,9 @@ def test_a_folder_without_images_is_refused(model, tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(jv.InputError, match=r"holds no image: no file in it ends in \.bmp"):
         jv.top_images(model, tmp_path, "second")
-    with pytest.raises(jv.InputError, match="there is no folder"):
-        jv.top_images(model, tmp_path / "gone", "second")
+    for gone in (tmp_path / "gone", ""):
+        with pytest.raises(jv.InputError, match="there is no folder or file "):
+            jv.top_images(model, gone, "second")
 
 
 @pytest.mark.parametrize(
