@@ -1,12 +1,15 @@
 """What the documents say of the tree.
 
 Laws:
+- An example is Python, and each name `jv.x` is there.
 - A link leads to a file; a room of ARCHITECTURE.md and a door of CONTRIBUTING.md are there, and no room is left out.
 - Each public name is in the guide or the README, or in the help of a public name that is.
 - CONTRIBUTING.md names the files of more than 300 lines, and no others.
 - The changelog has each heading once for a version.
 """
 
+import ast
+import functools
 import inspect
 import re
 from pathlib import Path
@@ -32,6 +35,15 @@ def words(text: str) -> set[str]:
 def test_links_lead_to_files(document: Path):
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
     assert not [link for link in links if not (document.parent / link).exists()]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_examples_are_python_and_name_what_is_there(document: Path):
+    written = document.read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", written, re.DOTALL):
+        ast.parse(block)
+    for dotted in set(re.findall(r"\bjv\.(\w+(?:\.\w+)*)", written)):
+        functools.reduce(getattr, dotted.split("."), jv)
 
 
 def test_rooms_and_doors_are_there():
