@@ -159,7 +159,10 @@ def _pictures(pictures: ArrayLike) -> list[Image.Image]:
     Raises:
         InputError: another type or shape.
     """
-    values = np.asarray(pictures)
+    try:
+        values = np.asarray(pictures)
+    except ValueError:
+        raise InputError("the pictures of an animation have one size; given: pictures of several") from None
     if values.dtype != np.uint8 or not (values.ndim == 3 or values.shape[3:] in ((3,), (4,))) or values.size == 0:
         raise InputError(
             "a picture must be uint8 [h w 3], [h w 4] or [h w]; jaxviz.rendering.rgb makes one from an array, and "

@@ -269,6 +269,8 @@ def test_animations_that_cannot_be_written(tmp_path):
         write_animation(tmp_path / "a.gif", picture / 2)
     with pytest.raises(InputError, match="a picture must be uint8"):
         write_animation(tmp_path / "a.gif", [])
+    with pytest.raises(InputError, match="the pictures of an animation have one size"):
+        write_animation(tmp_path / "a.gif", [picture[0], picture[0, :4]])
     assert not list(tmp_path.iterdir())
 
 
