@@ -38,7 +38,7 @@ from jaxviz.ascent.arguments import (
     start_values,
     with_fast_products,
 )
-from jaxviz.ascent.canvases.canvas import Canvas
+from jaxviz.ascent.canvases.canvas import Canvas, check_size
 from jaxviz.ascent.canvases.pixels import Pixels
 from jaxviz.ascent.dead_starts import OTHER_WAYS, before_activation, check_relu
 from jaxviz.ascent.slots import STRETCH, Group, How, Watch, at_a_time, climb
@@ -152,6 +152,8 @@ def sweep(
     if watch is not None and not callable(watch):
         raise InputError(f"watch is a function (positions, steps done, images); given: {watch!r}")
     objectives = check_kinds(objectives)
+    if canvas is not None:
+        check_size(canvas)
     given = {"canvas": canvas, "transform": transform, "optimizer": optimizer, "steps": steps, "relu": relu}
     settings: dict[str, Any] = {"transform": None, "relu": "keep"}
     settings |= (
@@ -236,7 +238,7 @@ def ascend(
 def _size(model: Model, canvas: Canvas | None, start: ArrayLike | None) -> tuple[int, ...] | None:
     """The size of the canvas, or of the images or volumes to start from; None: neither says it."""
     if canvas is not None:
-        return getattr(canvas, "size", None)
+        return canvas.size
     shape, rank = () if start is None else start_values(start).shape, len(model.image_shape)
     return shape[-rank:-1] if rank > 2 and len(shape) in (rank, rank + 1) else None
 

@@ -142,10 +142,13 @@ def write_animation(
         InputError: a single picture, pictures of another type or shape, a suffix of no such format, or a time that is
             negative.
     """
-    shape = np.shape(pictures)
-    if len(shape) == 3 and shape[-1] == 3:  # as grey pictures, they would be 3 pixels wide
-        raise InputError(f"an animation is of several pictures [n h w 3]; given: one picture {list(shape)}")
-    first, *others = _pictures(pictures)
+    try:
+        values = np.asarray(pictures)
+    except ValueError:
+        raise InputError("the pictures of an animation have one size; given: pictures of several") from None
+    if values.ndim == 3 and values.shape[-1] in (3, 4):  # as grey pictures, they would be 3 or 4 pixels wide
+        raise InputError(f"an animation is of several pictures [n h w 3]; given: one picture {list(values.shape)}")
+    first, *others = _pictures(values)
     if not 0 < seconds < np.inf or not 0 <= rest < np.inf:
         raise InputError(f"seconds is a time of more than 0, and rest one of 0 or more; given: {seconds}, {rest}")
     _check_suffix(path, SEE_THROUGH if first.mode == "RGBA" else MOVING)
@@ -159,10 +162,7 @@ def _pictures(pictures: ArrayLike) -> list[Image.Image]:
     Raises:
         InputError: another type or shape.
     """
-    try:
-        values = np.asarray(pictures)
-    except ValueError:
-        raise InputError("the pictures of an animation have one size; given: pictures of several") from None
+    values = np.asarray(pictures)
     if values.dtype != np.uint8 or not (values.ndim == 3 or values.shape[3:] in ((3,), (4,))) or values.size == 0:
         raise InputError(
             "a picture must be uint8 [h w 3], [h w 4] or [h w]; jaxviz.rendering.rgb makes one from an array, and "

@@ -50,7 +50,8 @@ def model():
 
 def climbed(model, canvas, units, **settings):
     objectives = [jv.Unit("output", unit) for unit in units]
-    return jv.sweep(model, objectives, canvas=canvas, optimizer=ADAM, steps=4, **settings)
+    still = {"transform": jv.transforms.Chain(()), **settings}
+    return jv.sweep(model, objectives, canvas=canvas, optimizer=ADAM, steps=4, **still)
 
 
 @pytest.mark.parametrize("name", CANVASES)

@@ -66,6 +66,15 @@ def test_xpliques_transforms_fit_any_sides():
         assert seen.shape == (*(int(0.92 * (side - 8)) - 2 for side in size), 3)
 
 
+def test_a_canvas_of_the_whole_shape_has_no_channels():
+    """What Lucid's transform would take for channels is a row of pixels there."""
+    model = jv.wrap(lambda params, x: x.mean((1, 2))[:, None], jnp.zeros(()), (6, 5))
+    found = jv.sweep(model, [jv.Unit("output", 0)], canvas=jv.Fourier((6, 5)), steps=2)
+    assert found.image.shape == (1, 6, 5)
+    assert jv.recipes.lucid_for(model, (6, 5))["transform"] is None
+    assert jv.recipes.lucid_for(model, (6,))["transform"] is not None
+
+
 def test_without_a_canvas_a_sweep_is_lucids():
     model, objectives = keras_model(), [jv.Channel("second", 1)]
     found, same = jv.sweep(model, objectives, steps=2), jv.sweep(model, objectives, **jv.recipes.lucid(steps=2))

@@ -60,7 +60,7 @@ def lucid_for(model: Model, size: tuple[int, ...] | None = None) -> Recipe:
     at most 16 of them; what has more is taken for an image `[h w]`.
     """
     shape = model.image_size()
-    if not has_channels(model):
+    if not has_channels(model) or (size is not None and len(size) == len(shape)):  # or the size is the whole shape
         return lucid(size=size or shape) | {"transform": None}
     return lucid(size=size or (128 if len(shape) == 3 else shape[:-1]))
 
