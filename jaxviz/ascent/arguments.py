@@ -18,6 +18,7 @@ from jaxviz.ascent.canvases.canvas import Canvas, check_numbers, check_size
 from jaxviz.ascent.transforms.shifts import Resize
 from jaxviz.ascent.transforms.transform import Chain, Transform
 from jaxviz.ascent.transforms.transform import check as check_transform
+from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
 from jaxviz.keys import checked_key
 from jaxviz.model import IMAGE, Model, check_values
@@ -50,7 +51,20 @@ def image_channels(model: Model, canvas: Canvas) -> int | None:
 
 def image_shape(canvas: Canvas, channels: int | None) -> Shape:
     """The shape of the image of a canvas; nothing is computed."""
-    return jax.eval_shape(lambda key: canvas(canvas.new(key, channels)), jax.random.key(0)).shape
+    return _drawn.trace(canvas, jax.random.key(0), channels=channels).out_info.shape
+
+
+# These two are never run: JAX keeps what it has traced for the shapes, so a second sweep traces nothing.
+
+
+@jit(static=("channels",))
+def _drawn(canvas: Canvas, key: jax.Array, *, channels: int | None) -> jax.Array:
+    return canvas(canvas.new(key, channels))
+
+
+@jit()
+def _transformed(transform: Transform, key: jax.Array, image: jax.Array) -> Any:
+    return transform(key, image)
 
 
 def seen_shape(model: Model, shape: Shape, transform: Any) -> Shape:
@@ -63,7 +77,7 @@ def seen_shape(model: Model, shape: Shape, transform: Any) -> Shape:
     seen = jax.ShapeDtypeStruct(shape, jnp.float32)
     if transform is not None:
         try:
-            seen = jax.eval_shape(lambda key, image: transform(key, image), jax.random.key(0), seen)
+            seen = _transformed.trace(as_pytree(transform), jax.random.key(0), seen).out_info
         except InputError:
             raise
         except Exception as error:  # whatever a user's function raises

@@ -38,7 +38,7 @@ from jaxviz.ascent.arguments import (
     start_values,
     with_fast_products,
 )
-from jaxviz.ascent.canvases.canvas import Canvas, check_size
+from jaxviz.ascent.canvases.canvas import Canvas
 from jaxviz.ascent.canvases.pixels import Pixels
 from jaxviz.ascent.dead_starts import OTHER_WAYS, before_activation, check_relu
 from jaxviz.ascent.slots import STRETCH, Group, How, Watch, at_a_time, climb
@@ -118,8 +118,8 @@ def sweep(
         canvas: what is changed, and the image that it stands for, such as `Pixels((64, 64))`; for a signal `[t c]`
             `Pixels((180,))`, for a volume three numbers, for an image without channels its whole shape. None: that of
             `recipes.lucid()`, of the size of `start`; without one, 128 × 128 for an image `[h w c]`, and of the
-            network's own size for any other. What else is left out is Lucid's too. Only beside `Pixels` it is
-            Chollet's: no transform, and 40 steps along the normalised gradient.
+            network's own size for any other. What else is left out is Lucid's too. Beside a canvas of your own there
+            is no transform; and beside `Pixels` there are Chollet's 40 steps along the normalised gradient.
         transform: `(key, image) -> image`, applied before the network sees the image and drawn anew at each step; a
             function, or a pytree that can be called. It may change the size: what the network sees decides which
             layers fit. A layer that needs the network's own size, as after a Flatten, sees the image resized to it.
@@ -152,13 +152,12 @@ def sweep(
     if watch is not None and not callable(watch):
         raise InputError(f"watch is a function (positions, steps done, images); given: {watch!r}")
     objectives = check_kinds(objectives)
-    if canvas is not None:
-        check_size(canvas)
     given = {"canvas": canvas, "transform": transform, "optimizer": optimizer, "steps": steps, "relu": relu}
     settings: dict[str, Any] = {"transform": None, "relu": "keep"}
-    settings |= (
-        recipes.chollet() if isinstance(canvas, Pixels) else recipes.lucid_for(model, _size(model, canvas, start))
-    )
+    if canvas is None:
+        settings |= recipes.lucid_for(model, _size(model, start))
+    else:
+        settings |= (recipes.chollet() if isinstance(canvas, Pixels) else recipes.lucid()) | {"transform": None}
     settings |= {name: value for name, value in given.items() if value is not None}
     canvas, transform, relu = settings["canvas"], settings["transform"], settings["relu"]
     steps = whole("steps", settings["steps"])
@@ -235,10 +234,8 @@ def ascend(
     return Ascent(found.image[0], found.scores[0], found.steps[0], found.moved[0])
 
 
-def _size(model: Model, canvas: Canvas | None, start: ArrayLike | None) -> tuple[int, ...] | None:
-    """The size of the canvas, or of the images or volumes to start from; None: neither says it."""
-    if canvas is not None:
-        return canvas.size
+def _size(model: Model, start: ArrayLike | None) -> tuple[int, ...] | None:
+    """The size of the images or volumes to start from; None: there are none."""
     shape, rank = () if start is None else start_values(start).shape, len(model.image_shape)
     return shape[-rank:-1] if rank > 2 and len(shape) in (rank, rank + 1) else None
 

@@ -247,7 +247,6 @@ def test_an_error_of_the_module_is_quoted(error):
         lambda: jv.wrap(lambda _, x: Sized()(x), None, (8, 8, 3)),
         lambda: model.shapes(8),
         lambda: model(jnp.zeros((8, 8, 3))),
-        lambda: jv.sweep(model, [jv.Unit("output", 0)], canvas=jv.Pixels((8, 8)), steps=1),
         lambda: str(model.replace(image_shape=(8, 8, 3))),
     ):
         with pytest.raises(jv.InputError, match=quoted) as caught:
