@@ -350,7 +350,11 @@ def test_a_sweep_stays_within_the_memory_and_finds_the_same(monkeypatch):
         jv.sweep(model.replace(execution=jv.Execution(memory=1000)), objectives, **small())
 
 
-@pytest.mark.parametrize("optimizer", ["adam", optax.adam, 0.1, None, Partial(lambda: 3)], ids=repr)
+@pytest.mark.parametrize(
+    "optimizer",
+    ["adam", optax.adam, 0.1, None, Partial(lambda: 3)],
+    ids=["a name", "its maker", "a number", "nothing", "makes no optimizer"],
+)
 def test_what_is_no_optimizer(optimizer):
     with pytest.raises(jv.InputError, match=r"an optimizer is an optax transformation, such as .*; given: "):
         as_constructor(optimizer)
