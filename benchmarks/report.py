@@ -32,7 +32,7 @@ def write_page() -> Path:
     parts = [INTRODUCTION]
     for path in sorted(RESULTS.glob("*.json")):
         devices = json.loads(path.read_text(encoding="utf-8"))
-        if all("claim" in found["results"] for found in devices.values()):
+        if all("claim" in found.get("results", ()) for found in devices.values()):
             parts.append(section(path.stem, devices))
     page = RESULTS / "README.md"
     page.write_text("\n".join(parts), encoding="utf-8")

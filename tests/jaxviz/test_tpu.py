@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.files  # one version of Python is enough: what differs is libtpu's, not ours
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 PROGRAM = """
