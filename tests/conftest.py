@@ -36,6 +36,13 @@ def pytest_configure(config):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
+def pytest_collection_modifyitems(items):
+    """A test has the same name in each process: an address in memory, as in the `repr` of a function, has not."""
+    for item in items:
+        if " at 0x" in item.nodeid:
+            raise pytest.UsageError(f"give this test a name without an address, by ids=; given: {item.nodeid}")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def give_back_memory():
     """After each test file, memory is given back."""
