@@ -89,7 +89,7 @@ def at_a_time(group: Group, how: How, transform: Transform | None, *, most: int,
 
     def program(times: int) -> Any:
         count = times * size
-        several = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape[1:]), leaf.dtype), group)
+        several = group.members(np.arange(count) % len(group.keys))
         state = _begin.compiled().eval_shape(
             how.canvas, how.optimizer, how.stop, several.keys, several.starts, channels=how.channels
         )
