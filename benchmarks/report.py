@@ -24,6 +24,8 @@ with each layer counted as a direct convolution; or the time of its memory traff
 algorithm needs fewer multiplications, so a time can be below the floor.
 
 [accelerators.md](accelerators.md) has what XLA calculates for TPUs and an H100. Nothing in it is measured.
+[filter_quality.md](filter_quality.md) has how well the pictures of Chollet's and of Lucid's recipe excite their filters
+when they are changed a little.
 """
 
 
