@@ -45,10 +45,6 @@ class Direction(Objective):
     vector: Any
     power: Any = 0.0
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
-
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         ours, theirs = jnp.asarray(activations[self.layer]), jnp.asarray(self.vector)
         return ((ours * theirs).sum(-1) * jnp.maximum(cosine(ours, theirs), FLOOR) ** self.power).mean()
@@ -83,10 +79,6 @@ class Match(Objective):
     layer: str = struct.field(pytree_node=False)
     activation: Any
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
-
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         theirs = jnp.asarray(self.activation)
         return -((activations[self.layer] - theirs) ** 2).sum() / (theirs**2).sum()
@@ -117,10 +109,6 @@ class Similarity(Objective):
 
     layer: str = struct.field(pytree_node=False)
     embedding: Any
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
 
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         ours, theirs = pooled(jnp.asarray(activations[self.layer])), jnp.asarray(self.embedding)

@@ -68,10 +68,6 @@ class Diversity(Grouped):
 
     layer: str = struct.field(pytree_node=False)
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
-
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         mine = _style(jnp.asarray(activations[self.layer]))
         all_of_us = gather(mine)
@@ -100,10 +96,6 @@ class Alignment(Grouped):
 
     layer: str = struct.field(pytree_node=False)
     decay: Any = 2.0
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
 
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         mine = jnp.asarray(activations[self.layer])

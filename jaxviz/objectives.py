@@ -14,8 +14,8 @@ A new objective takes one source file and one test file:
    compares the images of a sweep.
 2. Write a class there with `@struct.dataclass`, a subclass of `Objective`. Numbers that may differ between two
    objectives in one compilation (an index) are plain fields; names, and numbers that decide a shape, are
-   `struct.field(pytree_node=False)`. It has `layers`, `__call__` on one image's activations, and `check`. The
-   docstring's first line says what the score is. Its gradient is finite also where an activation is all 0.
+   `struct.field(pytree_node=False)`. It has `layer` (or `layers`), `__call__` on one image's activations, and
+   `check`. The docstring's first line says what the score is. Its gradient is finite also where an activation is all 0.
 3. Add its name to `__all__`.
 4. Add one line to `EXAMPLES` in `tests/jaxviz/test_objectives.py`: an objective, and its score in NumPy. The law that
    three steps raise the score is then tested by itself.
@@ -42,12 +42,17 @@ Array = np.ndarray | jax.Array
 
 
 class Objective:
-    """A score of one image. Subclasses define `layers`, `__call__`, and `check` if their numbers can be wrong."""
+    """A score of one image. Subclasses define `__call__`, `check` if their numbers can be wrong, and what they read.
+
+    That is a field `layer`, the name of one activation, or else a property `layers`, several names.
+    """
 
     @property
     def layers(self) -> tuple[str, ...]:
         """The names of the activations that it reads."""
-        raise NotImplementedError
+        if not hasattr(self, "layer"):
+            raise NotImplementedError
+        return (self.layer,)
 
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         """The score, a scalar, from the activations of one image (without a batch axis)."""
@@ -130,10 +135,6 @@ class Channel(Objective):
     index: Any
     border: int = struct.field(pytree_node=False, default=0)
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
-
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         # A slice along the channels: `narrow` moves it up to the convolution, which then computes one channel.
         channel = jax.lax.dynamic_index_in_dim(activations[self.layer], self.index, -1, keepdims=False)
@@ -157,10 +158,6 @@ class Unit(Objective):
     layer: str = struct.field(pytree_node=False)
     index: Any
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
-
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         return jnp.asarray(activations[self.layer])[self.index]
 
@@ -183,10 +180,6 @@ class Highest(Objective):
     """
 
     layer: str = struct.field(pytree_node=False)
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
 
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         return self.decided(activations)(activations)

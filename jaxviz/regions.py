@@ -40,10 +40,6 @@ class Neuron(Objective):
     position: Any
     channel: Any = None
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
-
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         values = jnp.asarray(activations[self.layer])
         if self.channel is not None:  # sliced first, as in `Channel`, so that `narrow` computes no other channel
@@ -87,10 +83,6 @@ class Token(Objective):
     index: Any
     channel: Any = None
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
-
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         token = jnp.asarray(activations[self.layer])[self.index]
         return token.mean() if self.channel is None else token[self.channel]
@@ -129,10 +121,6 @@ class Region(Objective):
     where: Any
     channel: Any = None
     total: bool = struct.field(pytree_node=False, default=False)
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
 
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         values = jnp.asarray(activations[self.layer])
@@ -211,10 +199,6 @@ class Energy(Objective):
     """
 
     layer: str = struct.field(pytree_node=False)
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
 
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         return (jnp.asarray(activations[self.layer]) ** 2).mean()

@@ -44,10 +44,6 @@ class TotalVariation(Objective):
     layer: str = struct.field(pytree_node=False, default=IMAGE)
     total: bool = struct.field(pytree_node=False, default=False)
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
-
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         values = jnp.asarray(activations[self.layer])
         found = sum((jnp.abs(jnp.diff(values, axis=axis)).sum() for axis in range(values.ndim - 1)), jnp.zeros(()))
@@ -70,10 +66,6 @@ class L1(Objective):
     layer: str = struct.field(pytree_node=False, default=IMAGE)
     origin: Any = 0.0
     total: bool = struct.field(pytree_node=False, default=False)
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
 
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         distances = jnp.abs(activations[self.layer] - jnp.asarray(self.origin))
@@ -98,10 +90,6 @@ class L2(Objective):
     origin: Any = 0.0
     total: bool = struct.field(pytree_node=False, default=False)
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
-
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         squares = (activations[self.layer] - jnp.asarray(self.origin)) ** 2
         square = squares.sum() if self.total else squares.mean()
@@ -123,10 +111,6 @@ class Blur(Objective):
     """
 
     layer: str = struct.field(pytree_node=False, default=IMAGE)
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
 
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         values = jnp.asarray(activations[self.layer])

@@ -42,10 +42,6 @@ class Gram(Objective):
     layer: str = struct.field(pytree_node=False)
     gram: Any
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
-
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         theirs = jnp.asarray(self.gram)
         return -((matrix(jnp.asarray(activations[self.layer])) - theirs) ** 2).sum() / (theirs**2).sum()

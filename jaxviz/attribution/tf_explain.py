@@ -255,10 +255,6 @@ class Confidence(Objective):
     binary: bool = struct.field(pytree_node=False)
     index: Any
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
-
     def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
         return probabilities(jnp.asarray(activations[self.layer]), self.binary)[self.index]
 

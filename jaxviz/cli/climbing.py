@@ -30,6 +30,7 @@ def climbed(command: Callable) -> Callable:
         click.option(
             "--margin", type=click.IntRange(min=0), default=5, show_default=True, help="Pixels between images."
         ),
+        click.option("--rows", type=click.IntRange(min=1), default=8, show_default=True, help="Rows of the grid."),
         click.option(
             "--columns", type=click.IntRange(min=1), default=8, show_default=True, help="Images in a row of the grid."
         ),
@@ -54,7 +55,6 @@ def climbed(command: Callable) -> Callable:
 @click.option(
     "--channel", "indices", type=int, multiple=True, help="A channel; repeatable. Default: as many as fill the grid."
 )
-@click.option("--rows", type=click.IntRange(min=1), default=8, show_default=True, help="Rows of the grid.")
 @click.option("--numbers", is_flag=True, help="Write above each image its channel and last score.")
 @climbed
 def filters(
@@ -109,7 +109,6 @@ def filters(
     multiple=True,
     help="A class number or name; repeatable. Default: as many classes as fill the grid.",
 )
-@click.option("--rows", type=click.IntRange(min=1), default=8, show_default=True, help="Rows of the grid.")
 @climbed
 def classes(
     file: str,
@@ -142,7 +141,8 @@ def classes(
     if not targets:
         objectives = objectives[: rows * columns]
     path = picture_path(out, "class", *(targets if len(targets) == 1 else ()))
-    click.echo(f"{len(objectives)} classes, {settings['steps']} steps")
+    count = len(objectives)
+    click.echo(f"{count} class{'es' * (count > 1)}, {settings['steps']} steps")
     _draw(path, model, objectives, source, settings | {"key": jax.random.key(seed)}, columns, margin)
 
 
