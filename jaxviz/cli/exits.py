@@ -29,26 +29,28 @@ class OneLine(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with self._warnings_in_one_line():
+            with self._warnings_in_one_line(ctx):
                 return super().invoke(ctx)
         except click.UsageError as error:
             asked = error.ctx or ctx
             self._stop(f"{error.format_message()} See: {asked.command_path} --help", BAD)
         except BAD_INPUT as error:
-            self._stop(self.advise(str(error)), BAD)
+            self._stop(self.advise(str(error), ctx.invoked_subcommand), BAD)
         except KeyboardInterrupt:
             self._stop("stopped", INTERRUPTED)
 
-    def advise(self, message: str) -> str:
-        """The message with each argument of Python that is also an option written as the option.
+    def advise(self, message: str, command: str | None = None) -> str:
+        """The message with each argument of Python that is also an option of the command written as the option.
 
         `layer=…` becomes `--layer …`, `relu=False` becomes `--no-relu`, `custom={…}` becomes `--custom MODULE:NAME`.
+        Without a command, the options of all commands are known.
         """
+        running = [each for name, each in self.commands.items() if command in (None, name)]
         message = re.sub(r"\bcustom=\{[^}]*\}", "--custom MODULE:NAME", message)
         options = {
             name.removeprefix("--"): option
-            for command in self.commands.values()
-            for option in command.params
+            for each in running
+            for option in each.params
             if isinstance(option, click.Option)
             for name in option.opts
         }
@@ -60,6 +62,8 @@ class OneLine(click.Group):
                 return negative[0]
             return f"--{name}" if value in ("", "True") else f"--{name} {value}"
 
+        if not options:
+            return message
         # The first letter of a value is enough, as the rest of it stays where it is.
         return re.sub(rf"\b({'|'.join(options)})=(True\b|False\b|[^\s`.,;:)]?)", option, message)
 
@@ -72,7 +76,7 @@ class OneLine(click.Group):
         raise click.exceptions.Exit(status)
 
     @contextmanager
-    def _warnings_in_one_line(self) -> Iterator[None]:
+    def _warnings_in_one_line(self, ctx: click.Context) -> Iterator[None]:
         """A context in which our warnings are a line on stderr; other warnings are shown as Python shows them."""
         with warnings.catch_warnings():  # restores `showwarning`, too
             warnings.simplefilter("always", JaxvizWarning)
@@ -81,7 +85,7 @@ class OneLine(click.Group):
 
             def show_in_one_line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
                 if issubclass(category, JaxvizWarning):
-                    click.echo(f"jaxviz: {self.advise(str(message))}", err=True)
+                    click.echo(f"jaxviz: {self.advise(str(message), ctx.invoked_subcommand)}", err=True)
                 else:
                     show(message, category, *where, **more)
 

@@ -360,6 +360,8 @@ def test_advice_is_for_the_command_line():
         "another baseline=… may show something": "another baseline=… may show something",  # no option of a command
     }.items():
         assert main.advise(python) == here
+    python = 'relu="pre", or another key= or size= may do'
+    assert main.advise(python, "filters") == 'relu="pre", or another key= or --size may do'  # filters has no --relu
 
 
 def test_weights_without_an_architecture(jaxviz, tmp_path):
