@@ -36,8 +36,7 @@ ACTIVATIONS = {
     "block5_conv3": "the grid is coarse, few places are active, and many channels are inactive everywhere",
 }
 FILTERS = {
-    "block1_conv1": "colours and edges; a few filters only rise at the border of the image, or not at all, and their "
-    "image stays noise",
+    "block1_conv1": "colours and edges; a few filters only rise at the border of the image, or not at all: black tiles",
     "block2_conv1": "fine stripes and grains",
     "block3_conv1": "textures: dots, meshes, waves",
     "block4_conv1": "richer patterns: scales, rings, curls, weaves",
@@ -227,7 +226,7 @@ def _filters(model: jv.Model, extent: Extent, out: Path, say: Say) -> list[Illus
     for layer in extent.filters:
         say(f"filters of {layer}: {extent.filters_each} images, 40 steps")
         found = jv.sweep(model, jv.channels(model, layer, range(extent.filters_each)), **jv.recipes.chollet(size=64))
-        grid = rgb.tile(np.stack([rgb.stretch(each) for each in found.image]), columns=8, by="column")
+        grid = rgb.tile(jv.recipes.RECIPES["chollet"].pictures(found), columns=8, by="column")
         file = f"filters_{layer}.png"
         jv.write_image(out / file, grid)
         pictures.append(Illustration(file, f"{layer}: {FILTERS[layer]}"))

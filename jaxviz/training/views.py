@@ -92,9 +92,18 @@ class Filters:
         if recipe is None:
             sides = model.image_shape[:-1] if len(model.image_shape) == 3 else model.image_shape
             recipe = recipes.chollet(size=tuple(side or 64 for side in sides), steps=STEPS)
-        images = sweep(model, self.objectives, **recipe).image
-        picture = picture_shape(model, images.shape[1:-1])
-        return _tiled([_drawn(lambda image, _: rgb.stretch(image), image.reshape(picture)) for image in images])
+        found = sweep(model, self.objectives, **recipe)
+        picture = picture_shape(model, found.image.shape[1:-1])
+        pairs = zip(found.image, found.moved, strict=True)
+        return _tiled([_drawn(_finding if moved else _nothing, image.reshape(picture)) for image, moved in pairs])
+
+
+def _finding(image: np.ndarray, _: None) -> Picture:
+    return rgb.stretch(image)
+
+
+def _nothing(image: np.ndarray, _: None) -> Picture:
+    return rgb.nothing(*image.shape[:2])
 
 
 @dataclass(frozen=True, eq=False)
