@@ -3,9 +3,10 @@
     Direction(layer, vector)     how far along: dot product × cosine ** power; a direction in all, or a caricature
     Match(layer, activation)     how near: minus the squared distance, to invert a layer
     Similarity(layer, embedding) which way on average: the cosine of pooled activations
+    Gram(layer, gram)            how near in style: minus the squared distance of Gram matrices
 
-Law: `direction`, `match` and `similarity` make them from an image, whose own score is then the highest of all images
-that activate the layer as strongly. Vectors and activations are leaves: another one compiles nothing.
+Law: `direction`, `match`, `similarity` and `gram` make them from an image, whose own score is then the highest of all
+images that activate the layer as strongly. Vectors and activations are leaves: another one compiles nothing.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from jaxviz.errors import InputError
 from jaxviz.model import Model, compute
 from jaxviz.objectives import Objective
 
-__all__ = ["Direction", "Match", "Similarity", "direction", "match", "similarity"]
+__all__ = ["Direction", "Gram", "Match", "Similarity", "direction", "gram", "match", "similarity"]
 
 FLOOR = 0.1  # Lucid's: below it, the cosine gives no gradient, and an opposite direction is no reward
 
@@ -124,9 +125,48 @@ class Similarity(Objective):
         _check_numbers(self.layer, "an embedding", embedding)
 
 
+@struct.dataclass
+class Gram(Objective):
+    """Minus the squared distance of the Gram matrix of a layer from another, over the other's own squared length.
+
+    The Gram matrix says which channels are active together, and not where: the mean over all places of the products of
+    two channels. It is 0 where they are equal, and -1 for a layer of zeros.
+
+    Attributes:
+        layer: with maps, such as `[h w c]`.
+        gram: `[c c]`. `gram(model, layer, image)` makes a Gram from an image.
+
+    Source: Gatys, Ecker & Bethge 2016, Image style transfer using convolutional neural networks, equations 3 to 5, up
+    to the scale.
+    """
+
+    layer: str = struct.field(pytree_node=False)
+    gram: Any
+
+    def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
+        theirs = jnp.asarray(self.gram)
+        return -((gram_matrix(jnp.asarray(activations[self.layer])) - theirs) ** 2).sum() / (theirs**2).sum()
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        shape, given = shapes[self.layer], np.asarray(self.gram)
+        if len(shape) < 2 or given.shape != (shape[-1], shape[-1]):
+            raise InputError(
+                f"a Gram matrix is of a layer with maps, [c c]; given: {list(given.shape)} for {self.layer}, "
+                f"{list(shape)}"
+            )
+        if not np.isfinite(given).all() or not given.any():
+            raise InputError(f"a Gram matrix has finite numbers, not all 0: is {self.layer} inactive for that image?")
+
+
 def pooled(activation: jax.Array) -> jax.Array:
     """The mean `[c]` of an activation over all its places."""
     return activation.mean(tuple(range(activation.ndim - 1)))
+
+
+def gram_matrix(activation: jax.Array) -> jax.Array:
+    """The Gram matrix `[c c]` of an activation `[… c]`: the mean over all places of the products of two channels."""
+    places = activation.reshape(-1, activation.shape[-1])
+    return places.T @ places / len(places)
 
 
 def cosine(ours: jax.Array, theirs: jax.Array) -> jax.Array:
@@ -182,6 +222,21 @@ def similarity(model: Model, layer: str, image: ArrayLike) -> Similarity:
     """
     activation = _activation(model, layer, image, "similarity")
     return _checked(Similarity(layer, np.asarray(pooled(jnp.asarray(activation)))), activation)
+
+
+def gram(model: Model, layer: str, image: ArrayLike) -> Gram:
+    """A `Gram` of an image's own style in a layer.
+
+    Args:
+        image: `[h w c]` in [0, 1], of any size that the network takes.
+
+    Raises:
+        InputError: an unknown layer, one without maps or inactive for the image, a batch, or an image of another shape.
+    """
+    activation = match(model, layer, image).activation
+    found = Gram(layer, np.asarray(gram_matrix(jnp.asarray(activation))))
+    found.check({layer: activation.shape})
+    return found
 
 
 def _activation(model: Model, layer: str, image: ArrayLike, word: str) -> np.ndarray:

@@ -20,6 +20,7 @@ from flax import struct
 from jax import lax
 
 from jaxviz.checks import numbers, whole
+from jaxviz.comparisons import gram_matrix
 from jaxviz.errors import InputError
 from jaxviz.objectives import Objective
 
@@ -112,8 +113,7 @@ class Alignment(Grouped):
 
 def _style(activation: jax.Array) -> jax.Array:
     """The Gram matrix `[c c]` of an activation over its places, at length 1."""
-    flat = activation.reshape(-1, activation.shape[-1])
-    gram = flat.T @ flat
+    gram = gram_matrix(activation)
     return gram / jnp.sqrt(jnp.maximum((gram**2).sum(), jnp.finfo(gram.dtype).tiny))
 
 

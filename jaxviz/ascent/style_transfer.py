@@ -1,81 +1,21 @@
 """The content of one image in the style of another.
 
-Gram(layer, gram)                            an objective: how near the style of a layer comes to another image's
-transfer_style(model, image, style, …)       -> Ascent
+transfer_style(model, image, style, …) -> Ascent
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from flax import struct
 from numpy.typing import ArrayLike
 
 from jaxviz.ascent.beside import STILL, recipe
 from jaxviz.ascent.climb import Ascent, ascend
 from jaxviz.checks import finite
-from jaxviz.comparisons import match
+from jaxviz.comparisons import gram, match
 from jaxviz.errors import InputError
 from jaxviz.model import Model
-from jaxviz.objectives import Objective
 
-__all__ = ["Gram", "gram", "transfer_style"]
-
-
-@struct.dataclass
-class Gram(Objective):
-    """Minus the squared distance of the Gram matrix of a layer from another, over the other's own squared length.
-
-    The Gram matrix says which channels are active together, and not where: the mean over all places of the products of
-    two channels. It is 0 where they are equal, and -1 for a layer of zeros.
-
-    Attributes:
-        layer: with maps, such as `[h w c]`.
-        gram: `[c c]`. `gram(model, layer, image)` makes a Gram from an image.
-
-    Source: Gatys, Ecker & Bethge 2016, Image style transfer using convolutional neural networks, equations 3 to 5, up
-    to the scale.
-    """
-
-    layer: str = struct.field(pytree_node=False)
-    gram: Any
-
-    def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
-        theirs = jnp.asarray(self.gram)
-        return -((matrix(jnp.asarray(activations[self.layer])) - theirs) ** 2).sum() / (theirs**2).sum()
-
-    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        shape, given = shapes[self.layer], np.asarray(self.gram)
-        if len(shape) < 2 or given.shape != (shape[-1], shape[-1]):
-            raise InputError(
-                f"a Gram matrix is of a layer with maps, [c c]; given: {list(given.shape)} for {self.layer}, "
-                f"{list(shape)}"
-            )
-        if not np.isfinite(given).all() or not given.any():
-            raise InputError(f"a Gram matrix has finite numbers, not all 0: is {self.layer} inactive for that image?")
-
-
-def matrix(activation: jax.Array) -> jax.Array:
-    """The Gram matrix `[c c]` of an activation `[… c]`: the mean over all places of the products of two channels."""
-    places = activation.reshape(-1, activation.shape[-1])
-    return places.T @ places / len(places)
-
-
-def gram(model: Model, layer: str, image: ArrayLike) -> Gram:
-    """A `Gram` of an image's own style in a layer.
-
-    Args:
-        image: `[h w c]` in [0, 1], of any size that the network takes.
-
-    Raises:
-        InputError: an unknown layer, one without maps or inactive for the image, a batch, or an image of another shape.
-    """
-    activation = match(model, layer, image).activation
-    found = Gram(layer, np.asarray(matrix(jnp.asarray(activation))))
-    found.check({layer: activation.shape})
-    return found
+__all__ = ["transfer_style"]
 
 
 def transfer_style(
