@@ -25,6 +25,7 @@ from jaxviz.ascent.style_transfer import *
 from jaxviz.attribution import lrp_rules as rules
 from jaxviz.attribution import tf_explain as tf_explain
 from jaxviz.attribution.cams import *
+from jaxviz.attribution.effects import *
 from jaxviz.attribution.explain import *
 from jaxviz.attribution.gradients import *
 from jaxviz.attribution.guided import *
@@ -45,10 +46,12 @@ from jaxviz.filters.weights import *
 from jaxviz.forward_pass import *
 from jaxviz.geometry import *
 from jaxviz.groups import *
+from jaxviz.interventions import *
 from jaxviz.model import *
 from jaxviz.networks.keras import *
 from jaxviz.networks.wrap import *
 from jaxviz.objectives import *
+from jaxviz.paths import *
 from jaxviz.regions import *
 from jaxviz.regularizers import *
 from jaxviz.rendering.figures import *

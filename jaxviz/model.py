@@ -77,6 +77,7 @@ class Model:
         execution: the options that change how the network is computed, not what it computes, up to rounding.
         logits: the handle before the softmax or sigmoid that the network ends in; None if it ends in neither.
         hidden: the layers whose activations cannot be read.
+        interventions: values that edit an activation in every call, see `jaxviz.interventions`; they are leaves, too.
     """
 
     params: Any
@@ -92,6 +93,7 @@ class Model:
     execution: Execution = struct.field(pytree_node=False, default=Execution())
     logits: str | None = struct.field(pytree_node=False, default=None)
     hidden: tuple[Hidden, ...] = struct.field(pytree_node=False, default=())
+    interventions: tuple[Any, ...] = ()
 
     def __call__(
         self, images: jax.Array, names: Iterable[str] | None = None, edits: Edits | None = None
@@ -116,11 +118,21 @@ class Model:
         def cast(leaf: Any, to: Any = dtype) -> Any:
             return leaf.astype(to) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf
 
-        def edited(edit: Callable[[jax.Array], jax.Array], value: jax.Array) -> jax.Array:
-            return edit(cast(value, jnp.float32)).astype(value.dtype)
+        def edited(name: str, value: jax.Array) -> jax.Array:
+            new = cast(value, jnp.float32)
+            for edit in functions[name]:
+                new = edit(new)
+            if new.shape != value.shape:
+                raise InputError(
+                    f"an edit keeps the shape of its layer, {name}, {list(value.shape[1:])} for each image; given: an "
+                    f"edit that returns {list(new.shape[1:])}"
+                )
+            return new.astype(value.dtype)  # a module may compute in a precision of its own
 
-        # A module may compute in a precision of its own.
-        edits = {name: functools.partial(edited, edit) for name, edit in edits.items()}
+        functions: dict[str, list[Callable[[jax.Array], jax.Array]]] = {}
+        for name, edit in (*((each.layer, each) for each in self.interventions), *edits.items()):
+            functions.setdefault(name, []).append(edit)
+        edits = {name: functools.partial(edited, name) for name in functions}
         params = self.params if dtype == jnp.float32 else jax.tree.map(cast, self.params)
         with jax.default_matmul_precision(self.execution.precision or "highest"):
             found = self.forward(params, images.astype(dtype), names, edits)
@@ -279,7 +291,8 @@ class Model:
         parameters = sum(layer.parameters for layer in (*self.table, *(each.layer for each in self.hidden)))
         facts = f"{len(self.table)} layers, {parameters:,} parameters, image {size}, inputs {self.inputs.name}"
         which = f", sha256 {self.sha256[:12]}…" if self.sha256 else ""
-        return f"<Model {source}{facts}{which}>"
+        where = ", ".join(dict.fromkeys(each.layer for each in self.interventions))
+        return f"<Model {source}{facts}{which}{f', edited at {where}' if where else ''}>"
 
     def __str__(self) -> str:
         shapes = self.shapes()

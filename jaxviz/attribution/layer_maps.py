@@ -99,13 +99,13 @@ def seen_layers(model: Model, objective: Objective, layer: Layers, size: Shape) 
             does not depend on, or no convolution where `layer` is None.
     """
     if layer is None:
-        network = _before(model, objective, (), size)
+        network = before(model, objective, (), size)
         names = [_last_convolution(network, objective)]
     else:
         names = [layer] if isinstance(layer, str) or not np.iterable(layer) else list(layer)
         if not names:
             raise InputError("a CAM needs at least one layer: give names, or None for the last convolution; given: []")
-        network = _before(model, objective, [model.check_layer(name) for name in names], size)
+        network = before(model, objective, [model.check_layer(name) for name in names], size)
     grid = network.picture[:-1]
     for name in names:
         if not _is_map(network, name):
@@ -118,7 +118,7 @@ def seen_layers(model: Model, objective: Objective, layer: Layers, size: Shape) 
                 f"a CAM needs a layer that sees the explained image, and {name} depends on other inputs only; "
                 f"layers that see it: {', '.join(each for each in network.convolutions if each in network.seen)}"
             )
-        if not _leads_to(network, name, objective):
+        if not leads_to(network, name, objective):
             raise InputError(f"the target, {', '.join(objective.layers)}, does not depend on {name}")
     return Looked(
         layers=tuple((name, network.shapes[name]) for name in names),
@@ -150,16 +150,17 @@ def last_convolution(model: Model, objective: Objective) -> str:
     Raises:
         InputError: there is none.
     """
-    return _last_convolution(_before(model, objective, (), model.image_size()[:-1]), objective)
+    return _last_convolution(before(model, objective, (), model.image_size()[:-1]), objective)
 
 
-def _before(model: Model, objective: Objective, names: Sequence[str], size: Shape) -> Structure:
+def before(model: Model, objective: Objective, names: Sequence[str], size: Shape) -> Structure:
     """The structure of the network up to `objective` and the layers `names`."""
     last = max((model.handles.index(name) for name in (*objective.layers, *names) if name != IMAGE), default=-1)
     return structure(model, model.handles[: last + 1], size)
 
 
-def _leads_to(network: Structure, name: str, objective: Objective) -> bool:
+def leads_to(network: Structure, name: str, objective: Objective) -> bool:
+    """Whether `objective` depends on the layer `name`."""
     return bool({name, *network.after(name)}.intersection(objective.layers))
 
 
@@ -173,7 +174,7 @@ def _last_convolution(network: Structure, objective: Objective) -> str:
     found = [
         name
         for name in network.convolutions
-        if name in network.seen and _is_map(network, name) and _leads_to(network, name, objective)
+        if name in network.seen and _is_map(network, name) and leads_to(network, name, objective)
     ]
     if not found:
         other = [f"{name} {list(network.shapes[name])}" for name in network.convolutions if name in network.seen]

@@ -75,6 +75,11 @@ def lrp(
             "lrp needs to know every layer, so it takes networks that load reads from a Keras file; given: a wrapped "
             "module. Use a gradient method, such as grad_cam"
         )
+    if model.interventions:
+        raise InputError(
+            "lrp distributes the score by the layers of the file, and knows no rule for an intervention; given: "
+            f"{model!r}. Take the model without interventions, or a gradient method, such as grad_cam"
+        )
     question = ask(model, image, target)
     plan = _plan(_network(model), question.objectives.layers, find_composite(composite))
 
