@@ -33,7 +33,7 @@ class _Call:
 
     @functools.cached_property
     def outputs(self) -> list[Any]:
-        if self.equation.primitive.name == "dynamic_slice" and self._takes_one_channel:
+        if self._takes_one_channel:
             return [_channel(self.inputs[0], _value(self.inputs[-1]))]
         return bind(self.equation, *map(_value, self.inputs))
 
@@ -42,7 +42,15 @@ class _Call:
         return "outputs" in vars(self)
 
     @property
+    def awaited(self) -> list["_Output"]:
+        """The inputs that must be computed first; a slice of one channel asks for its operand itself."""
+        inputs = self.inputs[1:] if self._takes_one_channel else self.inputs
+        return [each for each in inputs if isinstance(each, _Output) and not each.call.computed]
+
+    @functools.cached_property
     def _takes_one_channel(self) -> bool:
+        if self.equation.primitive.name != "dynamic_slice":
+            return False
         shape, sizes = self.inputs[0].shape, parameters(self.equation)["slice_sizes"]
         return shape[:-1] == tuple(sizes[:-1]) and sizes[-1] == 1 < shape[-1]
 
@@ -85,8 +93,19 @@ def _later(equation: Equation, *inputs: Any) -> list[Any]:
 
 
 def _value(node: Any) -> Any:
-    """The value itself, computed now if it is not computed yet."""
-    return node.call.outputs[node.position] if isinstance(node, _Output) else node
+    """The value itself, computed now if it is not computed yet.
+
+    What it needs is computed before it, from a list: as calls within calls, a deep network would be too many of them.
+    """
+    if not isinstance(node, _Output):
+        return node
+    calls = [node.call]
+    while calls:
+        if awaited := [] if calls[-1].computed else calls[-1].awaited:
+            calls += [each.call for each in awaited]
+        else:
+            calls.pop().outputs  # noqa: B018  (it is computed and kept)
+    return node.call.outputs[node.position]
 
 
 def _channel(node: Any, index: Any) -> Any:

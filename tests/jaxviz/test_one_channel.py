@@ -3,6 +3,8 @@
 A rule may decline: operations that mix channels are computed whole.
 """
 
+import sys
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -125,3 +127,16 @@ def test_relu_has_no_gradient_at_zero():
     module = nnx.Conv(3, 5, (1, 1), use_bias=False, rngs=nnx.Rngs(0))
     of = score(lambda x: nnx.relu(module(x)))
     assert not jax.grad(narrow(of))(jnp.zeros((1, *SHAPE)), 1).any()
+
+
+def test_a_network_may_be_deeper_than_python_lets_calls_be(relative):
+    kernel = jnp.asarray(np.random.default_rng(0).random((1, 1, 3, 4), np.float32))
+
+    def of(x, index):
+        for _ in range(sys.getrecursionlimit()):
+            x = x * 1.001
+        convolved = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return jax.lax.dynamic_index_in_dim(convolved, index, -1).sum()
+
+    x = jnp.asarray(image())[None]
+    assert relative(jax.jit(narrow(of))(x, 2), jax.jit(of)(x, 2)) < 1e-5
