@@ -22,6 +22,8 @@ from jaxviz.ascent.held import *
 from jaxviz.ascent.plan import *
 from jaxviz.ascent.stop import *
 from jaxviz.ascent.style_transfer import *
+from jaxviz.atlases.read import *
+from jaxviz.atlases.run import *
 from jaxviz.attribution import lrp_rules as rules
 from jaxviz.attribution import tf_explain as tf_explain
 from jaxviz.attribution.cams import *

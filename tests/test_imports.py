@@ -43,6 +43,8 @@ SOLE_USERS = {
         "jaxviz/cli/explaining.py",
         "weights_convert/__main__.py",
     },
+    "zarr": {"jaxviz/atlases/store.py"},
+    "pandas": {"jaxviz/atlases/read.py"},
     "tensorboardX": {"jaxviz/training/writers.py"},
     "jax.extend": {"jaxviz/compiling/workarounds.py"},
     "jax._src": {"jaxviz/compiling/workarounds.py"},
@@ -65,7 +67,7 @@ PURE = {
 # name is a folder (a room) or a single file. `DOORS` only hand names on, so they may import from every floor.
 FLOORS = (
     ("cli", "page"),
-    ("atlas", "trust"),
+    ("atlases", "trust"),
     ("training",),
     ("attribution", "filters"),
     ("ascent",),

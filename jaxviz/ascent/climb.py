@@ -8,7 +8,7 @@ group climb in as many slots as fit into memory (`slots.py`). So memory is that 
 Ctrl-C loses nothing that is finished, and a layer compiles once for all its channels, keys, step counts and step sizes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -147,13 +147,59 @@ def sweep(
             or too little memory for one objective.
         Interrupted: on Ctrl-C, with all that was finished.
     """
+    given = {"canvas": canvas, "transform": transform, "optimizer": optimizer, "steps": steps, "relu": relu}
+    found, relu = sweep_quietly(
+        model, objectives, given, key=key, start=start, group=group, batch=batch, stop=stop, watch=watch, every=every
+    )
+    still = ~found.moved
+    if dead := np.flatnonzero(still).tolist():
+        warn(
+            f"{len(dead)} of {len(still)} objectives do not move, so their images are still the start, such as "
+            "noise: every path to them goes through an inactive ReLU (output 0), as in a dead filter, or is saturated, "
+            f"or the steps are too small: {OTHER_WAYS[relu]}; positions: {dead}"
+        )
+    if lost := np.flatnonzero(~finite_images(found)).tolist():
+        early = not np.isfinite(found.scores[lost, 0]).any()
+        hint = "so is their first score already, as with NaN in a network's weights" if early else "try smaller steps"
+        warn(f"the ascents in positions {lost} ended in NaN or infinity: {hint}")
+    return found
+
+
+def finite_images(found: Ascent) -> np.ndarray:
+    """Whether the image of each item is finite, `[n]`."""
+    return np.isfinite(found.image).all(tuple(range(1, found.image.ndim)))
+
+
+def sweep_quietly(
+    model: Model,
+    objectives: Sequence[Any] | Objective,
+    given: Mapping[str, Any],
+    *,
+    key: jax.Array | None = None,
+    start: ArrayLike | None = None,
+    group: int | None = None,
+    batch: int | None = None,
+    stop: Stop | None = None,
+    watch: Watch | None = None,
+    every: int = STRETCH,
+    devices: Sequence[jax.Device] | None = None,
+) -> tuple[Ascent, str]:
+    """What `sweep` returns, and how it treated ReLUs: a sweep without warnings, for whoever counts the dead himself.
+
+    Args:
+        given: those of canvas, transform, optimizer, steps and relu that are not None; the others are Lucid's.
+        devices: the climbers are spread over them, and `batch` counts those of one device; None: JAX's default device.
+
+    Raises:
+        InputError, Interrupted: as `sweep`.
+    """
     if isinstance(objectives, Objective):
         raise InputError(f"a sweep climbs several objectives, [{objectives!r}]; ascend climbs one")
     if watch is not None and not callable(watch):
         raise InputError(f"watch is a function (positions, steps done, images); given: {watch!r}")
     objectives = check_kinds(objectives)
-    given = {"canvas": canvas, "transform": transform, "optimizer": optimizer, "steps": steps, "relu": relu}
     settings: dict[str, Any] = {"transform": None, "relu": "keep"}
+    canvas = given.get("canvas")
     if canvas is None:
         settings |= recipes.lucid_for(model, _size(model, start))
     else:
@@ -180,7 +226,8 @@ def sweep(
     if stop is not None:
         check_stop(stop)
     optimizer, redirect = as_constructor(settings["optimizer"]), relu == "redirect"
-    how = How(with_fast_products(model), canvas, channels, optimizer, stop, group, redirect)
+    devices = None if devices is None else tuple(devices)
+    how = How(with_fast_products(model), canvas, channels, optimizer, stop, group, redirect, devices)
     most = at_once(*shape[:-1], execution=model.execution)
     fit = partial(at_a_time, most=most, limit=model.execution.limit)
     every = whole("every", every)
@@ -194,7 +241,7 @@ def sweep(
             for members, stack in alike(objectives, needed):
                 stacked = Group(stack, keys[members], None if starts is None else starts[members])
                 fitted = as_pytree(resized(transform, seen, needed[members[0]]))
-                together = fit(stacked, how, fitted) if batch is None else batch
+                together = (fit(stacked, how, fitted) if batch is None else batch) * len(devices or (None,))
                 show = _watched(watch, members)
                 for found in climb(stacked, how, fitted, steps=steps, batch=together, bar=bar, watch=show, every=every):
                     at = members[found.members]
@@ -203,17 +250,7 @@ def sweep(
     except KeyboardInterrupt:
         kept = Ascent(image[finished], scores[finished], taken[finished], ~still[finished]) if finished else None
         raise Interrupted(kept, finished) from None
-    if dead := np.flatnonzero(still).tolist():
-        warn(
-            f"{len(dead)} of {len(objectives)} objectives do not move, so their images are still the start, such as "
-            "noise: every path to them goes through an inactive ReLU (output 0), as in a dead filter, or is saturated, "
-            f"or the steps are too small: {OTHER_WAYS[settings['relu']]}; positions: {dead}"
-        )
-    if lost := np.flatnonzero(~np.isfinite(image).all(tuple(range(1, image.ndim)))).tolist():
-        early = not np.isfinite(scores[lost, 0]).any()
-        hint = "so is their first score already, as with NaN in a network's weights" if early else "try smaller steps"
-        warn(f"the ascents in positions {lost} ended in NaN or infinity: {hint}")
-    return Ascent(image, scores, taken, ~still)
+    return Ascent(image, scores, taken, ~still), relu
 
 
 def ascend(

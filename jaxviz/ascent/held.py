@@ -66,6 +66,26 @@ def held_score(model: Model, images: ArrayLike, objectives: Sequence[Any], key: 
         InputError: images of another shape or range, not as many as objectives, too small for a crop of 12 pixels or
             for a layer, an objective that cannot be climbed, or scores that are NaN or infinite.
     """
+    plain, held, high = measured(model, images, objectives, key)
+    if lost := np.flatnonzero(~np.isfinite([plain, held]).all(0)).tolist():
+        raise InputError(
+            f"scores are NaN or infinite, in positions {lost}: numbers in the network's weights are so already, or "
+            "they overflow"
+        )
+    if dull := np.flatnonzero(plain <= 0).tolist():
+        warn(f"pictures without a score above 0 retain no part of it, so their retention is NaN; positions: {dull}")
+    retention = np.divide(held, plain, out=np.full_like(held, np.nan), where=plain > 0)
+    return Held(held, retention, high)
+
+
+def measured(
+    model: Model, images: ArrayLike, objectives: Sequence[Any], key: jax.Array | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The scores of pictures, their scores under perturbation, and the part of their energy that is high: arrays `[n]`.
+
+    Raises:
+        InputError: as `held_score`, except for scores that are NaN or infinite.
+    """
     pictures = _pictures(model, images)
     objectives = check_kinds(objectives)
     if len(objectives) != len(pictures):
@@ -84,15 +104,7 @@ def held_score(model: Model, images: ArrayLike, objectives: Sequence[Any], key: 
         run = partial(_scores, model, resized(None, whole, sizes[0]), resized(PERTURBED, part, sizes[1]))
         items = (pictures[members], stack, keys[members])
         plain[members], held[members] = map_in_chunks(run, items, 1)
-    if lost := np.flatnonzero(~np.isfinite([plain, held]).all(0)).tolist():
-        raise InputError(
-            f"scores are NaN or infinite, in positions {lost}: numbers in the network's weights are so already, or "
-            "they overflow"
-        )
-    if dull := np.flatnonzero(plain <= 0).tolist():
-        warn(f"pictures without a score above 0 retain no part of it, so their retention is NaN; positions: {dull}")
-    retention = np.divide(held, plain, out=np.full_like(held, np.nan), where=plain > 0)
-    return Held(held, retention, _high(pictures))
+    return plain, held, _high(pictures)
 
 
 def _pictures(model: Model, images: ArrayLike) -> np.ndarray:

@@ -13,7 +13,7 @@ member of the group takes its slot. So a member that has ended costs nothing mor
 of a batch but one is compiled.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -74,6 +74,7 @@ class How(NamedTuple):
     stop: Stop | None
     together: int | None = None  # each so many members in a row see each other; None: each is alone
     redirect: bool = False  # whether ReLUs are redirected in the first steps of each member
+    devices: tuple[jax.Device, ...] | None = None  # slots are spread over them evenly; None: JAX's default device
 
 
 def at_a_time(group: Group, how: How, transform: Transform | None, *, most: int, limit: int | None) -> int:
@@ -134,11 +135,13 @@ def climb(
     Raises:
         InputError: the batch is below 1.
     """
-    model, canvas, channels, optimizer, stop, together, redirect = how
+    model, canvas, channels, optimizer, stop, together, redirect, devices = how
     count, size = len(group.keys), together or 1
     rows, rows_at_once = count // size, max(1, whole("batch", batch) // size)
-    slots = size * -(-rows // -(-rows // rows_at_once))
-    member = np.arange(slots)  # which member of the group is in each slot
+    even = size * len(devices or (None,))
+    slots = even * -(-size * -(-rows // -(-rows // rows_at_once)) // even)
+    model = spread(model, devices, each=False)
+    member = np.minimum(np.arange(slots), count - 1)  # which member of the group is in each slot; some stay empty
     live = np.zeros(slots, bool)
     done = np.zeros(slots, np.int32)  # steps of the member in each slot
     scores = np.empty((slots, steps), np.float32)
@@ -156,10 +159,10 @@ def climb(
         if len(free):
             member[free], done[free], live[free] = np.arange(waiting, waiting + len(free)), 0, True
             waiting += len(free)
-            chunk = group.members(member)
+            chunk = spread(group.members(member), devices)
             new = _begin(canvas, optimizer, stop, chunk.keys, chunk.starts, channels=channels)
             fresh = np.isin(np.arange(slots), free)
-            state = new if state is None or fresh.all() else _mixed(fresh, new, state)
+            state = spread(new if state is None or fresh.all() else _mixed(fresh, new, state), devices)
             images = np.asarray(_draw(canvas, state[0].latent))
             first = images if first is None else np.where(_along(fresh, images), images, first)
             show(fresh, images)
@@ -170,7 +173,8 @@ def climb(
         if watch is not None:
             most = min(most, every - int((done[live] % every).max()))
         state, seen, taken = _climb(
-            *(model, chunk.objectives, chunk.keys, state, done, live, most, canvas, transform, optimizer, stop),
+            *(model, chunk.objectives, chunk.keys, state, *spread((done, live), devices)),
+            *(most, canvas, transform, optimizer, stop),
             together=together,
             redirect=redirect,
         )
@@ -194,6 +198,18 @@ def climb(
             still = (images == first)[which].all(tuple(range(1, images.ndim)))
             yield Finished(member[which], images[which], scores[which], done[which], still)
             live &= ~ended
+
+
+def spread(tree: Any, devices: Sequence[jax.Device] | None, *, each: bool = True) -> Any:
+    """A pytree on several devices: each leaf `[slots …]` in equal parts, or, with `each=False`, whole on each device.
+
+    What is there already is not copied. Slots need nothing of each other, so the devices do not communicate.
+    """
+    if devices is None:
+        return tree
+    mesh = jax.sharding.Mesh(np.array(devices), ("slot",))
+    axes = jax.sharding.PartitionSpec("slot") if each else jax.sharding.PartitionSpec()
+    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, axes))
 
 
 def _along(which: np.ndarray, images: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Atlases: every filter of a network, in one store that survives interruptions."""

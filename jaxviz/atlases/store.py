@@ -1,0 +1,264 @@
+"""What an atlas is on disk: a Zarr group. This is the only file that knows Zarr.
+
+    atlas.zarr/           the attribute "jaxviz_atlas" of this group is the manifest
+      files               uint8 [bytes]     names of the photographs, as JSON; only if there are photographs
+      0000/               one group a layer, numbered; its attributes have its name, kind, position, filters, …
+        image             uint8 [n h w 3]   the picture, as the recipe's source shows it
+        exact             uint8 [n h w c]   the image itself, clipped to [0, 1]
+        scores            float32 [n steps] the objective before each step
+        robust            float32 [n]       the held score of the picture; only if it was asked for
+        latent            float32 [n …]     what was climbed; only if it was asked for
+        weights           float32 [n d]     the kernel of each filter in few numbers; only if the layer has kernels
+        fate              uint8 [n]         see `FATES`: the marker, written last
+        crops/            only if there are photographs, with a marker `fate` of its own
+          image           uint8 [n k h w 3] the parts of photographs that excite the filter most
+          score           float32 [n k]
+          file            int32 [n k]       numbers of `files`
+
+Law: a chunk of filters is whole, or its marker is not there. The arrays of a chunk are written first, each as one
+object (a shard, with one inner chunk a filter); when they are on disk, the marker is. Each object is replaced at once,
+on a file system by renaming and in an object store by nature. So nothing is half written whenever a writer stops, and
+two writers of the same chunk write the same bytes. Every chunk has a CRC-32C, so a damaged one cannot be read.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxviz.errors import InputError
+
+FORMAT = 1
+MANIFEST = "jaxviz_atlas"
+FATES = ("missing", "climbed", "dead", "lost")  # dead: the image did not move; lost: it ended in NaN or infinity
+MISSING, CLIMBED, DEAD, LOST = range(4)
+MARKER = "fate"
+INSTALL = 'install the extra "atlas": pip install "jaxviz-engine[atlas]"'
+
+
+class Kind(NamedTuple):
+    """What an array holds for one filter."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Part(NamedTuple):
+    """A group of arrays that are written together: a layer, or its crops."""
+
+    path: str
+    filters: int
+    arrays: Mapping[str, Kind]
+    attributes: Mapping[str, Any]
+
+
+def of_layer(number: int) -> str:
+    return f"{number:04d}"
+
+
+class Store:
+    """An atlas on disk, or in an object store.
+
+    Args:
+        path: a folder, or an address that fsspec knows, such as `s3://bucket/atlas.zarr`.
+        write: whether it may be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, write: bool = False):
+        zarr = _zarr()
+        self.path = os.fspath(path)
+        self.remote = "://" in self.path
+        with self._said("opened"):
+            if self.remote:
+                self._store = zarr.storage.FsspecStore.from_url(self.path, read_only=not write)
+            else:
+                self._store = zarr.storage.LocalStore(self.path, read_only=not write)
+
+    @contextmanager
+    def _said(self, what: str) -> Iterator[None]:
+        """A context in which whatever the file system or the object store refuses is an InputError."""
+        try:
+            yield
+        except InputError:
+            raise
+        except ImportError as error:
+            raise ImportError(f"{self.path} needs a package of fsspec: {error}") from error
+        except Exception as error:
+            if not (self.remote or isinstance(error, OSError)):
+                raise
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise InputError(f"the atlas {self.path} cannot be {what}: {reason}") from error
+
+    def _text(self, key: str) -> bytes | None:
+        """The bytes of one object; None if there is none."""
+        from zarr.buffer import default_buffer_prototype
+        from zarr.core.sync import sync
+
+        found = sync(self._store.get(key, default_buffer_prototype()))
+        return None if found is None else found.to_bytes()
+
+    def read_manifest(self) -> dict[str, Any] | None:
+        """The manifest; None if nothing is there.
+
+        Raises:
+            InputError: something else is there.
+        """
+        with self._said("read"):
+            text = self._text("zarr.json")
+            if text is None:
+                if not self.remote and Path(self.path).exists() and any(os.scandir(self.path)):
+                    raise InputError(f"{self.path} is no atlas, since it holds other files: choose another place")
+                return None
+        try:
+            found = json.loads(text)["attributes"][MANIFEST]
+            if not isinstance(found, dict):
+                raise TypeError
+            form = found["format"]
+        except (ValueError, KeyError, TypeError):
+            raise InputError(
+                f"{self.path} is no atlas, or its manifest is damaged: zarr.json does not say {MANIFEST!r}; nothing "
+                "was written. Choose another place"
+            ) from None
+        if form != FORMAT:
+            raise InputError(f"{self.path} is an atlas of format {form!r}, and this jaxviz reads format {FORMAT}")
+        return found
+
+    def claim(self, manifest: Mapping[str, Any]) -> None:
+        """Write the manifest, unless another writer has just done so."""
+        from zarr.buffer import cpu
+        from zarr.core.sync import sync
+
+        group = {"zarr_format": 3, "node_type": "group", "attributes": {MANIFEST: {"format": FORMAT, **manifest}}}
+        text = json.dumps(group, indent=2).encode()
+        with self._said("written"):
+            sync(self._store.set_if_not_exists("zarr.json", cpu.Buffer.from_bytes(text)))
+
+    def prepare(self, part: Part, chunk: int) -> None:
+        """Make whatever arrays of a part are not there yet. They are the same whoever makes them."""
+        with self._said("written"):
+            group = self._group(part.path, part.attributes)
+            for name, kind in part.arrays.items():
+                if name not in group:
+                    _create(group, name, part.filters, kind, chunk)
+            if MARKER not in group:
+                _create(group, MARKER, part.filters, Kind((), "uint8"), chunk)
+
+    def _group(self, path: str, attributes: Mapping[str, Any]) -> Any:
+        root = _zarr().open_group(self._store, mode="r+")
+        return root[path] if path in root else root.create_group(path, attributes=dict(attributes))
+
+    def group(self, path: str) -> Any:
+        """A group of the store.
+
+        Raises:
+            InputError: it is not there, or its description is damaged.
+        """
+        try:
+            return _zarr().open_group(self._store, path=path, mode="r" if self._store.read_only else "r+")
+        except Exception as error:
+            raise InputError(f"{path} of the atlas {self.path} cannot be read: {_line(error)}") from error
+
+    def fates(self, path: str) -> np.ndarray:
+        """The fate `[n]` of each filter of a part; a damaged marker counts as missing, so its chunk is done again."""
+        array = self.group(path)[MARKER]
+        found = np.zeros(array.shape, np.uint8)
+        (chunk,) = array.chunks
+        for start in range(0, len(found), chunk):
+            try:
+                found[start : start + chunk] = array[start : start + chunk]
+            except ValueError:  # the checksum is wrong
+                continue
+        return found
+
+    def put(self, path: str, start: int, arrays: Mapping[str, np.ndarray], fate: np.ndarray) -> None:
+        """Write a chunk of filters from number `start` on, and then its marker."""
+        group = self.group(path)
+        with self._said("written"):
+            for name, values in arrays.items():
+                self._write(group[name], start, values)
+            self._write(group[MARKER], start, fate)
+
+    def _write(self, array: Any, start: int, values: np.ndarray) -> None:
+        chunk = slice(start, start + len(values))
+        try:
+            array[chunk] = values
+        except ValueError:  # what is there is damaged, and Zarr wants to read it first
+            self._delete(array, start)
+            array[chunk] = values
+        if not self.remote:
+            _flush(Path(self.path, array.path, _key(array, start)))
+
+    def _delete(self, array: Any, start: int) -> None:
+        from zarr.core.sync import sync
+
+        sync(self._store.delete(f"{array.path}/{_key(array, start)}"))
+
+    def damaged(self, path: str, start: int, stop: int) -> list[str]:
+        """The names of the arrays of a finished chunk that cannot be read, or are not there."""
+        group = self.group(path)
+        return [name for name, array in group.arrays() if name != MARKER and not self._whole(array, start, stop)]
+
+    def _whole(self, array: Any, start: int, stop: int) -> bool:
+        from zarr.core.sync import sync
+
+        if not sync(self._store.exists(f"{array.path}/{_key(array, start)}")):
+            return False
+        try:
+            array[start:stop]
+        except Exception:  # of the checksum, or of a codec that meets nonsense
+            return False
+        return True
+
+    def forget(self, path: str, start: int) -> None:
+        """Take the marker of a chunk away, so that it is not there."""
+        with self._said("written"):
+            self._delete(self.group(path)[MARKER], start)
+
+
+def _zarr() -> Any:
+    try:
+        import zarr
+    except ImportError as error:
+        raise ImportError(f"an atlas is a Zarr store: {INSTALL}") from error
+    return zarr
+
+
+def _create(group: Any, name: str, filters: int, kind: Kind, chunk: int) -> None:
+    """An empty array, whose chunks of filters are objects; where a filter has many numbers, it is a chunk within."""
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+
+    sharded = kind.shape and {"shards": (chunk, *kind.shape)}
+    group.create_array(
+        name,
+        shape=(filters, *kind.shape),
+        dtype=kind.dtype,
+        chunks=(1 if sharded else chunk, *kind.shape),
+        compressors=(ZstdCodec(level=0), Crc32cCodec()),
+        fill_value=0,
+        config={"write_empty_chunks": True},  # else an image that is all 0 would not be there
+        **(sharded or {}),
+    )
+
+
+def _key(array: Any, start: int) -> str:
+    """The key of the object that holds the filters from `start` on."""
+    rows = (array.shards or array.chunks)[0]
+    return array.metadata.encode_chunk_key((start // rows, *(0,) * (array.ndim - 1)))
+
+
+def _flush(file: Path) -> None:
+    """Wait until a file and its entry in the folder are on disk, also when the power goes."""
+    for path in (file, file.parent):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

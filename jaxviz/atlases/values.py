@@ -1,0 +1,86 @@
+"""Arrays of an atlas that stay on disk: each index reads the chunk of that filter, and no other.
+
+Law: what cannot be read is an error: never a filter that is not finished yet, nor one whose bytes are damaged.
+"""
+
+import json
+import operator
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from jaxviz.atlases.store import MISSING, Store
+from jaxviz.errors import InputError
+
+
+class Values:
+    """An array of a layer with one entry for each filter, which is read when it is asked for.
+
+    `values[17]` and `values[3:7]` read these filters, `values[:]` and `numpy.asarray(values)` read all.
+    """
+
+    def __init__(self, array: Any, fates: np.ndarray, what: str):
+        self._array, self._fates, self._what = array, fates, what
+        self.shape: tuple[int, ...] = array.shape
+        self.dtype: np.dtype = array.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int | slice) -> Any:
+        """
+        Raises:
+            InputError: a filter that is not there, is not finished, or cannot be read.
+        """
+        if not isinstance(index, slice):
+            index = self._checked(index)
+        numbers = np.arange(len(self))[index]
+        if (missing := numbers[self._fates[numbers] == MISSING]).size:
+            raise InputError(
+                f"{self._what} has no filter {missing.ravel()[0]} yet: the atlas is not finished, and the command that "
+                "makes it goes on; .done says which filters are there"
+            )
+        try:
+            found = self._array[index]
+        except (ValueError, RuntimeError) as error:  # of the checksum, or of a codec that meets nonsense
+            raise InputError(
+                f"{self._what} is damaged: {error}; jv.atlas(…, verify=True) finds such chunks and makes them again"
+            ) from error
+        return found[()] if np.ndim(found) == 0 else found
+
+    def _checked(self, index: Any) -> int:
+        try:
+            number = operator.index(index)
+        except TypeError:
+            raise InputError(f"a filter is a whole number, or a slice of them; given: {index!r}") from None
+        if not -len(self) <= number < len(self):
+            raise InputError(f"{self._what} has {len(self)} filters, 0 to {len(self) - 1}; given: {number}")
+        return number % len(self)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+    def __repr__(self) -> str:
+        return f"<{self._what}: {self.dtype}{list(self.shape)}, on disk>"
+
+
+class Files:
+    """The names of the photographs of each filter."""
+
+    def __init__(self, numbers: Values, store: Store):
+        self._numbers, self._store = numbers, store
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return json.loads(bytes(self._store.group("")["files"][:]))
+
+    def __getitem__(self, index: int) -> list[str]:
+        return [self._names[number] for number in self._numbers[index]]
