@@ -50,6 +50,7 @@ from jaxviz.geometry import *
 from jaxviz.groups import *
 from jaxviz.interventions import *
 from jaxviz.model import *
+from jaxviz.networks.checkpoints import *
 from jaxviz.networks.keras import *
 from jaxviz.networks.wrap import *
 from jaxviz.objectives import *

@@ -23,7 +23,8 @@ MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 SOLE_USERS = {
     "h5py": {"weights_convert/files/hdf5.py", "weights_convert/files/write_keras.py"},
     "onnx": {"weights_convert/files/onnx.py"},
-    "safetensors": {"weights_convert/files/safetensors.py"},
+    "safetensors": {"weights_convert/files/safetensors.py", "jaxviz/networks/checkpoints.py"},
+    "orbax": {"jaxviz/networks/checkpoints.py"},
     "pooch": {"jaxviz/networks/fetch.py", "jaxviz/compiling/cache.py"},
     "matplotlib": {
         "jaxviz/rendering/figures.py",
@@ -48,7 +49,12 @@ SOLE_USERS = {
     "tensorboardX": {"jaxviz/training/writers.py"},
     "jax.extend": {"jaxviz/compiling/workarounds.py"},
     "jax._src": {"jaxviz/compiling/workarounds.py"},
-    "flax.linen": {"jaxviz/networks/calls.py", "jaxviz/networks/forwards.py", "jaxviz/networks/wrap.py"},
+    "flax.linen": {
+        "jaxviz/networks/calls.py",
+        "jaxviz/networks/checkpoints.py",
+        "jaxviz/networks/forwards.py",
+        "jaxviz/networks/wrap.py",
+    },
 }
 
 # Pictures are made from arrays of numbers: these files import no model and no JAX.

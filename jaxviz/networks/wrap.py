@@ -10,6 +10,8 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -25,6 +27,7 @@ from jaxviz.compiling.workarounds import ClosedJaxpr, parameters
 from jaxviz.errors import InputError
 from jaxviz.model import Hidden, Layer, Model, find_inputs
 from jaxviz.networks.calls import check_arguments, check_mode, in_evaluation, switched
+from jaxviz.networks.checkpoints import restored
 from jaxviz.networks.forwards import Bound, FunctionForward, LinenForward, NnxForward
 from jaxviz.networks.outputs import path_of
 from jaxviz.structure import convolutions
@@ -56,7 +59,9 @@ def wrap(
         module: an `nnx.Module`; a linen `nn.Module` with its `variables`; or a function
             `(variables, images [n h w c]) -> array or {name: array}`.
         variables: what linen's `init` returned, or the first argument of the function; None for an nnx module, which
-            holds its own.
+            holds its own. Of any module, it may be the path of a file or folder with its parameters: of Orbax, of
+            safetensors, or flax's msgpack. The module may be abstract then, `nnx.eval_shape(lambda: Net(nnx.Rngs(0)))`.
+            A function gets a tree of dictionaries.
         image_shape: of one image: `(h, w, c)`, also if the module takes images `[n c h w]`; `(t, c)` of a signal;
             `(d, h, w, c)` of a volume; `(h, w)` or `(pixels,)` of an image without channels.
         inputs: the preprocessing that the network was trained with: "unit" (images in [0, 1]), "raw255" (0–255 pixels),
@@ -72,7 +77,8 @@ def wrap(
         InputError: a linen module without variables, an nnx module with variables, no image shape, an unknown `inputs`,
             an argument that the call lacks or does not know, or a module that takes images `[n c h w]` without
             `channels_first`, that a word such as mode="train" switches, that fails (its own error is the cause), or
-            that does not turn a batch of n images into an array `[n …]`.
+            that does not turn a batch of n images into an array `[n …]`; a file that cannot be read, or with other
+            parameters than the module has, which are all listed.
     """
     if not np.iterable(image_shape) or not 1 <= len(tuple(image_shape)) <= 4:
         raise InputError(
@@ -82,6 +88,10 @@ def wrap(
     image_shape = tuple(whole("each number of image_shape", number) for number in image_shape)
     if isinstance(module, nnx.Module | nn.Module):
         check_mode(module, bound)
+    source = ""
+    if isinstance(variables, str | PathLike):
+        source = Path(variables).name
+        module, variables = restored(module, variables, image_shape, channels_first, bound)
     forward: NnxForward | LinenForward | FunctionForward
     params: Any
     settings: dict[str, Any] = {
@@ -132,6 +142,7 @@ def wrap(
         table=table,
         handles=tuple(layer.name for layer in table),
         outputs=(table[-1].name,),
+        source=source,
         hidden=tuple(
             Hidden(layer, _reason(each.hidden)) for layer, each in zip(layers, found, strict=True) if each.hidden
         ),

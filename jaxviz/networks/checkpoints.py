@@ -1,0 +1,257 @@
+"""The parameters of a module from a file or folder, and into a file: Orbax, msgpack and safetensors.
+
+    restored(module, path, …) -> the module and its variables, as `wrap` takes them
+    write_parameters(model, path)
+
+Law: every parameter of the module is in the file, with its shape, and the file has no other; or else an error lists
+both sides. What `write_parameters` wrote comes back bit for bit. Nothing in a file is executed, imported or unpickled.
+
+A file is read as a tree, {path: array}. Orbax and msgpack keep one; safetensors has flat names, `a/b/kernel` or
+`a.b.kernel`. Numbers in a path, of layers in a list, are compared as text, since msgpack makes them text.
+"""
+
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from flax.serialization import msgpack_restore
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from jaxviz.errors import InputError
+from jaxviz.model import Model
+from jaxviz.networks.calls import APPLY, evaluation, switched
+from jaxviz.networks.forwards import own_errors
+from weights_convert.files.foreign import foreign, foreign_path, foreign_zip, is_hdf5
+
+__all__ = ["write_parameters"]
+
+Flat = dict[tuple[str, ...], Any]  # {path: array, or its shape}
+
+OF_TRAINING = ("opt_state", "step")  # what a TrainState of Flax has besides the variables of its module
+BOX = "value"  # the last name in the path of a variable that was saved with its box, as nnx did
+ORBAX = "_METADATA"  # the file that each folder with a tree of Orbax has
+
+
+def restored(
+    module: Any, path: str | PathLike[str], image_shape: tuple[int, ...], channels_first: bool, bound: Mapping[str, Any]
+) -> tuple[Any, Any]:
+    """The module and its variables, as `wrap` takes them, with the parameters of a file or folder.
+
+    The module is not changed. An nnx module may be abstract (`nnx.eval_shape`): it needs no parameters of its own.
+
+    Raises:
+        InputError: what is there cannot be read, or has other parameters than the module.
+        FileNotFoundError: there is nothing there.
+    """
+    found = read_parameters(Path(path))
+    if isinstance(module, nnx.Module):
+        graphdef, state = nnx.split(module)
+        leaves = {tuple(map(str, key)): (key, leaf) for key, leaf in nnx.to_flat_state(state)}
+        random = {name for name, (_, leaf) in leaves.items() if isinstance(leaf, nnx.RngState)}
+        needed = {name: leaf.get_value() for name, (_, leaf) in leaves.items() if name not in random}
+        values = _fit(path, module, needed, found, random)
+        filled = [
+            (key, leaf.replace(values[name]) if name in values else _random(leaf))
+            for name, (key, leaf) in leaves.items()
+        ]
+        return nnx.merge(graphdef, nnx.from_flat_state(filled)), None
+    if isinstance(module, nn.Module):
+        found = _fit(path, module, dict(_flat(_initial(module, image_shape, channels_first, bound))), found)
+    return module, _nested(found)
+
+
+def write_parameters(model: Model, path: str | PathLike[str]) -> None:
+    """Write the parameters of a wrapped module to a `.safetensors` file, as `jv.wrap(module, path, …)` reads it.
+
+    The names are paths, such as `params/conv/kernel`. A network from a Keras file is saved with
+    `weights_convert.save`, which writes its layers, too.
+
+    Args:
+        model: what `wrap` returned. Its parameters may be others than at first: `model.replace(params=…)`.
+        path: of the file.
+
+    Raises:
+        InputError: a model whose parameters are no tree of arrays.
+        OSError: the file cannot be written.
+    """
+    params = model.params
+    if isinstance(params, nnx.State):
+        params = nnx.to_pure_dict(nnx.filter_state(params, nnx.Not(nnx.RngState)))
+    arrays = {"/".join(key): np.array(leaf, order="C") for key, leaf in _flat(nn.meta.unbox(params))}
+    if not arrays or "" in arrays:
+        raise InputError(f"parameters are a tree of arrays with names; given: {type(model.params).__name__}")
+    save_file(arrays, path)
+
+
+def read_parameters(path: Path) -> Flat:
+    """The arrays in a file or folder, by their paths.
+
+    Raises:
+        InputError: it holds something else, or is damaged.
+        FileNotFoundError: there is nothing there.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file or folder {path}")
+    if path.is_dir():
+        parts = sorted(path.glob("*.safetensors"))
+        return _all_of(parts) if parts else _guarded(path, lambda path: _read_orbax(_orbax_folder(path)))
+    if _is_safetensors(path):
+        return _all_of([path])
+    what = foreign(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            what = foreign_zip(path, file.namelist()) or f"{path} is an archive: unpack it"
+    if is_hdf5(path):
+        what = f"{path} is an HDF5 file. If Keras wrote it, jv.load(path) reads the network with its weights"
+    if what:
+        raise InputError(f"{what}. Parameters of a module come from Orbax, safetensors or msgpack (flax)")
+    return _guarded(path, lambda path: dict(_flat(msgpack_restore(path.read_bytes()))))
+
+
+def _guarded(path: Path, read: Callable[[Path], Flat]) -> Flat:
+    try:
+        return read(path)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a reader raises for a damaged file
+        own = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(f"{path} is damaged, or no file of Orbax, safetensors or msgpack (flax): {own}") from error
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file begins as such a file does: the length of a text, and the text, which is JSON."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return path.suffix == ".safetensors" or (head[8:] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000)
+
+
+def _all_of(paths: Iterable[Path]) -> Flat:
+    """The arrays of safetensors files, the parts of one network."""
+    found: Flat = {}
+    for path in paths:
+        part = _guarded(path, _read_safetensors)
+        if twice := sorted(found.keys() & part.keys()):
+            name = "/".join(twice[0])
+            raise InputError(f"the .safetensors files of a folder are parts of one network; {path} repeats {name}")
+        found |= part
+    return found
+
+
+def _read_safetensors(path: Path) -> Flat:
+    with safe_open(path, "numpy") as file:
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    separator = "/" if any("/" in name for name in found) else "."
+    return {tuple(name.split(separator)): array for name, array in found.items()}
+
+
+def _orbax_folder(path: Path) -> Path:
+    """The folder with the tree itself, in that of a `CheckpointManager`, which has one for each step and each item."""
+    while not (path / ORBAX).exists():
+        inner = [each for each in path.iterdir() if each.is_dir() and any(each.glob(f"**/{ORBAX}"))]
+        inner.sort(key=lambda each: (len(each.name), each.name))  # steps are numbers
+        if not inner:
+            raise InputError(foreign_path(path) or f"{path} is no folder of Orbax: no {ORBAX} in it")
+        if len(inner) > 1:
+            names = ", ".join(each.name for each in inner)
+            raise InputError(f"{path} holds several checkpoints, {names}: name one of them, such as {inner[-1]}")
+        (path,) = inner
+    return path
+
+
+def _read_orbax(path: Path) -> Flat:
+    try:
+        from orbax import checkpoint
+    except ImportError:
+        raise InputError("a folder of Orbax needs the package orbax-checkpoint: pip install orbax-checkpoint") from None
+    with checkpoint.Checkpointer(checkpoint.PyTreeCheckpointHandler()) as reader:
+        tree = reader.metadata(path.absolute()).item_metadata.tree
+        # As NumPy's arrays, they need no devices like those that they were saved from.
+        arguments = jax.tree.map(lambda _: checkpoint.RestoreArgs(restore_type=np.ndarray), tree)
+        return dict(_flat(reader.restore(path.absolute(), args=checkpoint.args.PyTreeRestore(restore_args=arguments))))
+
+
+def _flat(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(path, array) of each array in a tree of dictionaries and lists. What is no number, such as a text, is left."""
+    if isinstance(tree, Mapping | list | tuple):
+        for name, part in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
+            yield from _flat(part, (*path, str(name)))
+    elif isinstance(tree, int | float):
+        yield path, np.asarray(tree)
+    elif hasattr(tree, "dtype"):
+        yield path, tree
+
+
+def _nested(flat: Flat) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for (*outer, last), leaf in flat.items():
+        inner = tree
+        for name in outer:
+            inner = inner.setdefault(name, {})
+        inner[last] = leaf
+    return tree
+
+
+def _random(leaf: Any) -> Any:
+    """The state of random numbers, which evaluation does not read: that of the module, or any for an abstract one."""
+    value = leaf.get_value()
+    if not isinstance(value, jax.ShapeDtypeStruct):
+        return leaf
+    keys = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+    return leaf.replace(
+        jax.random.split(jax.random.key(0), value.shape) if keys else jnp.zeros(value.shape, value.dtype)
+    )
+
+
+def _initial(module: nn.Module, image_shape: tuple[int, ...], channels_first: bool, bound: Mapping[str, Any]) -> Any:
+    """The shapes of the variables of a linen module. Nothing is computed."""
+    *sides, channels = image_shape
+    shape = (1, channels, *sides) if channels_first else (1, *image_shape)
+    images = jax.ShapeDtypeStruct(shape, jnp.float32)
+    method = bound.get("method", "__call__")
+    arguments = {**evaluation(module, method), **{name: value for name, value in bound.items() if name not in APPLY}}
+    keys = {name: jax.random.key(0) for name in ("params", *bound.get("rngs", ()))}
+    with own_errors(images):
+        found = jax.eval_shape(partial(switched(module).init, method=method, **arguments), keys, images)
+    return nn.meta.unbox(found)
+
+
+def _fit(path: Any, module: Any, needed: Flat, found: Flat, ignored: Iterable[tuple[str, ...]] = ()) -> Flat:
+    """The arrays of a file under the paths of a module, in its precision.
+
+    A file may lack the name `params` in front of linen's parameters, have one more name in front of all, or a last name
+    `value`, as nnx saved its variables. The view of the file that fits best is taken.
+
+    Raises:
+        InputError: a parameter without a counterpart of its shape; all of them are listed.
+    """
+    own = {key[:1] for key in needed}
+    found = {key: leaf for key, leaf in found.items() if key[:1] in own or key[0] not in OF_TRAINING}
+    views = [found, {("params", *key): leaf for key, leaf in found.items()}]
+    if len({key[:1] for key in found}) == 1:
+        views.append({key[1:]: leaf for key, leaf in found.items()})
+    views += [{key[:-1] if key[-1:] == (BOX,) else key: leaf for key, leaf in view.items()} for view in views]
+    views = [{key: leaf for key, leaf in view.items() if key not in ignored} for view in views]
+    best = min(views, key=lambda view: len(_differences(needed, view)))
+    if lines := _differences(needed, best):
+        if any(key[-1:] == ("weight",) for key in found):
+            lines.append("These may be the names of PyTorch, whose kernels have other axes, too: convert them first.")
+        head = f"{path} does not fit {type(module).__name__} (- what the module needs, + what the file has):"
+        raise InputError("\n".join([head, *lines]))
+    return {key: jnp.asarray(best[key], leaf.dtype) for key, leaf in needed.items()}
+
+
+def _differences(needed: Flat, found: Flat) -> list[str]:
+    mine, theirs = ({key: tuple(leaf.shape) for key, leaf in each.items()} for each in (needed, found))
+    return [
+        *(f"- {'/'.join(key)} {shape}" for key, shape in mine.items() if theirs.get(key) != shape),
+        *(f"+ {'/'.join(key)} {shape}" for key, shape in theirs.items() if mine.get(key) != shape),
+    ]
