@@ -157,7 +157,8 @@ def replace_relu(function: Callable[..., Any], relu: Relu) -> Callable[..., Any]
         if not met:
             raise InputError(
                 "guided gradients and deconvnets need a ReLU or ReLU6 before the target; given: no ReLU on the way to "
-                "this target (LeakyReLU, swish, GELU … keep their own gradient). Use gradient"
+                "this target (LeakyReLU, swish, GELU … keep their own gradient; a ReLU is a call of jax.nn.relu). Use "
+                "gradient"
             )
         return result
 

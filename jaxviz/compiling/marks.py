@@ -36,12 +36,14 @@ class Mark(NamedTuple):
         kind: the class of the module whose output is marked.
         shape: of its value.
         hidden: the operation whose body it is in, if its value cannot be read there; or else "".
+        leaves: the numbers of the inputs of the program that are the parameters of a layer found in the program.
     """
 
     name: str
     kind: str
     shape: tuple[int, ...]
     hidden: str
+    leaves: tuple[int, ...] = ()
 
 
 MARK = "jaxviz_mark"
@@ -57,9 +59,9 @@ batching.primitive_batchers[_mark] = lambda values, axes, **params: (
 )
 
 
-def mark(value: jax.Array, path: str, kind: str | None) -> jax.Array:
+def mark(value: jax.Array, path: str, kind: str | None, leaves: tuple[int, ...] = ()) -> jax.Array:
     """`value`, marked as the output at `path` of a module of the class `kind`; None: a place that has no name."""
-    return _mark.bind(value, path=path, kind=kind, mapped=False)
+    return _mark.bind(value, path=path, kind=kind, leaves=leaves, mapped=False)
 
 
 def marks(program: ClosedJaxpr | Jaxpr) -> list[Mark]:
@@ -157,7 +159,7 @@ def _marks_of(equation: Any, places: tuple[Place, ...], hidden: str) -> Iterator
         if params["kind"] is not None:
             shape = tuple(equation.outvars[0].aval.shape)
             hidden = hidden or ("vmap" if params["mapped"] else "")
-            yield Mark(_placed(params["path"], places), params["kind"], shape, hidden)
+            yield Mark(_placed(params["path"], places), params["kind"], shape, hidden, params["leaves"])
         return
     hidden = hidden or ("" if primitive in OPEN else primitive)
     if primitive == "scan" and params["length"] > LONGEST:

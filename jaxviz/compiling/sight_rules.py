@@ -256,7 +256,7 @@ def _broadcast(equation: Equation, inputs: Sequence[Any]) -> Sight:
     places, before, after = parameters(equation)["broadcast_dimensions"], shape_of(equation), out_shape(equation)
 
     def move(positions: Positions) -> Positions | None:
-        axis = places[positions.axis]
+        axis = int(places[positions.axis])  # after `vmap` it is one of NumPy
         return replace(positions, axis=axis) if before[positions.axis] == after[axis] else None
 
     return moved_by(equation, inputs[0], move)

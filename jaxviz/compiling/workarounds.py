@@ -112,6 +112,11 @@ def nn_name(body: ClosedJaxpr) -> str:
     return function if "jax/_src/nn/" in file.replace("\\", "/") else ""
 
 
+def function_name(body: ClosedJaxpr) -> str:
+    """The name of the Python function that was traced to `body`. It is as little public as where it was defined."""
+    return body.jaxpr.debug_info.func_src_info.partition(" at ")[0]
+
+
 def tell_classes_apart(function: Callable) -> Callable:
     """`function` with one more keyword argument, `classes`, which `jax.jit` treats as static: see `classes_of`."""
 

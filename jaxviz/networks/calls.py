@@ -8,7 +8,7 @@ is refused.
 
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -32,7 +32,12 @@ WORDS = ("mode", "phase", "stage", "run_mode")
 
 
 def called(module: Any, method: Any = "__call__") -> Any:
-    """The method of a module that is called with images, by its name or, as linen takes it, as a function."""
+    """The method of a module that is called with images, by its name or, as linen takes it, as a function.
+
+    A function is called itself.
+    """
+    if inspect.isroutine(module):
+        return module
     if callable(method):
         return functools.partial(getattr(method, "__func__", method), module)
     return getattr(module, str(method), None)
@@ -95,30 +100,29 @@ def check_mode(module: Any, bound: Mapping[str, Any]) -> None:
 APPLY = ("rngs", "method", "mutable", "capture_intermediates")
 
 
-def check_arguments(module: Any, bound: Mapping[str, Any]) -> None:
-    """Whether a module or function can be called with the images, its switches for evaluation, and `bound`.
+def check_arguments(function: Any, bound: Mapping[str, Any], first: int, given: Iterable[str] = ()) -> None:
+    """Whether a function or method can be called with the images, its switches for evaluation, and `bound`.
+
+    Args:
+        first: the number of its first arguments that it gets anyway: variables, images.
+        given: the names of further arguments that need not be bound, but may be.
 
     Raises:
         InputError: an argument that the call needs and does not get, or gets and does not know.
     """
-    linen, flax = isinstance(module, nn.Module), isinstance(module, nn.Module | nnx.Module)
-    method = bound.get("method", "__call__") if linen else "__call__"
-    function: Any = called(module, method) if flax else module
     try:
         taken = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # no function, or one without a signature
         return
-    first = 1 if flax else 2  # the images are the first argument; a function takes its variables before them
     by_name = [each for each in taken[first:] if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
-    names = [each.name for each in by_name]
-    unknown = [name for name in bound if name not in names and not (linen and name in APPLY)]
+    names, given = [each.name for each in by_name], {*given}
+    unknown = [name for name in bound if name not in names and name not in given]
     if unknown and not any(each.kind == each.VAR_KEYWORD for each in taken):
         raise InputError(
             f"the call of the module has no argument {unknown[0]!r}: {near(unknown[0], names)}"
             f"beside the images it takes {', '.join(names) or 'none'}"
         )
-    given = {*bound, *evaluation(module, method)}
-    missing = [each.name for each in by_name if each.default is each.empty and each.name not in given]
+    missing = [each.name for each in by_name if each.default is each.empty and each.name not in {*bound, *given}]
     if missing:
         some = ", ".join(f"{name}=…" for name in missing)
         raise InputError(

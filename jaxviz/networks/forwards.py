@@ -2,21 +2,22 @@
 
     Forward = (params, images [n h w c], names, edits {name: f}) -> {name: array}
 
-Law: a forward pass ends as soon as it has all the activations of `names` (a plain function runs to its end).
+Law: a forward pass ends as soon as it has all the activations of `names`.
 
 `images` are in the network's own units. An *edit* is a function of one named activation: the rest of the network sees
 the edited value, and the edited value is returned. A Keras network brings its own handles (`activations`). Any other
-nnx or linen module is tapped at the outputs of its submodules, which are named by their paths. A plain function has the
-names that it returns.
+nnx or linen module is tapped at the outputs of its submodules, which are named by their paths. The layers of all other
+networks are found in their traced programs (`traced.py`).
 
 A tap only marks a value (`compiling.marks`). The module itself runs once for each shape of images, to be traced, and
 the traced program is what is read and edited. So the module may use `jit`, `remat` and `scan`, in which Python can keep
 no value for later. If the module fails at a later layer, because the images are too small for it or too large, the
 program ends there, and the layers before it can be read.
 
-Checklist for a new kind of module: a frozen dataclass here, since a forward is static under `jit`; for a tapped one,
-`run`, which calls the module and taps each named output; its case in `wrap`; and a test that the same weights give the
-activations of the other kinds (`tests/jaxviz/test_model.py`).
+Checklist for a new kind of module: a function that makes a `traced.Network` of it, such as `equinox.network`; or, if it
+has outputs that its operations do not show, a frozen dataclass here, since a forward is static under `jit`, with
+`call`, which taps each named output. Then its case in `wrap`, and a test that the same weights give the activations of
+the other kinds (`tests/jaxviz/test_model.py`).
 """
 
 import contextlib
@@ -42,6 +43,11 @@ from jaxviz.networks.outputs import Path, select
 OUTPUT = "output"  # the name of a tapped module's own output
 
 
+Axes = tuple[int, ...]
+"""The axis of the images of an activation, and that of its channels if that is known."""
+ENDS = (0, -1)  # where they are in `[n … c]`
+
+
 class _Done(BaseException):
     """Every requested activation has been seen. It is no Exception, so that no module's `except` catches it."""
 
@@ -64,20 +70,20 @@ class Bound:
 
 
 @dataclass(frozen=True)
-class _Tapped:
+class Tapped:
     """A forward that traces a module with taps, and runs the traced program until it has all that was requested.
 
     Attributes:
         output: the path of the array that is the output, in the module's result.
         bound: further arguments of the call.
         channels_first: whether the module takes images `[n c h w]`.
-        moved: names of activations `[n c …]`, which are read and edited as `[n … c]`.
+        moved: {name: the axes of its images and channels} of activations that are read and edited as `[n … c]`.
     """
 
     output: Path = field(default=(), kw_only=True)
     bound: Bound | None = field(default=None, kw_only=True)
     channels_first: bool = field(default=False, kw_only=True)
-    moved: frozenset[str] = field(default=frozenset(), kw_only=True, compare=False)  # it follows from the others
+    moved: Mapping[str, Axes] = field(default_factory=dict, kw_only=True, compare=False)  # it follows from the others
 
     def call(self, params: Any, images: jax.Array, **arguments: Any) -> tuple[Any, str]:
         """What the module returns for images `[n c h w]` or `[n h w c]`, and its class. Each output in it is tapped."""
@@ -94,13 +100,14 @@ class _Tapped:
         found: Activations = {}
 
         def see(name: str, value: jax.Array) -> jax.Array:
-            value = jnp.moveaxis(value, 1, -1) if name in self.moved else value
+            axes = self.moved.get(name, ())
+            value = jnp.moveaxis(value, axes, ENDS[: len(axes)])
             value = edits[name](value) if name in edits else value
             if names is None or name in names:
                 found[name] = value
                 if names is not None and len(found) == len(names):
                     raise _Done
-            return jnp.moveaxis(value, -1, 1) if name in self.moved else value
+            return jnp.moveaxis(value, ENDS[: len(axes)], axes)
 
         wanted = None if names is None else {*names, *edits}
         program = self.program(params, images)
@@ -138,8 +145,8 @@ class _Tapped:
             jax.eval_shape(self.run, params, images)
 
 
-def _marked(forward: _Tapped, params: Any, images: jax.Array) -> jax.Array | None:
-    # Where the module fails, the program ends; `_Tapped.fail` raises the error if a layer is missing then.
+def _marked(forward: Tapped, params: Any, images: jax.Array) -> jax.Array | None:
+    # Where the module fails, the program ends; `Tapped.fail` raises the error if a layer is missing then.
     with contextlib.suppress(Exception), _tapping(True):
         return forward.run(params, images)
     return None
@@ -194,7 +201,7 @@ class KerasForward:
 
 
 @dataclass(frozen=True)
-class NnxForward(_Tapped):
+class NnxForward(Tapped):
     """Any nnx module, in evaluation mode, tapped at each of its submodules."""
 
     graphdef: nnx.GraphDef[Any]
@@ -244,7 +251,7 @@ def _paths(variables: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class LinenForward(_Tapped):
+class LinenForward(Tapped):
     """Any linen module, tapped at each of its submodules by an interceptor."""
 
     module: nn.Module
@@ -266,35 +273,3 @@ class LinenForward(_Tapped):
             kind, method = type(self.module).__name__, arguments.get("method", "__call__")
             value = self.module.apply(variables, images, **{**evaluation(self.module, method), **arguments})
         return value if method == "__call__" else tap(value, OUTPUT, kind), kind
-
-
-@dataclass(frozen=True)
-class FunctionForward(_Tapped):
-    """A plain function `(params, images [n h w c]) -> array | {name: array}`: its results can be read, not edited."""
-
-    function: Callable[[Any, jax.Array], Any]
-
-    def __call__(self, params: Any, images: jax.Array, names: tuple[str, ...] | None, edits: Edits) -> Activations:
-        if edits:
-            raise InputError(
-                "a plain function has no layers that can be edited: wrap the nnx or linen module itself, or use a "
-                f"gradient method that explains the input; given: an edit of {', '.join(edits)}"
-            )
-        return super().__call__(params, images, names, edits)
-
-    def run(self, params: Any, images: jax.Array) -> jax.Array:
-        arguments = self.bound(images.dtype) if self.bound else {}
-        result = self.function(params, jnp.moveaxis(images, -1, 1) if self.channels_first else images, **arguments)
-        items = result.items() if isinstance(result, dict) else ()
-        named = {name: value for name, value in items if _named(name, value)}
-        output = self.output or ((list(named)[-1],) if named else ())
-        chosen = select(result, output)
-        last = output[0] if output and output[0] in named and len(output) == 1 else OUTPUT
-        for name, value in named.items():
-            if name != last:
-                mark(value, name, "")
-        return mark(chosen, last, "")
-
-
-def _named(name: Any, value: Any) -> bool:
-    return isinstance(name, str) and isinstance(value, jax.Array)

@@ -1,8 +1,8 @@
-"""Any Flax module or plain function as a `Model`.
+"""Any module of Flax, Equinox or Haiku, or any function, as a `Model`.
 
     wrap(module, …) -> Model
 
-Law: the same weights as a Keras file, as an nnx module and as a linen module give equal activations under equal names.
+Law: the same weights as a Keras file, as a module of any library and as a function give equal activations.
 The module is not changed. Its layers are found by a forward pass on shapes alone, in which nothing is computed.
 """
 
@@ -22,14 +22,17 @@ from flax import nnx
 
 from jaxviz.checks import whole
 from jaxviz.compiling.flow import channel_axes, scanned
-from jaxviz.compiling.marks import Mark
+from jaxviz.compiling.marks import Mark, marks
 from jaxviz.compiling.workarounds import ClosedJaxpr, parameters
 from jaxviz.errors import InputError
 from jaxviz.model import Hidden, Layer, Model, find_inputs
-from jaxviz.networks.calls import check_arguments, check_mode, in_evaluation, switched
+from jaxviz.networks.calls import APPLY, called, check_arguments, check_mode, evaluation, in_evaluation, switched
 from jaxviz.networks.checkpoints import restored
-from jaxviz.networks.forwards import Bound, FunctionForward, LinenForward, NnxForward
+from jaxviz.networks.equinox import is_equinox, of_equinox
+from jaxviz.networks.forwards import Axes, Bound, LinenForward, NnxForward, Tapped
+from jaxviz.networks.haiku import is_haiku, of_haiku
 from jaxviz.networks.outputs import path_of
+from jaxviz.networks.traced import Network, TracedForward, of_function
 from jaxviz.structure import convolutions
 from weights_convert import Inputs
 
@@ -43,25 +46,31 @@ def wrap(
     inputs: str | Inputs = "unit",
     output: Any = None,
     *,
-    channels_first: bool = False,
+    channels_first: bool | None = None,
     **bound: Any,
 ) -> Model:
-    """A Model of any nnx or linen module, or of a function, that takes one batch of images. The module is not changed.
+    """A Model of any module of Flax, Equinox or Haiku, or of any function. The module is not changed.
 
-    The network runs in evaluation mode. A copy of an nnx module is switched by `eval()`. An argument of the call, or an
-    attribute that is True or False, is set as well if it has the name of such a switch: `train`, `training`,
-    `deterministic`, `inference`, `is_eval` and so on (`jaxviz.networks.calls.EVALUATION`).
+    The network runs in evaluation mode. A copy of an nnx module is switched by `eval()`, and one of an Equinox module
+    by `eqx.nn.inference_mode`. An argument of the call, or an attribute that is True or False, is set as well if it has
+    the name of such a switch: `train`, `training`, `deterministic`, `inference`, `is_training` and so on
+    (`jaxviz.networks.calls.EVALUATION`). A plain function is called as it is.
 
-    Layers are named by their paths, also inside `jit`, `remat` and `scan`. A `scan` over three blocks has the layers
-    `blocks[0]/conv`, `blocks[1]/conv` and `blocks[2]/conv`. Layers inside `vmap`, `cond` and `while` cannot be read.
+    The layers of a Flax module are its submodules. Those of all other networks are found in what they compute: layers
+    with parameters, which have the path of the module that holds these, such as `layers/0/conv1`; and activation
+    functions, pools, softmaxes, sums of two paths and concatenations, which are named after the layer that they follow,
+    such as `layers/0/conv1/relu`, or by a `jax.named_scope` of their own. Layers inside `jit`, `remat` and `scan` are
+    layers like others. A `scan` over three blocks has the layers `blocks[0]/conv`, `blocks[1]/conv` and
+    `blocks[2]/conv`. Layers inside `cond` and `while`, and those of Flax modules inside `vmap`, cannot be read.
 
     Args:
-        module: an `nnx.Module`; a linen `nn.Module` with its `variables`; or a function
-            `(variables, images [n h w c]) -> array or {name: array}`.
-        variables: what linen's `init` returned, or the first argument of the function; None for an nnx module, which
-            holds its own. Of any module, it may be the path of a file or folder with its parameters: of Orbax, of
-            safetensors, or flax's msgpack. The module may be abstract then, `nnx.eval_shape(lambda: Net(nnx.Rngs(0)))`.
-            A function gets a tree of dictionaries.
+        module: an `nnx.Module`; a linen `nn.Module`; a callable `eqx.Module` that takes one image; what `hk.transform`
+            or `hk.transform_with_state` returned; or a function `(variables, images [n h w c])`, which returns an array
+            or {name: array}.
+        variables: what linen's or Haiku's `init` returned; the `eqx.nn.State` of an Equinox module, if it has one; the
+            first argument of a function; None for an nnx module, which holds its own. Of any module, it may be the path
+            of a file or folder with its parameters: of Orbax, of safetensors, or flax's msgpack. The module may be
+            abstract then, `nnx.eval_shape(lambda: Net(nnx.Rngs(0)))`. A function gets a tree of dictionaries.
         image_shape: of one image: `(h, w, c)`, also if the module takes images `[n c h w]`; `(t, c)` of a signal;
             `(d, h, w, c)` of a volume; `(h, w)` or `(pixels,)` of an image without channels.
         inputs: the preprocessing that the network was trained with: "unit" (images in [0, 1]), "raw255" (0–255 pixels),
@@ -69,12 +78,13 @@ def wrap(
         output: which array is the output, if the module returns several in a tuple, list, dictionary, NamedTuple or
             dataclass: the number, key or name of a part, or the path to a part of a part, such as `("heads", 0)`.
         channels_first: whether the module takes images `[n c h w]`. Images and activations are `[n h w c]` for you.
+            None: only an Equinox module does, if an image has more than two axes.
         bound: further arguments of the module's call, the same in every call: `rngs=nnx.Rngs(0)`, a mask, a second
-            input. Arrays have the shape that fits a batch of one image. For a linen module, `rngs=`, `mutable=` and
-            `method=` of `apply` as well.
+            input. Arrays have the shape that fits a batch of one image, or one image for an Equinox module. For a linen
+            module, `rngs=`, `mutable=` and `method=` of `apply` as well; for a Haiku function, its `rng=`.
 
     Raises:
-        InputError: a linen module without variables, an nnx module with variables, no image shape, an unknown `inputs`,
+        InputError: variables that are missing or that the module does not take, no image shape, an unknown `inputs`,
             an argument that the call lacks or does not know, or a module that takes images `[n c h w]` without
             `channels_first`, that a word such as mode="train" switches, that fails (its own error is the cause), or
             that does not turn a batch of n images into an array `[n …]`; a file that cannot be read, or with other
@@ -86,14 +96,17 @@ def wrap(
             f"given: {image_shape}"
         )
     image_shape = tuple(whole("each number of image_shape", number) for number in image_shape)
-    if isinstance(module, nnx.Module | nn.Module):
+    if isinstance(module, nnx.Module | nn.Module) or is_equinox(module):
         check_mode(module, bound)
+    if channels_first is None:
+        channels_first = is_equinox(module) and len(image_shape) > 2
     source = ""
     if isinstance(variables, str | PathLike):
         source = Path(variables).name
         module, variables = restored(module, variables, image_shape, channels_first, bound)
-    forward: NnxForward | LinenForward | FunctionForward
+    forward: Tapped
     params: Any
+    network: Network | None = None
     settings: dict[str, Any] = {
         "output": path_of(output),
         "bound": Bound(*nnx.split(bound)) if bound else None,
@@ -106,6 +119,7 @@ def wrap(
         in_evaluation(copy)
         graphdef, params = nnx.split(copy)
         forward = NnxForward(graphdef, **settings)
+        check_arguments(called(module), bound, 1, evaluation(module))
     elif isinstance(module, nn.Module):
         if not isinstance(variables, Mapping):
             given = type(variables).__name__
@@ -114,12 +128,20 @@ def wrap(
                 f"given: variables of type {given}"
             )
         forward, params = LinenForward(switched(module), **settings), variables
-    elif callable(module) and not isinstance(module, type):
-        forward, params = FunctionForward(module, **settings), variables
-    else:
+        method = bound.get("method", "__call__")
+        check_arguments(called(module, method), bound, 1, {*APPLY, *evaluation(module, method)})
+    elif is_haiku(module):
+        network = of_haiku(module, variables)
+    elif isinstance(module, type) or not callable(module):
         given = f"the class {module.__name__} itself" if isinstance(module, type) else type(module).__name__
-        raise InputError(f"wrap takes an nnx or linen module or a function; given: {given}")
-    check_arguments(module, bound)
+        raise InputError(f"wrap takes a module of Flax, Equinox or Haiku, or a function; given: {given}")
+    elif is_equinox(module):
+        network = of_equinox(module, variables)
+    else:
+        network = of_function(module, variables)
+    if network is not None:
+        check_arguments(network.called, bound, network.first, network.given)
+        forward, params = TracedForward(network.function, network.paths, network.kinds, **settings), network.params
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     with jax.default_matmul_precision("highest"):  # as a Model runs it, so that JAX can keep this trace
         found, program = forward.marks(params, images), forward.program(params, images)
@@ -128,11 +150,17 @@ def wrap(
         raise InputError(f"{name} is {shape} for a batch of one image; it must be [n …] for n images")
     if not channels_first:
         _check_layout(program, image_shape)
+    batch = _batch_axes(forward, params, images, found) if network else {}
+    axes = channel_axes(program, len(image_shape)) if channels_first else None
+    found, moved = _moved(found, batch, axes)
+    forward = replace(forward, moved=moved)
+    sizes = _sizes(params, program)
+    if network:
+        counts = [sum(sizes[leaf] for leaf in each.leaves if leaf not in network.state) for each in found]
     else:
-        found, moved = _channels_last(found, channel_axes(program, len(image_shape)))
-        forward = replace(forward, moved=moved)
-    owned = _sizes(module, params, program)
-    layers = [Layer(each.name, each.kind, _count(owned, each.name)) for each in found]
+        owned = _owned(module, params, sizes)
+        counts = [_count(owned, each.name) for each in found]
+    layers = [Layer(each.name, each.kind, count) for each, count in zip(found, counts, strict=True)]
     table = tuple(layer for layer, each in zip(layers, found, strict=True) if not each.hidden)
     return Model(
         params=params,
@@ -166,41 +194,76 @@ def _check_layout(program: ClosedJaxpr, image_shape: tuple[int, ...]) -> None:
         )
 
 
-UNKNOWN_AXIS = "unknown axis"
+UNKNOWN_AXIS, UNKNOWN_IMAGES = "unknown axis", "unknown images"
 
 
 def _reason(hidden: str) -> str:
     if hidden == UNKNOWN_AXIS:
         return "after the operations before it, it is not known which of its axes has the channels"
+    if hidden == UNKNOWN_IMAGES:
+        return "its images have no axis of their own, since they are joined with other numbers"
     return f"it runs inside {hidden}"
 
 
-def _channels_last(found: list[Mark], axes: Mapping[str, set[Any]]) -> tuple[list[Mark], frozenset[str]]:
-    """The marks of a module that takes images `[n c h w]`, and the names of those that are `[n c …]` themselves.
+def _moved(
+    found: list[Mark], batch: Mapping[str, int | None], axes: Mapping[str, set[Any]] | None
+) -> tuple[list[Mark], dict[str, Axes]]:
+    """The marks of a module, and the axes of images and channels of those that are not `[n … c]`.
 
     A map whose channels are not known to be first or last is hidden: shown as `[h w c]`, it would be another map.
+
+    Args:
+        batch: {name: the axis of the images, or None if there is none}; 0 for other names.
+        axes: of the channels, of a module that takes images `[n c h w]`.
     """
-    marks, moved = [], set()
+    shown: list[Mark] = []
+    moved: dict[str, Axes] = {}
     for each in found:
         path, last = re.sub(r"\[\d+\]|#\d+$", "", each.name), len(each.shape) - 1
-        where = axes.get(path, set())
-        if last >= 2 and where == {1}:
-            moved.add(each.name)
+        images = batch.get(each.name, 0)
+        where = {last} if axes is None else axes.get(path, set())
+        known = len(where) == 1 and None not in where
+        if images is None:
+            each = each._replace(hidden=each.hidden or UNKNOWN_IMAGES)
+        elif last >= 2 and known and where != {last}:
+            moved[each.name] = (images, int(*where))
         elif last >= 3 and where != {last} and not each.hidden:
             each = each._replace(hidden=UNKNOWN_AXIS)
-        marks.append(each)
-    return marks, frozenset(moved)
+        elif images:
+            moved[each.name] = (images,)
+        shown.append(each)
+    return shown, moved
 
 
-def _sizes(module: Any, params: Any, program: ClosedJaxpr) -> Mapping[Any, Any]:
-    """{path: number of parameters} as nested dictionaries; of one iteration, where a scan takes them apart."""
-    leaves, structure = jax.tree.flatten(params)
-    ways = scanned(program)
-    sizes = [math.prod(np.shape(leaf)) // parts for leaf, parts in zip(leaves, ways, strict=False)]
-    counts = jax.tree.unflatten(structure, sizes)
+def _batch_axes(forward: Tapped, params: Any, images: Any, found: list[Mark]) -> dict[str, int | None]:
+    """{name: the axis of the images} of the layers found in a program: the axis that is longer for two images.
+
+    It is not the first one where `vmap` puts it elsewhere, and there is none where it is joined with another.
+    """
+    two = forward.program(params, jax.ShapeDtypeStruct((2, *images.shape[1:]), images.dtype))
+    other = {each.name: each.shape for each in marks(two)} if two.out_avals else {}
+
+    def axis(shape: tuple[int, ...], longer: tuple[int, ...]) -> int | None:
+        different = [at for at, (one, two) in enumerate(zip(shape, longer, strict=True)) if (one, two) == (1, 2)]
+        return different[0] if different else None
+
+    return {each.name: axis(each.shape, other[each.name]) for each in found if each.name in other}
+
+
+def _sizes(params: Any, program: ClosedJaxpr) -> list[int]:
+    """The number of parameters of each leaf; of one iteration, where a scan takes them apart."""
+    return [
+        math.prod(np.shape(leaf)) // parts
+        for leaf, parts in zip(jax.tree.leaves(params), scanned(program), strict=False)
+    ]
+
+
+def _owned(module: Any, params: Any, sizes: list[int]) -> Any:
+    """{path: number of parameters} of a Flax module, as nested dictionaries."""
+    counts = jax.tree.unflatten(jax.tree.structure(params), sizes)
     if isinstance(module, nnx.Module):
         return nnx.to_pure_dict(nnx.filter_state(counts, nnx.Param))
-    return nn.meta.unbox(counts.get("params", {})) if isinstance(module, nn.Module) else {}
+    return nn.meta.unbox(counts.get("params", {}))
 
 
 def _count(owned: Any, name: str) -> int:

@@ -1,10 +1,12 @@
 """Networks and images for other tests; there is no test here.
 
-One small network is written three times, as a Keras graph, in nnx and in linen, with the same weights, so that a test
-can compare the kinds of modules.
+One small network is written six times, as a Keras graph, in nnx, linen, Equinox and Haiku and as a plain function, with
+the same weights, so that a test can compare the kinds of networks.
 """
 
+import equinox as eqx
 import flax.linen as nn
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,6 +93,67 @@ def three_of_a_kind() -> tuple[jv.Model, jv.Model, jv.Model, Nnx]:
         jv.wrap(Linen(), {"params": variables}, SHAPE),
         module,
     )
+
+
+class Equinox(eqx.Module):
+    first: eqx.nn.Conv2d
+    second: eqx.nn.Conv2d
+    pool: eqx.nn.MaxPool2d
+    dropout: eqx.nn.Dropout
+    head: eqx.nn.Linear
+
+    def __call__(self, x, key=None):
+        x = self.pool(jax.nn.relu(self.first(x)))
+        x = self.dropout(jax.nn.relu(self.second(x)), key=key)
+        return self.head(jnp.moveaxis(x, 0, -1).reshape(-1))
+
+
+def _equinox(weights: dict) -> Equinox:
+    def layer(kind, name, *sizes, **settings):
+        empty = eqx.filter_eval_shape(lambda: kind(*sizes, **settings, key=jax.random.key(0)))
+        kernel, bias = weights[name].values()
+        kernel = kernel.T if kind is eqx.nn.Linear else kernel.transpose(3, 2, 0, 1)
+        return eqx.tree_at(lambda part: (part.weight, part.bias), empty, (kernel, bias.reshape(empty.bias.shape)))
+
+    first, second = (
+        layer(eqx.nn.Conv2d, name, inputs, outputs, 3, padding=1)
+        for name, inputs, outputs in (("first", 3, 4), ("second", 4, 6))
+    )
+    head = layer(eqx.nn.Linear, "head", 6 * 6 * 6, CLASSES)
+    return Equinox(first, second, eqx.nn.MaxPool2d(2, 2), eqx.nn.Dropout(0.5), head)
+
+
+@hk.transform
+def haiku_network(x):
+    x = hk.max_pool(jax.nn.relu(hk.Conv2D(4, 3, name="first")(x)), (2, 2, 1), (2, 2, 1), "SAME")
+    x = jax.nn.relu(hk.Conv2D(6, 3, name="second")(x))
+    return hk.Linear(CLASSES, name="head")(x.reshape(len(x), -1))
+
+
+def function_network(params, x):
+    def convolution(params, x):
+        layout = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, params["kernel"], (1, 1), "SAME", None, None, layout) + params["bias"]
+
+    x = jax.nn.relu(convolution(params["first"], x))
+    x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "SAME")
+    x = jax.nn.relu(convolution(params["second"], x))
+    return x.reshape(len(x), -1) @ params["head"]["kernel"] + params["head"]["bias"]
+
+
+def six_of_a_kind() -> dict[str, jv.Model]:
+    """The network as a model of each kind."""
+    keras, module, linen, _ = three_of_a_kind()
+    weights = linen.params["params"]
+    in_haiku = {name: {"w": each["kernel"], "b": each["bias"]} for name, each in weights.items()}
+    return {
+        "keras": keras,
+        "nnx": module,
+        "linen": linen,
+        "equinox": jv.wrap(_equinox(weights), image_shape=SHAPE),
+        "haiku": jv.wrap(haiku_network, in_haiku, SHAPE),
+        "function": jv.wrap(function_network, weights, SHAPE),
+    }
 
 
 class Convolutions(nnx.Module):

@@ -219,14 +219,25 @@ def test_a_module_that_returns_no_array_is_refused(returned):
 
 def test_a_function_has_the_names_that_it_returns():
     def function(scale, batch):
-        return {"half": batch / 2, "scores": scale * batch.sum((1, 2))}
+        half = batch / 2
+        return {"half": half, "scores": scale * (2 * half).sum((1, 2))}
 
     model = jv.wrap(function, jnp.float32(3), (2, 2, 1))
     acts = jv.activations(model, np.ones((2, 2, 1), np.float32))
-    assert list(acts) == ["half", "scores"]
+    assert list(acts) == ["half", "scale", "scores"]  # the product with the scale has no other name
     np.testing.assert_allclose(acts["scores"], [12])
-    with pytest.raises(jv.InputError, match="plain function has no layers"):
-        model(jnp.ones((2, 2, 1)), ["scores"], {"half": lambda a: a})
+
+
+def test_a_value_that_a_function_returns_by_name_is_edited_where_it_is_computed():
+    def function(scale, batch):
+        half = jax.nn.relu(batch / 2)
+        return {"image": batch, "half": half, "same": half, "scores": scale * half.sum((1, 2))}
+
+    model = jv.wrap(function, jnp.float32(3), (2, 2, 1))
+    assert model.layers == ("half", "scale", "image", "same", "scores")
+    found = model(jnp.ones((2, 2, 1)), ["half", "same", "scores"], {"half": lambda a: 4 * a})
+    np.testing.assert_allclose(found["same"], np.full((2, 2, 1), 2.0))
+    np.testing.assert_allclose(found["scores"], [24])
 
 
 def test_new_parameters_and_new_images_compile_nothing():

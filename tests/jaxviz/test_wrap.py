@@ -96,8 +96,8 @@ def test_an_output_that_is_not_there_lists_those_that_are(result, output, senten
 def test_a_function_of_many_results_has_all_of_them_and_the_output_last():
     function = lambda scale, x: {"scores": scale * x.mean((1, 2)), "half": x / 2, "pair": (x, x)}  # noqa: E731
     model = jv.wrap(function, 3.0, SHAPE, output="scores")
-    assert (model.layers, model.output) == (("half", "scores"), "scores")
-    assert jv.wrap(function, 3.0, SHAPE, output=("pair", 0)).layers == ("scores", "half", "output")
+    assert (model.layers, model.output) == (("mean", "scale", "half", "scores"), "scores")
+    assert jv.wrap(function, 3.0, SHAPE, output=("pair", 0)).layers == ("mean", "scores", "half", "output")
 
 
 class Two(nn.Module):
