@@ -14,15 +14,14 @@ the layer that they follow, `conv1/relu`, or in the `jax.named_scope` in which t
 """
 
 import itertools
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from jaxviz.compiling.jaxprs import CALLS, ELEMENTWISE, bodies, body_of, evaluate, nn_function
-from jaxviz.compiling.marks import OPEN
-from jaxviz.compiling.workarounds import ClosedJaxpr, closed, function_name, parameters, scan_split
+from jaxviz.compiling.jaxprs import ELEMENTWISE, bodies, evaluate
+from jaxviz.compiling.operations import PRODUCTS, closed_name, has_zero, is_open, keeps_numbers, scope_of
+from jaxviz.compiling.workarounds import ClosedJaxpr, closed, parameters, scan_split
 
 Path = tuple[str, ...]
 Place = tuple[int, ...]
@@ -90,7 +89,6 @@ def layers(program: ClosedJaxpr, paths: Sequence[Path | None]) -> list[Layer]:
     return found
 
 
-PRODUCTS = {"conv_general_dilated": "Conv", "dot_general": "Linear"}
 CURVES = ("tanh", "logistic", "erf", "erfc", "exp")  # with which JAX writes activation functions out
 REDUCTIONS = ("mean", "max")
 LAYOUT = ("squeeze", "transpose", "reshape")
@@ -108,7 +106,7 @@ class _Finder:
         body, numbers = closed(body), itertools.count()
 
         def step(equation: Any, *inputs: Any) -> list[Any]:
-            return self.equation((*place, next(numbers)), joined(scope, equation), equation, inputs)
+            return self.equation((*place, next(numbers)), scope_of(scope, equation), equation, inputs)
 
         return evaluate(body.jaxpr, [Weights(()) if _is_array(each) else None for each in body.consts], values, step)
 
@@ -176,13 +174,13 @@ class _Finder:
             return extended(last)
         if primitive in CURVES:
             return new(primitive)
-        if primitive == "max" and _has_zero(equation) and out == (last.shape if last else self.shape):
+        if primitive == "max" and has_zero(equation) and out == (last.shape if last else self.shape):
             return flow if last and last.kind in REDUCTIONS else new("relu")
         if primitive in ("reduce_window_max", "reduce_max"):
             return new("max_pool" if primitive == "reduce_window_max" else "max")
         if primitive in ("reduce_window_sum", "reduce_sum"):
             return Flow(flow.layer, summed="avg_pool" if primitive == "reduce_window_sum" else "mean")
-        if primitive in LAYOUT and last and flow.end and last.stack and stack == last.stack and _same(equation):
+        if primitive in LAYOUT and last and flow.end and last.stack and stack == last.stack and keeps_numbers(equation):
             return extended(last)
         if primitive in ELEMENTWISE or primitive == "concatenate":
             return self.elementwise(equation, flow, flows, last, new, extended)
@@ -235,6 +233,7 @@ def _name(found: list[Layer], finder: _Finder) -> None:
             first[finder.owner(layer.leaves)].add(layer.leaves[0])
     for layer in found:
         owner = finder.owner(layer.leaves) if layer.leaves else ()
+        layer.kind = "sigmoid" if layer.kind == "logistic" else layer.kind
         if layer.leaves:
             holds_more = any(len(other) > len(owner) and other[: len(owner)] == owner for other in first)
             alone = owner and len(first[owner]) == 1 and not holds_more
@@ -255,47 +254,11 @@ def _place_name(layer: Layer, finder: _Finder) -> str:
     return f"{before.name}/{kind}" if before.leaves and kind == layer.kind else kind
 
 
-def is_open(equation: Any) -> bool:
-    """Whether the layers of a program may lie in the body of an equation: all but `while` and the like."""
-    primitive = equation.primitive.name
-    return (primitive in OPEN or primitive == "cond") and bool(bodies(equation)) and not closed_name(equation)
-
-
-def closed_name(equation: Any) -> str:
-    """The name of a function that is one layer: of `jax.nn`, or with a derivative of its own, without a product."""
-    if equation.primitive.name not in CALLS or any(map(_multiplies, bodies(equation))):
-        return ""
-    name = nn_function(equation) or (equation.primitive.name.startswith("custom") and function_name(body_of(equation)))
-    return str(name or "").strip("_<>")
-
-
-def joined(scope: str, equation: Any) -> str:
-    """The scope of an equation. Transforms are left out, and so are classes, which Equinox puts there."""
-    own = re.sub(r"\w+\(|\)", "", str(equation.source_info.name_stack))
-    return "/".join(part for part in (*scope.split("/"), *own.split("/")) if part and "." not in part)
-
-
 def _curve(kind: str, primitive: str) -> str:
     """The name of a curve that is multiplied by the value that it is a function of, or is divided by its own sum."""
     if primitive == "div":
         return "softmax" if kind == "exp" else kind
     return {"tanh": "gelu", "erf": "gelu", "erfc": "gelu", "logistic": "silu"}.get(kind, kind)
-
-
-def _multiplies(body: ClosedJaxpr) -> bool:
-    equations = body.jaxpr.eqns
-    return any(each.primitive.name in PRODUCTS or any(map(_multiplies, bodies(each))) for each in equations)
-
-
-def _has_zero(equation: Any) -> bool:
-    literals = (getattr(each, "val", None) for each in equation.invars)
-    return any(each is not None and not getattr(each, "shape", ()) and each == 0 for each in literals)
-
-
-def _same(equation: Any) -> bool:
-    """Whether a change of layout only moves axes, or leaves out axes of length 1."""
-    before, after = (sorted(n for n in each.aval.shape if n != 1) for each in (equation.invars[0], equation.outvars[0]))
-    return before == after
 
 
 def _is_array(value: Any) -> bool:
