@@ -49,6 +49,16 @@ class Structure:
         return _dependent(self._program.jaxpr.eqns, [self._variables[name]], self._variables).intersection(later)
 
     @functools.cached_property
+    def products(self) -> dict[str, int]:
+        """{handle: how many products of two numbers its convolutions compute for one image}."""
+        found = dict.fromkeys(self.shapes, 0)
+        for where, convolution in convolutions(self._program.jaxpr):
+            if (name := handle_at(where, self.shapes)) in found:
+                kernel, spec = convolution.invars[1].aval, parameters(convolution)["dimension_numbers"].rhs_spec
+                found[name] += convolution.outvars[0].aval.size * kernel.size // kernel.shape[spec[0]]
+        return found
+
+    @functools.cached_property
     def sights(self) -> dict[str, Sights | None]:
         """{handle: which pixels of the image its positions see} of all layers."""
         found = follow(self._program, self._program.jaxpr.invars[-1], self.picture)

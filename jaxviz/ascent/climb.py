@@ -183,12 +183,14 @@ def sweep_quietly(
     watch: Watch | None = None,
     every: int = STRETCH,
     devices: Sequence[jax.Device] | None = None,
+    latents: list[Any] | None = None,
 ) -> tuple[Ascent, str]:
     """What `sweep` returns, and how it treated ReLUs: a sweep without warnings, for whoever counts the dead himself.
 
     Args:
         given: those of canvas, transform, optimizer, steps and relu that are not None; the others are Lucid's.
         devices: the climbers are spread over them, and `batch` counts those of one device; None: JAX's default device.
+        latents: a list that gets (positions, latents [b …]) of objectives that come to their end.
 
     Raises:
         InputError, Interrupted: as `sweep`.
@@ -227,7 +229,9 @@ def sweep_quietly(
         check_stop(stop)
     optimizer, redirect = as_constructor(settings["optimizer"]), relu == "redirect"
     devices = None if devices is None else tuple(devices)
-    how = How(with_fast_products(model), canvas, channels, optimizer, stop, group, redirect, devices)
+    how = How(
+        with_fast_products(model), canvas, channels, optimizer, stop, group, redirect, devices, latents is not None
+    )
     most = at_once(*shape[:-1], execution=model.execution)
     fit = partial(at_a_time, most=most, limit=model.execution.limit)
     every = whole("every", every)
@@ -245,7 +249,9 @@ def sweep_quietly(
                 show = _watched(watch, members)
                 for found in climb(stacked, how, fitted, steps=steps, batch=together, bar=bar, watch=show, every=every):
                     at = members[found.members]
-                    image[at], scores[at], taken[at], still[at] = found[1:]
+                    image[at], scores[at], taken[at], still[at] = found[1:5]
+                    if latents is not None:
+                        latents.append((at, found.latents))
                     finished.extend(at.tolist())
     except KeyboardInterrupt:
         kept = Ascent(image[finished], scores[finished], taken[finished], ~still[finished]) if finished else None

@@ -62,6 +62,7 @@ class Finished(NamedTuple):
     scores: np.ndarray  # [… steps]; after a member's last step, its last score again
     steps: np.ndarray  # how many steps each of them took
     still: np.ndarray  # whether the image is still the first one
+    latents: Any  # a pytree of arrays; None where it was not asked for
 
 
 class How(NamedTuple):
@@ -75,6 +76,7 @@ class How(NamedTuple):
     together: int | None = None  # each so many members in a row see each other; None: each is alone
     redirect: bool = False  # whether ReLUs are redirected in the first steps of each member
     devices: tuple[jax.Device, ...] | None = None  # slots are spread over them evenly; None: JAX's default device
+    latent: bool = False  # whether latents are asked for
 
 
 def at_a_time(group: Group, how: How, transform: Transform | None, *, most: int, limit: int | None) -> int:
@@ -135,7 +137,7 @@ def climb(
     Raises:
         InputError: the batch is below 1.
     """
-    model, canvas, channels, optimizer, stop, together, redirect, devices = how
+    model, canvas, channels, optimizer, stop, together, redirect, devices, latent = how
     count, size = len(group.keys), together or 1
     rows, rows_at_once = count // size, max(1, whole("batch", batch) // size)
     even = size * len(devices or (None,))
@@ -196,7 +198,8 @@ def climb(
                 scores[slot, done[slot] :] = scores[slot, done[slot] - 1]
             bar.update(int((steps - done[which]).sum()))
             still = (images == first)[which].all(tuple(range(1, images.ndim)))
-            yield Finished(member[which], images[which], scores[which], done[which], still)
+            latents = jax.tree.map(lambda leaf, at=which: np.asarray(leaf)[at], state[0].latent) if latent else None
+            yield Finished(member[which], images[which], scores[which], done[which], still, latents)
             live &= ~ended
 
 

@@ -1,14 +1,11 @@
-"""What an atlas holds, and the chunks of work that make it: all from the model and the manifest, nothing is computed.
+"""What an atlas will hold, and the chunks of work that make it: nothing is computed.
 
-    plan(model, …) -> Plan: the manifest, one Part of the store for each layer, and the chunks
+    plan(model, …) -> Plan: the manifest, the parts of the store, and the chunks
 
-Law: two plans with equal manifests make equal bits. So the manifest has whatever decides a number in the store (the
-parameters, the preprocessing, the recipe and its settings, the key, the chunks), and a worker needs the model and the
-store only.
+Law: the chunks are independent of each other, and each filter is in one of them.
 """
 
-import hashlib
-import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxviz.ascent.arguments import image_channels, image_shape, seen_shape
-from jaxviz.ascent.recipes.style import RECIPES, Recipe, Style
-from jaxviz.atlases.store import Kind, Part, of_layer
-from jaxviz.checks import near
+from jaxviz.ascent.held import DRAWS, PERTURBED
+from jaxviz.ascent.recipes.style import Style
+from jaxviz.atlases import photographs
+from jaxviz.atlases.manifest import described, recipe_style
+from jaxviz.atlases.store import Kind, Part, of_crops, of_layer
 from jaxviz.errors import InputError
 from jaxviz.geometry import receptive_field
 from jaxviz.keys import one_key
@@ -27,15 +26,22 @@ from jaxviz.model import Model
 from jaxviz.objectives import Objective, Unit
 from jaxviz.structure import structure
 
-RECIPE = "lucid"
-
 
 class Chunk(NamedTuple):
-    """Filters `start` to `stop - 1` of a layer, the one of this number in the atlas."""
+    """Filters `start` to `stop - 1` of a layer, the one of this number in the atlas: their ascents, or their crops.
+
+    The crops of a layer are one chunk, since each photograph is seen by all its filters at once.
+    """
 
     layer: int
     start: int
     stop: int
+    crops: bool = False
+
+    @property
+    def path(self) -> str:
+        """The part of the store that it belongs to."""
+        return of_crops(self.layer) if self.crops else of_layer(self.layer)
 
 
 class Plan(NamedTuple):
@@ -43,43 +49,32 @@ class Plan(NamedTuple):
 
     Attributes:
         manifest: what decides the numbers in it, as JSON.
-        parts: a layer each.
-        chunk: filters that are computed and written together.
+        parts: of the store: a layer each, and its crops.
+        chunks: of work, layer by layer, so that a layer is compiled once.
+        costs: about how long each chunk takes, in no unit.
+        files: the names of the photographs.
     """
 
     manifest: Mapping[str, Any]
     parts: tuple[Part, ...]
+    chunks: tuple[Chunk, ...]
+    costs: tuple[float, ...]
+    files: Sequence[str] | None
+
+    def share(self, index: int, count: int) -> tuple[Chunk, ...]:
+        """The chunks of the job number `index` of `count`: neighbours, of about the same cost in each job."""
+        middle = np.cumsum(self.costs) - np.array(self.costs) / 2
+        job = np.minimum((middle / max(sum(self.costs), 1e-300) * count).astype(int), count - 1)
+        return tuple(chunk for chunk, its in zip(self.chunks, job, strict=True) if its == index)
 
     @property
-    def chunks(self) -> list[Chunk]:
-        """All chunks, layer by layer, so that a layer is compiled once."""
-        size = self.manifest["chunk"]
-        return [
-            Chunk(number, start, min(start + size, part.filters))
-            for number, part in enumerate(self.parts)
-            for start in range(0, part.filters, size)
-        ]
-
-
-class How(NamedTuple):
-    """How the filters of an atlas are climbed, as its manifest says."""
-
-    style: Style
-    settings: Recipe  # arguments of `sweep`
-    key: jax.Array
-
-
-def how(manifest: Mapping[str, Any]) -> How:
-    """
-    Raises:
-        InputError: a recipe that is not known here.
-    """
-    given = dict(manifest["recipe"])
-    style = recipe_style(given.pop("name"))
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    words = manifest["key"]
-    key = jax.random.wrap_key_data(jnp.array(words["data"], jnp.uint32), impl=words["kind"])
-    return How(style, style.settings(**given), key)
+    def size(self) -> int:
+        """The bytes of all arrays, before compression."""
+        return sum(
+            part.filters * np.dtype(kind.dtype).itemsize * math.prod(kind.shape)
+            for part in self.parts
+            for kind in part.arrays.values()
+        )
 
 
 def plan(
@@ -90,6 +85,8 @@ def plan(
     settings: Mapping[str, Any],
     key: jax.Array | None,
     robust: bool,
+    latent: bool,
+    files: Sequence[str] | None,
     chunk: int,
 ) -> Plan:
     """The `Plan` of an atlas of a model; the arguments are those of `atlas`.
@@ -103,25 +100,17 @@ def plan(
     if len(model.image_shape) != 3:
         takes = " × ".join(str(side or "any") for side in model.image_shape)
         raise InputError(f"an atlas is of a network that takes images [h w c]; this one takes {takes}")
-    shape = image_shape(arguments["canvas"], image_channels(model, arguments["canvas"]))
+    channels = image_channels(model, arguments["canvas"])
+    shape = image_shape(arguments["canvas"], channels)
     names = convolutions(model) if layers is None else _checked(model, layers)
-    numbers = {name: value for name, value in (style.defaults | dict(settings)).items() if name != "start"}
     manifest = {
-        "model": {
-            "source": model.source,
-            "sha256": model.sha256,
-            "parameters": fingerprint(model.params),
-            "inputs": _inputs(model),
-            "execution": {
-                name: getattr(model.execution, name) for name in ("dtype", "precision", "winograd", "rewrite")
-            },
-        },
+        **described(model, recipe, settings, key),
         "layers": list(names),
-        "recipe": {"name": recipe, **{name: _plain(recipe, name, value) for name, value in numbers.items()}},
         "size": list(shape[:2]),
         "steps": arguments["steps"],
-        "key": {"kind": str(jax.random.key_impl(key)), "data": jax.random.key_data(key).tolist()},
         "robust": robust,
+        "latent": latent,
+        "images": None if files is None else photographs.described(files),
         "chunk": chunk,
     }
     height, width = (side - 2 * style.crop for side in shape[:2])
@@ -132,18 +121,58 @@ def plan(
     }
     if robust:
         arrays["robust"] = Kind((), "float32")
+    if latent:
+        arrays["latent"] = _latent(arguments["canvas"], channels)
     seen = seen_shape(model, shape, arguments.get("transform"))
-    return Plan(manifest, tuple(_part(model, name, of_layer(i), seen, arrays) for i, name in enumerate(names)))
+    held = seen_shape(model, (height, width, model.channels), PERTURBED) if robust else None
+    layer_costs = _costs(model, names)
+    pixels = math.prod(shape[:2]) / math.prod(model.image_size()[:2])
+    parts, chunks, costs = [], [], []
+    for number, name in enumerate(names):
+        part = _part(model, name, of_layer(number), seen, arrays)
+        if held is not None:
+            _fits(model, name, held)
+        parts.append(part)
+        for start in range(0, part.filters, chunk):
+            chunks.append(Chunk(number, start, min(start + chunk, part.filters)))
+            forward = layer_costs[name] * pixels * (chunks[-1].stop - start)
+            costs.append(forward * (3 * arguments["steps"] + (DRAWS if robust else 0)))  # backward costs two forward
+        if files is not None:
+            found, rows = manifest["images"]["top"], part.filters
+            parts.append(Part(of_crops(number), rows, photographs.arrays(found), {}))
+            chunks.append(Chunk(number, 0, rows, crops=True))
+            costs.append(layer_costs[name] * len(files))
+    return Plan(manifest, tuple(parts), tuple(chunks), tuple(costs), files)
 
 
-def recipe_style(name: str) -> Style:
-    """
+def _latent(canvas: Any, channels: int | None) -> Kind:
+    """What the store holds of the latent of a canvas.
+
     Raises:
-        InputError: there is no such recipe.
+        InputError: it is not one array.
     """
-    if name not in RECIPES:
-        raise InputError(f"no recipe {name!r}: {near(name, RECIPES)}there are {', '.join(RECIPES)}")
-    return RECIPES[name]
+    leaves = jax.tree.leaves(jax.eval_shape(lambda key: canvas.new(key, channels), jax.random.key(0)))
+    if len(leaves) != 1:
+        raise InputError(f"the latent of this canvas is {len(leaves)} arrays, and an atlas keeps one: latent=False")
+    return Kind(leaves[0].shape, str(leaves[0].dtype))
+
+
+def _costs(model: Model, names: Iterable[str]) -> dict[str, float]:
+    """About how many products a forward pass to each layer takes: those of all layers before it, in their order."""
+    network = structure(model, model.layers, model.image_size()[:-1])
+    so_far = dict(zip(network.products, np.cumsum(list(network.products.values())).tolist(), strict=True))
+    return {name: float(max(1, so_far.get(name.removesuffix("/pre"), 1))) for name in names}
+
+
+def _fits(model: Model, name: str, seen: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The size at which a layer is computed for images of shape `seen`; None: the network's own.
+
+    Raises:
+        InputError: the images are too small for it.
+    """
+    size = None if model.needs_own_size(name, seen) else seen[:-1]
+    model.shapes(size, [name])
+    return size
 
 
 def convolutions(model: Model) -> tuple[str, ...]:
@@ -176,8 +205,7 @@ def _checked(model: Model, layers: Iterable[str]) -> tuple[str, ...]:
 
 def _part(model: Model, name: str, path: str, seen: tuple[int, ...], arrays: Mapping[str, Kind]) -> Part:
     (shape,) = model.shapes(names=[name]).values()
-    size = None if model.needs_own_size(name, seen) else seen[:-1]
-    model.shapes(size, [name])  # an InputError says which size fits
+    size = _fits(model, name, seen)
     base = name.removesuffix("/pre")
     position = model.layers.index(base) if base in model.layers else None
     try:
@@ -206,60 +234,3 @@ def keys_of_filters(model: Model, key: jax.Array, layer: str, filters: Sequence[
     """A key for each filter, by its layer's place among all handles of the model and by its own number."""
     of_layer = jax.random.fold_in(key, model.handles.index(layer))
     return jax.vmap(jax.random.fold_in, (None, 0))(of_layer, jnp.array(filters))
-
-
-def fingerprint(params: Any) -> str:
-    """The SHA-256 of parameters: of their names, types, shapes and values."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        values = jax.random.key_data(leaf) if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key) else leaf
-        array = np.asarray(values)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def _inputs(model: Model) -> dict[str, Any]:
-    inputs = model.inputs
-    return {
-        "name": inputs.name,
-        "scale": inputs.scale,
-        "mean": list(inputs.mean),
-        "std": list(inputs.std),
-        "reverse": inputs.reverse,
-    }
-
-
-def _plain(recipe: str, name: str, value: Any) -> Any:
-    """A setting of a recipe as JSON has it: numbers, words, and lists of them.
-
-    Raises:
-        InputError: it is something else, such as an array.
-    """
-    value = list(value) if isinstance(value, tuple) else value
-    try:
-        return json.loads(json.dumps(value, default=lambda number: number.item()))
-    except (TypeError, ValueError, AttributeError):
-        raise InputError(
-            f"a setting of a recipe in an atlas is a number or a word, since its manifest is text; given: "
-            f"{name}={value!r} of {recipe}"
-        ) from None
-
-
-def differences(there: Mapping[str, Any], ours: Mapping[str, Any], where: str = "") -> list[str]:
-    """Each entry in which two manifests differ, as "recipe.steps is 40 there, 30 here"; `made` says nothing."""
-    found = []
-    for name in dict.fromkeys((*there, *ours)):
-        if not where and name in ("made", "format"):
-            continue
-        a, b = there.get(name), ours.get(name)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            found += differences(a, b, f"{where}{name}.")
-        elif a != b:
-            found.append(f"{where}{name} is {_brief(a)} there, {_brief(b)} here")
-    return found
-
-
-def _brief(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"

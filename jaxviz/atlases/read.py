@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxviz.atlases.store import DEAD, FATES, LOST, MISSING, Store, of_layer
+from jaxviz.atlases.store import CLIMBED, DEAD, FATES, LOST, MISSING, Store, of_layer
 from jaxviz.atlases.values import Files, Values
 from jaxviz.checks import near
 from jaxviz.errors import InputError
@@ -99,7 +99,8 @@ class AtlasLayer:
         group = self._group if group is None else group
         if name not in group:
             return None
-        return Values(group[name], self._fates if fates is None else fates, f"{self.name}.{name}")
+        path = group[name].path.partition("/")[2]  # such as image, or crops/image
+        return Values(group[name], self._fates if fates is None else fates, f"{path} of {self.name}")
 
     def _always(self, name: str) -> Values:
         found = self._values(name)
@@ -138,7 +139,8 @@ class AtlasLayer:
 
         None if the layer has no kernel with one slice for each filter.
         """
-        return np.asarray(self._group["weights"][:]) if "weights" in self._group else None
+        found = self._values("weights", fates=np.full(self.filters, CLIMBED, np.uint8))  # it belongs to no chunk
+        return None if found is None else found[:]
 
     @cached_property
     def _crops(self) -> Any:

@@ -60,6 +60,10 @@ def of_layer(number: int) -> str:
     return f"{number:04d}"
 
 
+def of_crops(number: int) -> str:
+    return f"{of_layer(number)}/crops"
+
+
 class Store:
     """An atlas on disk, or in an object store.
 
@@ -147,6 +151,30 @@ class Store:
             if MARKER not in group:
                 _create(group, MARKER, part.filters, Kind((), "uint8"), chunk)
 
+    def has(self, path: str, name: str) -> bool:
+        """Whether an array that belongs to no chunk is there, and whole."""
+        group = self.group(path)
+        return name in group and self._whole(group[name], 0, len(group[name]))
+
+    def put_constant(self, path: str, name: str, values: np.ndarray) -> None:
+        """Write an array that belongs to no chunk."""
+        with self._said("written"):
+            group = self.group(path)
+            if name not in group:
+                _create(group, name, len(values), Kind(values.shape[1:], str(values.dtype)), None)
+            self._write(group[name], 0, values)
+
+    def files(self) -> list[str]:
+        """The names of the photographs.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+        try:
+            return json.loads(bytes(self.group("")["files"][:]))
+        except (KeyError, ValueError) as error:
+            raise InputError(f"the names of photographs in {self.path} are damaged: {error}") from error
+
     def _group(self, path: str, attributes: Mapping[str, Any]) -> Any:
         root = _zarr().open_group(self._store, mode="r+")
         return root[path] if path in root else root.create_group(path, attributes=dict(attributes))
@@ -197,10 +225,10 @@ class Store:
 
         sync(self._store.delete(f"{array.path}/{_key(array, start)}"))
 
-    def damaged(self, path: str, start: int, stop: int) -> list[str]:
+    def damaged(self, part: Part, start: int, stop: int) -> list[str]:
         """The names of the arrays of a finished chunk that cannot be read, or are not there."""
-        group = self.group(path)
-        return [name for name, array in group.arrays() if name != MARKER and not self._whole(array, start, stop)]
+        group = self.group(part.path)
+        return [name for name in part.arrays if not self._whole(group[name], start, stop)]
 
     def _whole(self, array: Any, start: int, stop: int) -> bool:
         from zarr.core.sync import sync
@@ -227,20 +255,20 @@ def _zarr() -> Any:
     return zarr
 
 
-def _create(group: Any, name: str, filters: int, kind: Kind, chunk: int) -> None:
-    """An empty array, whose chunks of filters are objects; where a filter has many numbers, it is a chunk within."""
+def _create(group: Any, name: str, filters: int, kind: Kind, chunk: int | None) -> None:
+    """An empty array, with an object for each chunk of filters; None: one object."""
     from zarr.codecs import Crc32cCodec, ZstdCodec
 
-    sharded = kind.shape and {"shards": (chunk, *kind.shape)}
+    shard = {"shards": (chunk, *kind.shape)} if chunk and kind.shape else {}  # a filter is a chunk within the object
     group.create_array(
         name,
         shape=(filters, *kind.shape),
         dtype=kind.dtype,
-        chunks=(1 if sharded else chunk, *kind.shape),
+        chunks=(1 if shard else chunk or filters, *kind.shape),
         compressors=(ZstdCodec(level=0), Crc32cCodec()),
         fill_value=0,
         config={"write_empty_chunks": True},  # else an image that is all 0 would not be there
-        **(sharded or {}),
+        **shard,
     )
 
 

@@ -3,7 +3,6 @@
 Law: what cannot be read is an error: never a filter that is not finished yet, nor one whose bytes are damaged.
 """
 
-import json
 import operator
 from collections.abc import Iterator
 from functools import cached_property
@@ -80,7 +79,7 @@ class Files:
 
     @cached_property
     def _names(self) -> list[str]:
-        return json.loads(bytes(self._store.group("")["files"][:]))
+        return self._store.files()
 
     def __getitem__(self, index: int) -> list[str]:
         return [self._names[number] for number in self._numbers[index]]

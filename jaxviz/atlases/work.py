@@ -1,6 +1,6 @@
 """One chunk of an atlas: its filters are climbed, measured and written. This is what a worker does.
 
-    work(model, path, chunk) -> Done
+    work(model, path, images, chunk) -> Done
 
 Law: the bits of a filter depend on the model and the manifest only, not on who computes it, in which order, or what
 else is in its chunk. So its key is folded from its layer and its number; and as XLA may round differently for another
@@ -16,8 +16,10 @@ import numpy as np
 
 from jaxviz.ascent.climb import finite_images, sweep_quietly
 from jaxviz.ascent.held import measured
-from jaxviz.atlases.plan import Chunk, How, how, keys_of_filters, objectives
-from jaxviz.atlases.store import CLIMBED, DEAD, LOST, MISSING, Store, of_layer
+from jaxviz.atlases.manifest import How, how
+from jaxviz.atlases.photographs import strongest
+from jaxviz.atlases.plan import Chunk, keys_of_filters, objectives
+from jaxviz.atlases.store import CLIMBED, DEAD, LOST, MISSING, Store
 from jaxviz.compiling.batches import at_once
 from jaxviz.model import Model
 from jaxviz.rendering import rgb
@@ -39,20 +41,29 @@ class Done(NamedTuple):
     lost: int
 
 
-def work(model: Model, path: str, chunk: Chunk) -> Done:
-    """Compute a chunk and write it, unless it is there."""
+def work(model: Model, path: str, images: str | None, chunk: Chunk) -> Done:
+    """Compute a chunk and write it, unless it is there.
+
+    Args:
+        images: the folder of photographs.
+    """
     started = time.perf_counter()
     store = Store(path, write=True)
-    place = of_layer(chunk.layer)
-    fate = store.fates(place)[chunk.start : chunk.stop]
-    if (fate == MISSING).any():
-        manifest = store.read_manifest()
-        assert manifest is not None
-        arrays, fate = compute(model, manifest, manifest["layers"][chunk.layer], range(chunk.start, chunk.stop))
-        store.put(place, chunk.start, arrays, fate)
-        seconds = time.perf_counter() - started
+    fate = store.fates(chunk.path)[chunk.start : chunk.stop]
+    if (fate != MISSING).all():
+        return Done(chunk, 0.0, int((fate == DEAD).sum()), int((fate == LOST).sum()))
+    manifest = store.read_manifest()
+    assert manifest is not None
+    layer = manifest["layers"][chunk.layer]
+    if chunk.crops:
+        assert images is not None
+        found = strongest(model, images, store.files(), layer, manifest["images"]["top"], manifest["chunk"])
+        for start, arrays in found:
+            store.put(chunk.path, start, arrays, np.full(len(arrays["score"]), CLIMBED, np.uint8))
     else:
-        seconds = 0.0
+        arrays, fate = compute(model, manifest, layer, range(chunk.start, chunk.stop))
+        store.put(chunk.path, chunk.start, arrays, fate)
+    seconds = time.perf_counter() - started
     return Done(chunk, seconds, int((fate == DEAD).sum()), int((fate == LOST).sum()))
 
 
@@ -67,6 +78,7 @@ def compute(
     padded = [*filters, *[filters[-1]] * (-count % (each * len(devices)))]
     several = tuple(devices) if len(devices) > 1 else None
     settings = {name: value for name, value in way.settings.items() if name not in GIVEN}
+    latents: list[Any] | None = [] if manifest["latent"] else None
     found, _ = sweep_quietly(
         model,
         objectives(model, way.style, layer, padded),
@@ -74,6 +86,7 @@ def compute(
         key=keys_of_filters(model, way.key, layer, padded),
         batch=each,
         devices=several,
+        latents=latents,
         **settings,
     )
     finite = finite_images(found)[:count]
@@ -88,6 +101,12 @@ def compute(
     }
     if manifest["robust"]:
         arrays["robust"] = np.where(fate == LOST, np.nan, _robust(model, way, layer, filters, pictures, images))
+    if latents is not None:
+        leaves = [(at, *jax.tree.leaves(latent)) for at, latent in latents]
+        arrays["latent"] = np.empty((len(padded), *leaves[0][1].shape[1:]), leaves[0][1].dtype)
+        for at, leaf in leaves:
+            arrays["latent"][at] = leaf
+        arrays["latent"] = arrays["latent"][:count]
     return arrays, fate
 
 

@@ -29,10 +29,9 @@ def _imported(context: click.Context, option: click.Parameter, places: tuple[str
         raise click.BadParameter(str(error)) from error
 
 
-def network(command: Callable) -> Callable:
-    """The command with what all commands on a network share: the argument FILE, how to load it, the folder."""
+def loaded(command: Callable) -> Callable:
+    """The command with the argument FILE and how to load it."""
     for decorate in (
-        folder,
         click.option(
             "--inputs",
             type=click.Choice(list(INPUTS)),
@@ -56,6 +55,11 @@ def network(command: Callable) -> Callable:
     ):
         command = decorate(command)
     return command
+
+
+def network(command: Callable) -> Callable:
+    """The command with what all commands that draw share: the argument FILE, how to load it, the folder."""
+    return loaded(folder(command))
 
 
 def seen(command: Callable) -> Callable:

@@ -26,7 +26,7 @@ def defaults(setting: str) -> str:
 def climbed(command: Callable) -> Callable:
     """The command with what all commands that draw a grid of ascents share: the recipe, its settings, and the grid."""
     for decorate in (
-        click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of the noise at the start."),
+        with_recipe,
         click.option(
             "--margin", type=click.IntRange(min=0), default=5, show_default=True, help="Pixels between images."
         ),
@@ -34,6 +34,15 @@ def climbed(command: Callable) -> Callable:
         click.option(
             "--columns", type=click.IntRange(min=1), default=8, show_default=True, help="Images in a row of the grid."
         ),
+    ):
+        command = decorate(command)
+    return command
+
+
+def with_recipe(command: Callable) -> Callable:
+    """The command with the recipe, its settings and the seed."""
+    for decorate in (
+        click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of the noise at the start."),
         click.option("--step", type=float, help=f"Length of a step. {defaults('step')}"),
         click.option("--steps", type=click.IntRange(min=1), help=f"Number of steps. {defaults('steps')}"),
         click.option("--size", type=click.IntRange(min=1), help=f"Side of an image in pixels. {defaults('size')}"),
@@ -89,7 +98,7 @@ def filters(
       jaxviz filters cats_and_dogs_small_2.h5 --recipe keras_io
     """
     source, settings = _recipe(recipe, size=size, steps=steps, step=step)
-    model = _load(file, loading, source)
+    model = load_fed(file, loading, source)
     for name in layers or [last_convolution(model, jv.Highest(model.scores))]:
         objectives = source.objectives(model, name, indices or None)
         if not indices:
@@ -135,7 +144,7 @@ def classes(
       jaxviz class cats_and_dogs_small_2.h5 --size 150
     """
     source, settings = _recipe(recipe, size=size, steps=steps, step=step)
-    model = _load(file, loading, source)
+    model = load_fed(file, loading, source)
     wanted = [int(target) if re.fullmatch(r"-?\d+", target) else target for target in targets]
     objectives = [source.penalized(each) for each in jv.classes(model, wanted or None)]
     if not targets:
@@ -174,7 +183,7 @@ def _recipe(name: str, **given: Any) -> tuple[Style, dict[str, Any]]:
     return source, source.settings(**{name: value for name, value in given.items() if value is not None})
 
 
-def _load(file: str, loading: dict[str, Any], source: Style) -> jv.Model:
+def load_fed(file: str, loading: dict[str, Any], source: Style) -> jv.Model:
     """The network, fed as the source of the recipe feeds it unless --inputs says otherwise."""
     model = jv.load(file, **loading)
     return source.feed(model) if loading["inputs"] is None else model

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 import jaxviz as jv
-from jaxviz.cli import climbing, demo, dreaming, explaining
+from jaxviz.cli import climbing, demo, dreaming, explaining, whole
 from jaxviz.cli.arguments import folder
 from jaxviz.cli.exits import OneLine
 
@@ -25,6 +25,7 @@ def main() -> None:
       jaxviz demo
       jaxviz activations cats_and_dogs_small_2.h5 cat.jpg
       jaxviz filters vgg16_demo --layer block3_conv1
+      jaxviz atlas vgg16_demo --out vgg16.zarr
       jaxviz dream vgg16_demo cat.jpg --layer block4_conv2
       jaxviz gradcam vgg16 elephants.jpg
       jaxviz attribute vgg16 elephants.jpg --method integrated_gradients --method lrp
@@ -54,6 +55,6 @@ def show_demo(out: Path, quick: bool) -> None:
 
 for each in (
     *(explaining.activations, climbing.filters, climbing.classes, dreaming.dream, dreaming.caricature),
-    *(explaining.gradcam, explaining.attribute),
+    *(explaining.gradcam, explaining.attribute, whole.atlas),
 ):
     main.add_command(each)

@@ -1,5 +1,6 @@
 """The parts of images that a filter sees where it is highest."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from jaxviz.errors import InputError
 from jaxviz.filters.spectra import Spectra
 from jaxviz.filters.top_images import TopImages, check_found
-from jaxviz.geometry import windows
+from jaxviz.geometry import Window, windows
 from jaxviz.model import Model
 from jaxviz.objectives import check_index
 from jaxviz.structure import picture_shape
@@ -41,9 +42,13 @@ def crops(model: Model, found: TopImages, index: int, at: Any = None) -> list[np
         raise InputError(f"at is jv.spectra(found), of the same result of top_images; given: {at!r}")
     size = found.images.shape
     fields, picture = windows(model, found.layer, size), picture_shape(model, size[:-1])
-    result = []
-    for number, position in zip(at.image[index].tolist(), at.position[index].tolist(), strict=True):
-        ends = (field.of((*position, index)) for field in fields)
-        part = tuple(slice(max(first, 0), last + 1) for first, last in ends)
-        result.append(np.array(found.images[number].reshape(picture)[part]))
-    return result
+    return [
+        cut(found.images[number].reshape(picture), fields, (*position, index))
+        for number, position in zip(at.image[index].tolist(), at.position[index].tolist(), strict=True)
+    ]
+
+
+def cut(image: np.ndarray, fields: Sequence[Window], position: Sequence[int]) -> np.ndarray:
+    """The part of an image inside the receptive field of a position, whose last number is that of the filter."""
+    ends = (field.of(position) for field in fields)
+    return np.array(image[tuple(slice(max(first, 0), last + 1) for first, last in ends)])
