@@ -2,9 +2,32 @@
 
 import ctypes
 import gc
+import os
 import sys
 
 import jax
+
+GROWTH = 0.3e9  # bytes; a laptop has room for two processes that grow so, and giving back more often takes time
+
+_left = float("inf")  # bytes that were held after the last giving back; inf: never given back yet
+
+
+def give_back_growth():
+    """Give memory back if this process has grown by more than `GROWTH` since the last time."""
+    global _left
+    if sys.platform != "linux":
+        return
+    _left = min(_left, held())
+    if held() > _left + GROWTH:
+        give_back()
+        _left = held()
+
+
+def held() -> int:
+    """The bytes of memory that this process holds itself: without those of libraries, which processes share."""
+    with open("/proc/self/statm") as file:
+        _, resident, shared, *_ = map(int, file.read().split())
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
 
 
 def give_back():

@@ -144,7 +144,7 @@ def test_other_filters_steps_and_step_sizes_compile_nothing():
     model = keras_model()
     jv.sweep(model, jv.channels(model, "second", [0, 1]), **jv.recipes.chollet(size=12))
     compiled = slots._climb.compiled()._cache_size()
-    jv.sweep(model, jv.channels(model, "second", [3, 2, 5]), **jv.recipes.chollet(size=12, steps=77, step=0.3))
+    jv.sweep(model, jv.channels(model, "second", [3, 2]), **jv.recipes.chollet(size=12, steps=77, step=0.3))
     assert slots._climb.compiled()._cache_size() == compiled
 
 

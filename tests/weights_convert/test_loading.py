@@ -230,8 +230,17 @@ def test_the_layout_of_the_official_vgg16_files(tmp_path):
     assert error(net(net.inputs(images)), wanted) <= 1e-5
 
 
+def test_vgg16_with_its_head_on_small_images(tmp_path):
+    """Of its 138 M weights, 100 M are the first dense layer's, which has 49 times fewer here."""
+    model = keras.applications.VGG16(weights=None, input_shape=(32, 32, 3))
+    net = weights_convert.load(save(model, tmp_path / "vgg16.h5"))
+    assert net.graph.nodes == ARCHITECTURES["vgg16"].graph.nodes
+    assert_same(net, model, np.asarray(CAFFE(np.random.default_rng(0).random((1, 32, 32, 3), np.float32))))
+
+
+@pytest.mark.slow
 def test_vgg16_with_its_head(tmp_path):
-    """138 M weights, once through a file that is full, then the same file as weights only."""
+    """All of them, which take 1.4 GB: once through a file that is full, then the same file as weights only."""
     model = keras.applications.VGG16(weights=None)
     path = save(model, tmp_path / "vgg16.h5")
     images = CAFFE(np.random.default_rng(0).random((1, 224, 224, 3), np.float32))
