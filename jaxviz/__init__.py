@@ -54,6 +54,7 @@ from jaxviz.networks.checkpoints import *
 from jaxviz.networks.keras import *
 from jaxviz.networks.wrap import *
 from jaxviz.objectives import *
+from jaxviz.page.site import *
 from jaxviz.paths import *
 from jaxviz.regions import *
 from jaxviz.regularizers import *

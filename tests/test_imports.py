@@ -42,6 +42,7 @@ SOLE_USERS = {
         "jaxviz/cli/dreaming.py",
         "jaxviz/cli/exits.py",
         "jaxviz/cli/explaining.py",
+        "jaxviz/cli/sites.py",
         "jaxviz/cli/whole.py",
         "weights_convert/__main__.py",
     },

@@ -27,6 +27,7 @@ DATA = {
     "jaxviz/ascent/canvases/photographs.npz",
     "jaxviz/py.typed",
     "jaxviz/networks/published.json",
+    *(f"jaxviz/page/browser/{path.name}" for path in (ROOT / "jaxviz/page/browser").iterdir()),
     "weights_convert/py.typed",
     "weights_convert/applications.zip",
 }

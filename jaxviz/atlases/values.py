@@ -28,6 +28,11 @@ class Values:
     def __len__(self) -> int:
         return self.shape[0]
 
+    @property
+    def done(self) -> np.ndarray:
+        """bool `[n]`: the filters that are there."""
+        return self._fates != MISSING
+
     def __getitem__(self, index: int | slice) -> Any:
         """
         Raises:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 import jaxviz as jv
-from jaxviz.cli import climbing, demo, dreaming, explaining, whole
+from jaxviz.cli import climbing, demo, dreaming, explaining, sites, whole
 from jaxviz.cli.arguments import folder
 from jaxviz.cli.exits import OneLine
 
@@ -55,6 +55,6 @@ def show_demo(out: Path, quick: bool) -> None:
 
 for each in (
     *(explaining.activations, climbing.filters, climbing.classes, dreaming.dream, dreaming.caricature),
-    *(explaining.gradcam, explaining.attribute, whole.atlas),
+    *(explaining.gradcam, explaining.attribute, whole.atlas, sites.page),
 ):
     main.add_command(each)

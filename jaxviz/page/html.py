@@ -3,13 +3,15 @@
 Text and HTML are two types here. A `str` is text: the name of a layer, a caption, a number. HTML is made by the
 functions of this module only, and `escape` is the one of them that turns text into HTML. So a name that comes from a
 file, such as a layer called `<script>`, is shown on the page as it is written and never becomes a part of the page.
+What a script of the page needs to know is passed on by `call`, as numbers and text, and the script shows it as text.
 """
 
 import html
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from string import Template
-from typing import NamedTuple, NewType
+from typing import Any, NamedTuple, NewType
 from urllib.parse import quote
 
 Html = NewType("Html", str)
@@ -22,13 +24,18 @@ class Illustration(NamedTuple):
     caption: str
 
 
-# One file a page: no script, no font and no style sheet is loaded from anywhere.
 PAGE = Template("""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
-<style>
+$head
+$body
+</html>
+""")
+
+# One file a page: no script, no font and no style sheet is loaded from anywhere.
+STYLE = Html("""<style>
   :root { color-scheme: light dark }
   body { font: 17px/1.5 system-ui, sans-serif; max-width: 60rem; margin: auto; padding: 1rem }
   pre { font-size: 13px; line-height: 1.35; overflow-x: auto }
@@ -38,16 +45,25 @@ PAGE = Template("""<!doctype html>
   figure { margin: 0 }
   figcaption { font-size: 15px; opacity: .8; overflow-wrap: anywhere }
   img { width: 100%; max-height: 48rem; object-fit: contain; object-position: left }
-</style>
-<h1>$title</h1>
-$sections
-</html>
-""")
+</style>""")
 
 
 def escape(text: str) -> Html:
     """Text as HTML that shows it as it is written, in an element or in a quoted attribute."""
-    return Html(html.escape(text))
+    # A page is UTF-8. What has no code there, which JSON may hold, is shown as "?".
+    return Html(html.escape(text.encode("utf-8", "replace").decode("utf-8")))
+
+
+def call(function: str, *values: Any) -> str:
+    """A script that calls a function of the page with values: numbers, text, None, and lists and dicts of these.
+
+    It is ASCII without `<`, `>` and `&`: it means the same in a file and between `<script>` and `</script>`.
+
+    Raises:
+        ValueError: a number is NaN or infinite, which JavaScript reads, but JSON does not know.
+    """
+    written = (json.dumps(value, allow_nan=False, separators=(",", ":")) for value in values)
+    return f"{function}({','.join(written)})\n".translate({ord(each): f"\\u{ord(each):04x}" for each in "<>&"})
 
 
 def link(file: str, text: str) -> Html:
@@ -86,5 +102,11 @@ def section(
 
 def write_page(path: Path, title: str, sections: Iterable[Html]) -> Path:
     """The path of a page, which is written: its title and its sections."""
-    path.write_text(PAGE.substitute(title=escape(title), sections="\n".join(sections)), encoding="utf-8")
+    body = Html("\n".join([f"<h1>{escape(title)}</h1>", *sections]))
+    return write_document(path, title, STYLE, body)
+
+
+def write_document(path: Path, title: str, head: Html, body: Html) -> Path:
+    """The path of a page, which is written: what its head has besides the title, and its body."""
+    path.write_text(PAGE.substitute(title=escape(title), head=head, body=body), encoding="utf-8")
     return path

@@ -110,19 +110,22 @@ def read_image(
     return np.broadcast_to(values.reshape(*values.shape[:2], -1), (*values.shape[:2], channels)).copy()
 
 
-def write_image(path: str | os.PathLike[str], picture: ArrayLike) -> None:
+def write_image(path: str | os.PathLike[str], picture: ArrayLike, *, quality: int = 95) -> None:
     """Write a uint8 picture, `[h w 3]` or grey `[h w]`, in the format of the file's suffix (.png, .jpg, …).
 
     Args:
         path: the file to write; it is overwritten.
         picture: colours of 0–255; `[h w 4]` with an opacity, as of an `Alpha` canvas, in a PNG or WebP.
+        quality: of a JPEG or WebP, from 0 (smallest) to 100. At Pillow's 75, small tiles smear.
 
     Raises:
-        InputError: the picture has another type or shape, or the suffix is of no known format.
+        InputError: the picture has another type or shape, the suffix is of no known format, or the quality is none.
     """
+    if not 0 <= quality <= 100:
+        raise InputError(f"quality is a whole number from 0 to 100; given: {quality!r}")
     (checked,) = _pictures(np.asarray(picture)[None])
     _check_suffix(path, SEE_THROUGH if checked.mode == "RGBA" else FORMATS)
-    checked.save(path, quality=95)  # of JPEG and WebP: at Pillow's 75 small tiles smear
+    checked.save(path, quality=quality)
 
 
 def write_animation(
@@ -201,11 +204,8 @@ def resize(values: ArrayLike, size: int | Sequence[int]) -> Float32[np.ndarray, 
     if values.ndim not in (2, 3) or values.size == 0:
         raise InputError(f"values to resize must be [h w] or [h w c] and not empty; given: shape {list(values.shape)}")
     height, width = _height_width(size)
-    channels = values.reshape(*values.shape[:2], -1)
-    resized = [
-        Image.fromarray(channels[:, :, c]).resize((width, height), Image.Resampling.BILINEAR)
-        for c in range(channels.shape[2])
-    ]
+    planes = np.moveaxis(values.reshape(*values.shape[:2], -1), -1, 0)
+    resized = [Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR) for plane in planes]
     return np.stack([np.asarray(channel) for channel in resized], axis=-1).reshape(height, width, *values.shape[2:])
 
 

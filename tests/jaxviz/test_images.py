@@ -235,6 +235,20 @@ def test_the_suffix_names_the_format(tmp_path):
             write_image(tmp_path / name, picture)
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_less_quality_is_a_smaller_file(tmp_path, suffix):
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    sizes = []
+    for quality in (20, 80, 95):
+        write_image(tmp_path / f"{quality}{suffix}", picture, quality=quality)
+        sizes.append((tmp_path / f"{quality}{suffix}").stat().st_size)
+    write_image(tmp_path / f"default{suffix}", picture)
+    assert sizes == sorted({*sizes})
+    assert (tmp_path / f"default{suffix}").stat().st_size == sizes[-1]
+    with pytest.raises(InputError, match="from 0 to 100; given: 101"):
+        write_image(tmp_path / f"a{suffix}", picture, quality=101)
+
+
 @pytest.mark.parametrize("picture", [np.zeros((4, 4, 3)), np.zeros((4, 4, 5), np.uint8), np.zeros(4, np.uint8)])
 def test_only_pictures_are_written(tmp_path, picture):
     with pytest.raises(InputError, match=r"a picture must be uint8 \[h w 3\], \[h w 4\] or \[h w\];.*; given: "):

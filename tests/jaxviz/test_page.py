@@ -1,9 +1,12 @@
 """Law: text stays text. A browser shows exactly the text that was given; no text becomes an element of the page."""
 
+import json
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jaxviz.page import html
 
@@ -13,6 +16,7 @@ HOSTILE = [
     "' onload='alert(1)",
     "a & b &amp; c",
     "$title",
+    "</script><script>alert(1)//",
 ]
 
 
@@ -70,3 +74,29 @@ def test_a_page_loads_nothing_from_elsewhere(tmp_path):
     found = page(tmp_path, "text")
     assert [attributes["src"] for _, attributes in found.elements if "src" in attributes] == ["maps.png"]
     assert not {"script", "link", "iframe"} & {*found.tags}
+
+
+def test_text_that_utf_8_has_no_code_for_is_shown_as_far_as_it_can_be(tmp_path):
+    """JSON may hold a half of a surrogate pair, and so may a name from a file."""
+    assert html.escape("a\ud800b") == "a?b"
+
+
+TEXT = st.text() | st.sampled_from(HOSTILE)
+VALUES = st.recursive(
+    st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(TEXT, values, max_size=3),
+)
+
+
+@given(VALUES, VALUES)
+def test_a_script_is_called_with_the_values(first, second):
+    """It is the same between `<script>` and `</script>`, where a browser reads no `\\u003c`, but JavaScript does."""
+    script = html.call("start", first, second)
+    assert json.loads(f"[{script.strip().removeprefix('start(').removesuffix(')')}]") == [first, second]
+    assert script.isascii()
+    assert not {"<", ">", "&"} & {*script}
+
+
+def test_a_script_is_not_called_with_numbers_that_json_does_not_know():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        html.call("start", float("nan"))
