@@ -117,7 +117,7 @@ class _Finder:
         flows = [each for each in values if isinstance(each, Flow)]
         weights = [each for each in values if isinstance(each, Weights)]
         leaves = tuple(dict.fromkeys(leaf for each in weights for leaf in each.leaves))
-        if not flows:
+        if not flows or not equation.outvars:  # `jax.debug.print` has no output
             return [Weights(leaves) if weights else None for _ in equation.outvars]
         return [self.layer(place, scope, equation, flows, weights, leaves)] * len(equation.outvars)
 
@@ -192,9 +192,9 @@ class _Finder:
         primitive, others = equation.primitive.name, {each.layer for each in flows} - {flow.layer}
         if flow.summed and len(flows) == 1 and primitive in ("div", "mul"):
             return new(flow.summed)
-        if primitive in ("sub", "rsqrt", "sqrt") and any(self.is_statistic(each) for each in flows):
-            for each in filter(self.is_statistic, flows):
-                self.layers[each.layer].dropped = True
+        if primitive in ("sub", "rsqrt", "sqrt") and (statistics := self.statistics(flows)):
+            for number in statistics:
+                self.layers[number].dropped = True
             return self.joint([self.resolved(each) for each in flows])
         if last and last.kind in CURVES and primitive in ("add", "sub", "mul", "div"):
             if len(flows) == 1 and flow.end:
@@ -216,9 +216,10 @@ class _Finder:
                 return new(primitive)
         return Flow(flow.layer, summed=flow.summed if primitive in SPREAD else "")
 
-    def is_statistic(self, flow: Flow) -> bool:
-        """Whether a value is a mean or a maximum, which is no pool if it is subtracted, or a root is taken of it."""
-        return flow.layer >= 0 and self.layers[flow.layer].kind in REDUCTIONS
+    def statistics(self, flows: Sequence[Flow]) -> set[int]:
+        """The layers that are means or maxima of others. They are no pools if they are subtracted, or under a root."""
+        found = {each.layer for each in flows if each.layer >= 0 and self.layers[each.layer].kind in REDUCTIONS}
+        return found - {self.layers[number].follows for number in found}
 
     def owner(self, leaves: Sequence[int]) -> Path:
         """The path of the module that holds the first of some parameters."""

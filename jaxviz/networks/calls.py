@@ -50,7 +50,9 @@ def evaluation(module: Any, method: Any = "__call__") -> dict[str, Any]:
         return {}
     taken = inspect.signature(function).parameters.values()
     named = [each for each in taken if each.kind != inspect.Parameter.POSITIONAL_ONLY]
-    names = {each.name for each in named if each.default in (None, True, False, inspect.Parameter.empty)}
+    # A default may be an array, which has no truth value, so it is not compared.
+    switches = [each for each in named if any(each.default is one for one in (None, True, False, each.empty))]
+    names = {each.name for each in switches}
     # A setting that it was built with is an attribute of type bool; `train` is also a method of every nnx module.
     own = {name for name in names if isinstance(getattr(module, name, None), bool)}
     return {name: value for name, value in EVALUATION.items() if name in names - own}

@@ -152,6 +152,15 @@ def _marked(forward: Tapped, params: Any, images: jax.Array) -> jax.Array | None
     return None
 
 
+# What a network raises that asks JAX for a value while it is traced.
+UNKNOWN_VALUES = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.NonConcreteBooleanIndexError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+
+
 @contextlib.contextmanager
 def own_errors(images: Any) -> Iterator[None]:
     """A context in which an error of a user's module, of any class, becomes a `RunError` that quotes it."""
@@ -162,6 +171,11 @@ def own_errors(images: Any) -> Iterator[None]:
     except Exception as error:
         count = "one image" if images.shape[0] == 1 else f"{images.shape[0]} images"
         own = ": ".join(filter(None, (type(error).__name__, str(error))))
+        if isinstance(error, UNKNOWN_VALUES):
+            own = (
+                f"{type(error).__name__}. A shape, a branch or a conversion to NumPy depends on the values of images, "
+                "which a traced program does not know: use jnp.where, jax.lax.cond or jax.numpy"
+            )
         if isinstance(error, InvalidRngError):
             own += ". Bind its random keys, wrap(…, rngs={name: jax.random.key(0)})"
         raise RunError(f"the module does not run on a batch of {count}, {list(images.shape)}: {own}") from error
@@ -255,6 +269,9 @@ class LinenForward(Tapped):
     """Any linen module, tapped at each of its submodules by an interceptor."""
 
     module: nn.Module
+
+    def __hash__(self) -> int:
+        return hash((type(self.module), self.output))  # an attribute of the module may be a list
 
     def call(self, params: Any, images: jax.Array, **arguments: Any) -> tuple[Any, str]:
         def intercept(

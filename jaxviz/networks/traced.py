@@ -21,6 +21,7 @@ from jaxviz.compiling.layers import Layer, Path, layers
 from jaxviz.compiling.marking import run_marked
 from jaxviz.compiling.marks import mark
 from jaxviz.compiling.workarounds import Var
+from jaxviz.errors import InputError
 from jaxviz.networks.forwards import OUTPUT, Tapped
 from jaxviz.networks.outputs import select
 
@@ -90,6 +91,11 @@ class TracedForward(Tapped):
 
         images = jnp.moveaxis(images, -1, 1) if self.channels_first else images
         program = jax.make_jaxpr(call)(params, images)
+        if any(isinstance(each, jax.core.Tracer) for each in program.consts):
+            raise InputError(
+                "the function holds a value that JAX is tracing outside of it, which its own trace must not keep: give "
+                "it the value in `variables`, or wrap the function where nothing is traced"
+            )
         found = [self._of_class(layer) for layer in layers(program, [*self.paths, None])]
         # Values have their marks where they are computed. What is left is the output, images, and a second name.
         made = {variable for equation in program.jaxpr.eqns for variable in equation.outvars}

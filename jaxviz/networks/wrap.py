@@ -156,10 +156,11 @@ def wrap(
     forward = replace(forward, moved=moved)
     sizes = _sizes(params, program)
     if network:
-        counts = [sum(sizes[leaf] for leaf in each.leaves if leaf not in network.state) for each in found]
+        counts = [sum(sizes[leaf] for leaf in {*each.leaves} - network.state) for each in found]
     else:
         owned = _owned(module, params, sizes)
         counts = [_count(owned, each.name) for each in found]
+    counts = [0 if "#" in each.name else count for each, count in zip(found, counts, strict=True)]  # of the first call
     layers = [Layer(each.name, each.kind, count) for each, count in zip(found, counts, strict=True)]
     table = tuple(layer for layer, each in zip(layers, found, strict=True) if not each.hidden)
     return Model(
@@ -227,7 +228,7 @@ def _moved(
             each = each._replace(hidden=each.hidden or UNKNOWN_IMAGES)
         elif last >= 2 and known and where != {last}:
             moved[each.name] = (images, int(*where))
-        elif last >= 3 and where != {last} and not each.hidden:
+        elif last >= 3 and where != {last} and not each.hidden and each.kind != "softmax":  # of attention
             each = each._replace(hidden=UNKNOWN_AXIS)
         elif images:
             moved[each.name] = (images,)

@@ -6,11 +6,13 @@ read costs nothing: the program that runs has the operations of the author's.
 
 from collections import Counter
 
+import equinox as eqx
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import function_network, image, images, six_of_a_kind
+from networks import SHAPE, filled, function_network, image, images, six_of_a_kind
 
 import jaxviz as jv
 from jaxviz.compiling.jaxprs import bodies
@@ -102,3 +104,238 @@ def test_the_program_that_runs_has_the_operations_of_the_function(models):
     assert ours == own
     assert first["conv_general_dilated"] == 1
     assert not first["dot_general"]
+
+
+def weights(*shape):
+    return filled(jax.ShapeDtypeStruct(shape, jnp.float32))
+
+
+def convolve(params, x):
+    return jax.lax.conv_general_dilated(x, params["w"], (1, 1), "SAME", None, None, ("NHWC", "HWIO", "NHWC"))
+
+
+@jax.custom_jvp
+def twice_tanh(x):
+    return 2 * jnp.tanh(x)
+
+
+twice_tanh.defjvp(lambda primals, tangents: (twice_tanh(*primals), tangents[0]))
+
+
+def block(params, x):
+    return x + twice_tanh(convolve(params["conv"], x) * params["scale"])
+
+
+def deep(params, x):
+    """A convolution in `jit`, three blocks in a `scan` of `remat`, and a head that is known by its scope."""
+    x = jax.jit(convolve)(params["stem"], x)
+    x, _ = jax.lax.scan(lambda x, params: (jax.checkpoint(block)(params, x), None), x, params["blocks"])
+    with jax.named_scope("pooled"):
+        x = x.mean((1, 2))
+    return jax.nn.softmax(x @ params["head"])
+
+
+DEEP = {
+    "stem": {"w": weights(3, 3, 3, 4)},
+    "blocks": {"conv": {"w": weights(3, 3, 3, 4, 4)}, "scale": weights(3, 4)},
+    "head": weights(4, 5),
+}
+
+
+def test_layers_in_jit_remat_and_scan_are_read_and_edited(relative):
+    model, x = jv.wrap(deep, DEEP, SHAPE), jnp.asarray(images(2))
+    layers = [f"blocks[{i}]/{name}" for i in range(3) for name in ("conv", "scale", "scale/twice_tanh", "scale/add")]
+    assert model.layers == ("stem", *layers, "pooled/mean", "head", "head/softmax", "output")
+    assert {layer.name: layer.parameters for layer in model.table}["blocks[1]/conv"] == 144
+    found = model(x, model.layers)
+    y = convolve(DEEP["stem"], x)
+    assert relative(found["stem"], y) < 1e-5
+    for i in range(3):
+        params = jax.tree.map(lambda leaf, i=i: leaf[i], DEEP["blocks"])
+        product = convolve(params["conv"], y) * params["scale"]
+        y = block(params, y)
+        assert relative(found[f"blocks[{i}]/scale"], product) < 1e-5
+        assert relative(found[f"blocks[{i}]/scale/twice_tanh"], twice_tanh(product)) < 1e-5
+        assert relative(found[f"blocks[{i}]/scale/add"], y) < 1e-5
+    assert relative(found["pooled/mean"], y.mean((1, 2))) < 1e-5
+    assert relative(found["head"], y.mean((1, 2)) @ DEEP["head"]) < 1e-5
+    edited = model(x, ["output"], {"blocks[2]/scale/add": jnp.zeros_like})["output"]
+    np.testing.assert_allclose(edited, np.full((2, 5), 0.2), rtol=1e-6)
+    ours = jax.grad(lambda x: model(x, ["blocks[1]/conv", "output"])["output"][:, 1].sum())(x)
+    assert relative(ours, jax.grad(lambda x: deep(DEEP, x)[:, 1].sum())(x)) < 1e-4  # also of twice_tanh
+
+
+def norm(x, scale):
+    """Layer normalisation, written out. Its mean and its variance are no pools."""
+    centred = x - x.mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6) * scale
+
+
+def various(params, x):
+    y = norm(jax.nn.gelu(convolve(params["layers"][0], x)), params["norm"]["scale"])
+    y = jnp.maximum(convolve(params["layers"][1], y), 0)
+    y = jnp.concatenate([y, convolve(params["layers"][1], y)], -1)
+    y = jax.nn.silu(y)
+    y = y * jax.nn.sigmoid(y.max((1, 2)) @ params["gate"])[:, None, None]
+    return y.mean((1, 2)) @ params["w"] + params["b"]
+
+
+def test_layers_are_known_by_what_they_do(relative):
+    """Layers of a list, a normalisation, a layer that is called twice, and parameters without a module."""
+    params = {
+        "layers": [{"w": weights(3, 3, 3, 4)}, {"w": weights(1, 1, 4, 4)}],
+        "norm": {"scale": weights(4)},
+        "gate": weights(8, 8),
+        "w": weights(8, 3),
+        "b": weights(3),
+    }
+    model, x = jv.wrap(various, params, SHAPE), jnp.asarray(images(2))
+    names = ("layers/0", "layers/0/gelu", "norm", "layers/1", "layers/1/relu", "layers/1#2", "layers/1/concatenate")
+    last = ("layers/1/silu", "layers/1/max", "gate", "gate/sigmoid", "gate/mean", "w", "output")
+    assert model.layers == (*names, *last)
+    kinds = [layer.kind for layer in model.table]
+    assert kinds[:4] == ["Conv", "gelu", "Scale", "Conv"]
+    assert sum(layer.parameters for layer in model.table) == 108 + 4 + 16 + 64 + 24 + 3
+    found = model(x, names)
+    assert relative(found["layers/0/gelu"], jax.nn.gelu(found["layers/0"])) < 1e-5
+    assert relative(found["norm"], norm(found["layers/0/gelu"], params["norm"]["scale"])) < 1e-5
+    assert relative(found["layers/1/relu"], jax.nn.relu(convolve(params["layers"][1], found["norm"]))) < 1e-5
+    assert relative(found["layers/1#2"], convolve(params["layers"][1], found["layers/1/relu"])) < 1e-5
+
+
+def test_weights_that_the_function_holds_have_names_by_what_they_do():
+    kernel = {"w": weights(3, 3, 3, 4)}
+    model = jv.wrap(lambda _, x: jax.nn.relu(convolve(kernel, x)).mean((1, 2)), None, SHAPE)
+    assert model.layers == ("conv", "relu", "mean", "output")
+
+
+def test_a_layer_before_one_that_fails_is_read(models):
+    for kind in TRACED:
+        assert models[kind].shapes(20, ["second/relu"]) == {"second/relu": (10, 10, 6)}
+        with pytest.raises(jv.InputError, match=r"20 × 20 does not fit head"):
+            models[kind].shapes(20, ["head"])
+
+
+def test_layers_in_a_branch_are_refused_by_name():
+    def branches(params, x):
+        return jax.lax.cond(
+            x.sum() > 0, lambda x: convolve(params["conv"], x), lambda x: jnp.zeros((*x.shape[:3], 4)), x
+        )
+
+    model = jv.wrap(branches, {"conv": {"w": weights(3, 3, 3, 4)}}, SHAPE)
+    assert model.layers == ("output",)
+    with pytest.raises(jv.InputError, match="conv cannot be read: it runs inside cond"):
+        model.check_layer("conv")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda _, x: x[x > 0.5],
+        lambda _, x: x.mean((1, 2)) if x.sum() > 0 else x.sum((1, 2)),
+        lambda _, x: np.asarray(x).mean((1, 2)),
+        lambda _, x: jnp.zeros((1, int(x.sum()))),
+    ],
+)
+def test_a_function_that_needs_the_values_of_images_is_one_sentence(function):
+    with pytest.raises(
+        jv.InputError, match=r"\w+Error. A shape, a branch or a conversion to NumPy depends on the values"
+    ):
+        jv.wrap(function, None, SHAPE)
+
+
+def test_a_function_that_holds_a_traced_value_is_one_sentence():
+    def score(scale):
+        model = jv.wrap(lambda _, x: scale * x.mean((1, 2)), None, SHAPE)
+        return model(jnp.asarray(image()))["output"].sum()
+
+    for traced in (jax.jit(score), jax.grad(score)):
+        with pytest.raises(jv.InputError, match=r"holds a value that JAX is tracing outside of it.*in `variables`"):
+            traced(2.0)
+
+
+def test_a_function_that_prints_prints_what_it_did(capfd):
+    def printing(params, x):
+        x = convolve(params, x)
+        jax.debug.print("{} channels", x.shape[-1])
+        return jax.nn.relu(x).mean((1, 2))
+
+    model = jv.wrap(printing, {"w": weights(3, 3, 3, 4)}, SHAPE)
+    assert model.layers == ("w", "w/relu", "w/mean", "output")
+    jax.block_until_ready(model(jnp.asarray(image()))["output"])
+    jax.effects_barrier()
+    assert "4 channels" in capfd.readouterr().out
+
+
+class Stateful(eqx.Module):
+    """A batch normalisation with state, a dropout, and a call that needs a key."""
+
+    convs: list
+    norm: eqx.nn.BatchNorm
+    dropout: eqx.nn.Dropout
+    pool: eqx.nn.AvgPool2d
+    head: eqx.nn.Linear
+
+    def __init__(self, key):
+        self.convs = [eqx.nn.Conv2d(3, 4, 3, use_bias=False, key=key)]
+        self.norm = eqx.nn.BatchNorm(4, "batch", mode="batch")
+        self.dropout = eqx.nn.Dropout(0.5)
+        self.pool = eqx.nn.AvgPool2d(2, 2)
+        self.head = eqx.nn.Linear(4, 2, use_bias=False, key=key)
+
+    def __call__(self, x, state, key):
+        x, state = self.norm(self.convs[0](x), state)
+        x = self.pool(self.dropout(jax.nn.relu(x), key=jax.random.split(key)[0]))
+        return self.head(x.mean((1, 2))), state
+
+
+def test_an_equinox_module_with_state_runs_in_inference_mode(relative):
+    module, state = eqx.nn.make_with_state(Stateful)(jax.random.key(0))
+    state = filled(state)
+    state = jax.tree.map(lambda leaf: jnp.abs(leaf) + 0.5 if leaf.ndim else leaf, state)
+    model = jv.wrap(module, state, image_shape=SHAPE)
+    names = ("convs/0", "norm", "norm/relu", "norm/avg_pool", "norm/mean", "head", "output")
+    assert model.layers == names
+    assert [layer.kind for layer in model.table][:2] == ["Conv2d", "BatchNorm"]
+    assert [layer.parameters for layer in model.table] == [108, 8, 0, 0, 0, 8, 0]
+    quiet = eqx.nn.inference_mode(module)
+    x = np.moveaxis(images(2), -1, 1)
+    expected = jax.vmap(lambda x: quiet(x, state, jax.random.key(1))[0])(x)
+    found = model(jnp.asarray(images(2)), names)
+    assert relative(found["output"], expected) < 1e-5
+    assert relative(found["head"], expected) < 1e-5  # `vmap` puts the images last there
+    first = jax.vmap(lambda x: quiet.norm(quiet.convs[0](x), state)[0])(x)
+    assert relative(found["norm"], np.moveaxis(first, 1, -1)) < 1e-5
+    assert found["norm/avg_pool"].shape == (2, 5, 5, 4)
+    for variables in (None, {}):
+        with pytest.raises(jv.InputError, match=r"has state, so pass it: wrap\(module, state, …\); given: .*type"):
+            jv.wrap(module, variables, image_shape=SHAPE)
+    with pytest.raises(jv.InputError, match=r"holds its own weights: wrap\(module, …\); given: .*type State"):
+        jv.wrap(eqx.nn.Linear(3, 2, key=jax.random.key(0)), state, image_shape=SHAPE)
+
+
+def test_a_haiku_function_with_state_is_called_as_its_init_was(relative):
+    def function(x, is_training):
+        x = jax.nn.relu(hk.BatchNorm(True, True, 0.9)(hk.Conv2D(4, 3)(x), is_training))
+        x = hk.dropout(hk.next_rng_key(), 0.5, x) if is_training else x
+        return hk.nets.MLP([3, 2])(x.mean((1, 2)))
+
+    transformed = hk.transform_with_state(function)
+    shapes = jax.eval_shape(lambda: transformed.init(jax.random.key(0), images(1), True))
+    params, state = jax.tree.map(lambda leaf: jnp.abs(leaf) + 0.5, filled(shapes))
+    model = jv.wrap(transformed, (params, state), SHAPE)
+    dense = ("mlp/~/linear_0", "mlp/~/linear_0/relu", "mlp/~/linear_1", "output")
+    assert model.layers == ("conv2_d", "batch_norm", "batch_norm/relu", "batch_norm/mean", *dense)
+    expected = transformed.apply(params, state, None, images(2), False)[0]
+    assert relative(model(jnp.asarray(images(2)))["output"], expected) < 1e-5
+    drawn = jv.wrap(transformed, (params, state), SHAPE, is_training=True, rng=jax.random.key(1))
+    expected = transformed.apply(params, state, jax.random.key(1), images(1), True)[0]
+    assert relative(drawn(jnp.asarray(images(1)))["output"], expected) < 1e-5
+    plain = hk.without_apply_rng(hk.transform(lambda x: hk.Linear(2)(x.mean((1, 2)))))
+    linear = {"linear": {"w": weights(3, 2), "b": weights(2)}}
+    assert jv.wrap(plain, linear, SHAPE).layers == ("mean", "linear", "output")
+    for variables, needs in ((None, "params"), (params, "params")):
+        with pytest.raises(jv.InputError, match=rf"pass what its init returned: wrap\(transformed, \({needs}, state\)"):
+            jv.wrap(transformed, variables, SHAPE)
+    with pytest.raises(jv.InputError, match="wrap\\(transformed, params, image_shape=…\\); given"):
+        jv.wrap(plain, None, SHAPE)
