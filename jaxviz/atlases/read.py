@@ -100,7 +100,7 @@ class AtlasLayer:
         if name not in group:
             return None
         path = group[name].path.partition("/")[2]  # such as image, or crops/image
-        return Values(group[name], self._fates if fates is None else fates, f"{path} of {self.name}")
+        return Values(self._store, group[name], self._fates if fates is None else fates, f"{path} of {self.name}")
 
     def _always(self, name: str) -> Values:
         found = self._values(name)

@@ -84,14 +84,16 @@ def atlas(
             store of another model or recipe, a place that cannot be written or is full, or workers that died.
         ImportError: Zarr is not installed: it is in the extra "atlas".
     """
-    store = Store(path, write=True)
-    there = store.read_manifest()
+    if shard is not None:
+        _check(shard)
+    there = Store(path).read_manifest()
     if chunk is None and there is not None:
         chunk = there.get("chunk")
     wanted = _plan(
         model, layers, recipe=recipe, key=key, images=images, robust=robust, latent=latent, chunk=chunk, **settings
     )
-    chunks = wanted.chunks if shard is None else wanted.share(*_shard(shard))
+    chunks = wanted.chunks if shard is None else wanted.share(*shard)
+    store = Store(path, write=True)
     _agree(store, wanted, there)
     _prepare(store, wanted, model)
     if verify:
@@ -186,20 +188,16 @@ def _plan(
     )
 
 
-def _shard(shard: Any) -> tuple[int, int]:
+def _check(shard: tuple[int, int]) -> None:
     """
     Raises:
         InputError: it is not one of n.
     """
-    try:
-        index, count = (int(each) for each in shard)
-        fine = 0 <= index < count
-    except (TypeError, ValueError):
-        fine = False
-    if not fine:
-        given = "/".join(map(str, shard)) if isinstance(shard, tuple) else shard
-        raise InputError(f"a shard is i/n with 0 ≤ i < n: the first of four is 0/4, the last 3/4; given: {given}")
-    return index, count
+    index, count = shard
+    if not 0 <= index < count:
+        raise InputError(
+            f"a shard is i/n with 0 ≤ i < n: the first of four is 0/4, the last 3/4; given: {index}/{count}"
+        )
 
 
 def _agree(store: Store, wanted: Plan, there: dict[str, Any] | None) -> None:

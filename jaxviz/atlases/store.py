@@ -24,7 +24,7 @@ two writers of the same chunk write the same bytes. Every chunk has a CRC-32C, s
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +37,7 @@ MANIFEST = "jaxviz_atlas"
 FATES = ("missing", "climbed", "dead", "lost")  # dead: the image did not move; lost: it ended in NaN or infinity
 MISSING, CLIMBED, DEAD, LOST = range(4)
 MARKER = "fate"
+WRITTEN = "written"
 INSTALL = 'install the extra "atlas": pip install "jaxviz-engine[atlas]"'
 
 
@@ -94,8 +95,9 @@ class Store:
         except Exception as error:
             if not (self.remote or isinstance(error, OSError)):
                 raise
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise InputError(f"the atlas {self.path} cannot be {what}: {reason}") from error
+            reason = getattr(error, "strerror", None) or _line(error)
+            more = "; what is finished is kept, and the same call goes on" if what == WRITTEN else ""
+            raise InputError(f"the atlas {self.path} cannot be {what}: {reason}{more}") from error
 
     def _text(self, key: str) -> bytes | None:
         """The bytes of one object; None if there is none."""
@@ -112,7 +114,9 @@ class Store:
             InputError: something else is there.
         """
         with self._said("read"):
-            text = self._text("zarr.json")
+            with suppress(FileNotFoundError):  # there is no such folder
+                text = None
+                text = self._text("zarr.json")
             if text is None:
                 if not self.remote and Path(self.path).exists() and any(os.scandir(self.path)):
                     raise InputError(f"{self.path} is no atlas, since it holds other files: choose another place")
@@ -138,30 +142,26 @@ class Store:
 
         group = {"zarr_format": 3, "node_type": "group", "attributes": {MANIFEST: {"format": FORMAT, **manifest}}}
         text = json.dumps(group, indent=2).encode()
-        with self._said("written"):
+        with self._said(WRITTEN):
             sync(self._store.set_if_not_exists("zarr.json", cpu.Buffer.from_bytes(text)))
 
     def prepare(self, part: Part, chunk: int) -> None:
         """Make whatever arrays of a part are not there yet. They are the same whoever makes them."""
-        with self._said("written"):
+        with self._said(WRITTEN):
             group = self._group(part.path, part.attributes)
-            for name, kind in part.arrays.items():
-                if name not in group:
-                    _create(group, name, part.filters, kind, chunk)
-            if MARKER not in group:
-                _create(group, MARKER, part.filters, Kind((), "uint8"), chunk)
+            for name, kind in {**part.arrays, MARKER: Kind((), "uint8")}.items():
+                _create(group, name, part.filters, kind, chunk)
 
     def has(self, path: str, name: str) -> bool:
         """Whether an array that belongs to no chunk is there, and whole."""
         group = self.group(path)
-        return name in group and self._whole(group[name], 0, len(group[name]))
+        return name in group and self._whole(group[name], 0, group[name].shape[0])
 
     def put_constant(self, path: str, name: str, values: np.ndarray) -> None:
         """Write an array that belongs to no chunk."""
-        with self._said("written"):
+        with self._said(WRITTEN):
             group = self.group(path)
-            if name not in group:
-                _create(group, name, len(values), Kind(values.shape[1:], str(values.dtype)), None)
+            _create(group, name, len(values), Kind(values.shape[1:], str(values.dtype)), None)
             self._write(group[name], 0, values)
 
     def files(self) -> list[str]:
@@ -176,8 +176,11 @@ class Store:
             raise InputError(f"the names of photographs in {self.path} are damaged: {error}") from error
 
     def _group(self, path: str, attributes: Mapping[str, Any]) -> Any:
-        root = _zarr().open_group(self._store, mode="r+")
-        return root[path] if path in root else root.create_group(path, attributes=dict(attributes))
+        root = _zarr().open_group(self._store, mode="r+", zarr_format=3)
+        if path not in root:
+            with suppress(_zarr().errors.ContainsGroupError):  # another writer has just made it
+                root.create_group(path, attributes=dict(attributes))
+        return root[path]
 
     def group(self, path: str) -> Any:
         """A group of the store.
@@ -186,26 +189,25 @@ class Store:
             InputError: it is not there, or its description is damaged.
         """
         try:
-            return _zarr().open_group(self._store, path=path, mode="r" if self._store.read_only else "r+")
+            mode = "r" if self._store.read_only else "r+"
+            return _zarr().open_group(self._store, path=path, mode=mode, zarr_format=3)
         except Exception as error:
             raise InputError(f"{path} of the atlas {self.path} cannot be read: {_line(error)}") from error
 
-    def fates(self, path: str) -> np.ndarray:
-        """The fate `[n]` of each filter of a part; a damaged marker counts as missing, so its chunk is done again."""
+    def fates(self, path: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """The fate of filters of a part; a damaged marker counts as missing, so its chunk is done again."""
         array = self.group(path)[MARKER]
         found = np.zeros(array.shape, np.uint8)
         (chunk,) = array.chunks
-        for start in range(0, len(found), chunk):
-            try:
-                found[start : start + chunk] = array[start : start + chunk]
-            except ValueError:  # the checksum is wrong
-                continue
-        return found
+        for first in range(start, len(found) if stop is None else stop, chunk):
+            with suppress(ValueError):  # the checksum is wrong
+                found[first : first + chunk] = array[first : first + chunk]
+        return found[start:stop]
 
     def put(self, path: str, start: int, arrays: Mapping[str, np.ndarray], fate: np.ndarray) -> None:
         """Write a chunk of filters from number `start` on, and then its marker."""
         group = self.group(path)
-        with self._said("written"):
+        with self._said(WRITTEN):
             for name, values in arrays.items():
                 self._write(group[name], start, values)
             self._write(group[MARKER], start, fate)
@@ -231,19 +233,36 @@ class Store:
         return [name for name in part.arrays if not self._whole(group[name], start, stop)]
 
     def _whole(self, array: Any, start: int, stop: int) -> bool:
-        from zarr.core.sync import sync
-
-        if not sync(self._store.exists(f"{array.path}/{_key(array, start)}")):
-            return False
         try:
-            array[start:stop]
-        except Exception:  # of the checksum, or of a codec that meets nonsense
+            self.read(array, slice(start, stop))
+        except InputError:
             return False
         return True
 
+    def read(self, array: Any, filters: int | slice) -> np.ndarray:
+        """Some filters of an array. Zarr reads an object that is not there as zeros; here it is an error.
+
+        Raises:
+            InputError: an object is not there, or damaged.
+        """
+        from zarr.core.sync import sync
+
+        numbers = np.arange(array.shape[0])[filters]
+        rows = (array.shards or array.chunks)[0]
+        try:
+            for first in np.unique(numbers // rows).tolist():
+                if not sync(self._store.exists(f"{array.path}/{_key(array, first * rows)}")):
+                    raise InputError(f"chunk {first} is not there")
+            return array[filters]
+        except Exception as error:  # of the checksum, of a codec that meets nonsense, or of the file system
+            raise InputError(
+                f"{array.path} of the atlas {self.path} is damaged, at filters {numbers.min()} to {numbers.max()}: "
+                f"{_line(error)}; jv.atlas(…, verify=True) finds such chunks and makes them again"
+            ) from error
+
     def forget(self, path: str, start: int) -> None:
         """Take the marker of a chunk away, so that it is not there."""
-        with self._said("written"):
+        with self._said(WRITTEN):
             self._delete(self.group(path)[MARKER], start)
 
 
@@ -256,20 +275,24 @@ def _zarr() -> Any:
 
 
 def _create(group: Any, name: str, filters: int, kind: Kind, chunk: int | None) -> None:
-    """An empty array, with an object for each chunk of filters; None: one object."""
+    """Make an empty array, if it is not there, with an object for each chunk of filters; None: one object."""
     from zarr.codecs import Crc32cCodec, ZstdCodec
+    from zarr.errors import ContainsArrayError
 
+    if name in group:
+        return
     shard = {"shards": (chunk, *kind.shape)} if chunk and kind.shape else {}  # a filter is a chunk within the object
-    group.create_array(
-        name,
-        shape=(filters, *kind.shape),
-        dtype=kind.dtype,
-        chunks=(1 if shard else chunk or filters, *kind.shape),
-        compressors=(ZstdCodec(level=0), Crc32cCodec()),
-        fill_value=0,
-        config={"write_empty_chunks": True},  # else an image that is all 0 would not be there
-        **shard,
-    )
+    with suppress(ContainsArrayError):  # another writer has just made it
+        group.create_array(
+            name,
+            shape=(filters, *kind.shape),
+            dtype=kind.dtype,
+            chunks=(1 if shard else chunk or filters, *kind.shape),
+            compressors=(ZstdCodec(level=0), Crc32cCodec()),
+            fill_value=0,
+            config={"write_empty_chunks": True},  # else an image that is all 0 would not be there
+            **shard,
+        )
 
 
 def _key(array: Any, start: int) -> str:

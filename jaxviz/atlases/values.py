@@ -20,8 +20,8 @@ class Values:
     `values[17]` and `values[3:7]` read these filters, `values[:]` and `numpy.asarray(values)` read all.
     """
 
-    def __init__(self, array: Any, fates: np.ndarray, what: str):
-        self._array, self._fates, self._what = array, fates, what
+    def __init__(self, store: Store, array: Any, fates: np.ndarray, what: str):
+        self._store, self._array, self._fates, self._what = store, array, fates, what
         self.shape: tuple[int, ...] = array.shape
         self.dtype: np.dtype = array.dtype
 
@@ -46,12 +46,7 @@ class Values:
                 f"{self._what} has no filter {missing.ravel()[0]} yet: the atlas is not finished, and the command that "
                 "makes it goes on; .done says which filters are there"
             )
-        try:
-            found = self._array[index]
-        except (ValueError, RuntimeError) as error:  # of the checksum, or of a codec that meets nonsense
-            raise InputError(
-                f"{self._what} is damaged: {error}; jv.atlas(…, verify=True) finds such chunks and makes them again"
-            ) from error
+        found = self._store.read(self._array, index)
         return found[()] if np.ndim(found) == 0 else found
 
     def _checked(self, index: Any) -> int:

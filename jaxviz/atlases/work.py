@@ -49,7 +49,7 @@ def work(model: Model, path: str, images: str | None, chunk: Chunk) -> Done:
     """
     started = time.perf_counter()
     store = Store(path, write=True)
-    fate = store.fates(chunk.path)[chunk.start : chunk.stop]
+    fate = store.fates(chunk.path, chunk.start, chunk.stop)
     if (fate != MISSING).all():
         return Done(chunk, 0.0, int((fate == DEAD).sum()), int((fate == LOST).sum()))
     manifest = store.read_manifest()

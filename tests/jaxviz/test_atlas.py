@@ -10,24 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
+from atlas_network import network
 
 import jaxviz as jv
 
 
-class Small(nn.Module):
-    @nn.compact
-    def __call__(self, x):
-        x = nn.max_pool(nn.relu(nn.Conv(5, (3, 3), name="first")(x)), (2, 2), (2, 2))
-        x = nn.relu(nn.Conv(7, (3, 3), name="second")(x))
-        return nn.Dense(3, name="scores")(x.mean((1, 2)))
-
-
 @pytest.fixture(scope="module")
 def model() -> jv.Model:
-    network = Small()
-    variables = network.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
-    return jv.wrap(network, variables, image_shape=(16, 16, 3))
+    return network()
 
 
 SETTINGS = {"recipe": "chollet", "size": 16, "steps": 3, "chunk": 3}
