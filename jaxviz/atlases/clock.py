@@ -21,21 +21,19 @@ Layer = tuple[int, bool]  # the number of a layer, and whether it is about its c
 
 
 class Clock:
-    """The chunks that are left, and what those that are finished took, in seconds for a unit of cost."""
+    """The chunks that are left, and what those that are finished took."""
 
     def __init__(self, chunks: Sequence[Chunk], costs: Sequence[float]):
-        self._costs = dict(zip(chunks, costs, strict=True))
-        self._left = dict(self._costs)
-        self._taken: dict[Layer, list[float]] = defaultdict(list)
-        self._starts: dict[Layer, float] = {}
+        self._left = dict(zip(chunks, costs, strict=True))
+        self._taken: dict[Layer, list[tuple[float, float]]] = defaultdict(list)  # seconds and cost of each chunk
         self._began, self._worked = time.perf_counter(), 0.0
 
     def add(self, chunk: Chunk, seconds: float) -> None:
         """A chunk is finished; 0 seconds if another writer has done it."""
-        self._left.pop(chunk)
+        cost = self._left.pop(chunk)
         if seconds > 0:
             self._worked += seconds
-            self._taken[_layer(chunk)].append(seconds / self._costs[chunk])
+            self._taken[_layer(chunk)].append((seconds, cost))
 
     def left(self, layer: int | None = None) -> float | None:
         """The seconds until a layer, or all of them, are finished; None before the first chunk is."""
@@ -45,17 +43,21 @@ class Clock:
         for chunk, cost in self._left.items():
             if layer in (None, chunk.layer):
                 rest[_layer(chunk)].append(cost)
-        seconds = sum(self._of(layer, costs) for layer, costs in rest.items())
-        return seconds / max(1.0, self._worked / max(time.perf_counter() - self._began, 1e-9))  # several workers
+        seconds = sum(self._of(layer, sum(costs)) for layer, costs in rest.items())
+        workers = self._worked / max(time.perf_counter() - self._began, 1e-9)
+        return seconds / max(1.0, workers)
 
-    def _of(self, layer: Layer, costs: list[float]) -> float:
+    def _of(self, layer: Layer, cost: float) -> float:
         if layer in self._taken:
-            return sum(costs) * statistics.median_low(self._taken[layer])
-        several = [taken for taken in self._taken.values() if len(taken) > 1] or list(self._taken.values())
-        rate = statistics.mean(statistics.median_low(taken) for taken in several)
-        unit = costs[0]
-        start = statistics.mean(max(taken) - statistics.median_low(taken) for taken in several)
-        return sum(costs) * rate + unit * start
+            return cost * _rate(self._taken[layer])
+        known = [taken for taken in self._taken.values() if len(taken) > 1] or list(self._taken.values())
+        start = statistics.mean(max(seconds - _rate(taken) * cost for seconds, cost in taken) for taken in known)
+        return cost * statistics.mean(map(_rate, known)) + start
+
+
+def _rate(taken: Sequence[tuple[float, float]]) -> float:
+    """The usual seconds for a unit of cost; the first chunk of a layer, which is compiled, is not usual."""
+    return statistics.median_low(seconds / cost for seconds, cost in taken)
 
 
 def _layer(chunk: Chunk) -> Layer:

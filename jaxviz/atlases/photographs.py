@@ -73,7 +73,7 @@ def strongest(
             photograph = found.images[number]
             for filter_, place in np.argwhere(found.image[some] == number):
                 position = found.position[some][filter_, place]
-                pictures[filter_, place] = _picture(cut(photograph, fields, (*position, start + filter_)))
+                pictures[filter_, place] = _picture(cut(photograph, fields, [*position.tolist(), start + int(filter_)]))
         yield (
             start,
             {"image": pictures, "score": found.score[some], "file": found.image[some].astype(np.int32)},

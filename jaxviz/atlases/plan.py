@@ -124,14 +124,17 @@ def plan(
     if latent:
         arrays["latent"] = _latent(arguments["canvas"], channels)
     seen = seen_shape(model, shape, arguments.get("transform"))
-    held = seen_shape(model, (height, width, model.channels), PERTURBED) if robust else None
+    held = _held(model, (height, width, model.channels)) if robust else None
     layer_costs = _costs(model, names)
     pixels = math.prod(shape[:2]) / math.prod(model.image_size()[:2])
     parts, chunks, costs = [], [], []
     for number, name in enumerate(names):
         part = _part(model, name, of_layer(number), seen, arrays)
         if held is not None:
-            _fits(model, name, held)
+            try:
+                _fits(model, name, held)
+            except InputError as error:
+                raise InputError(f"{error}; the held score needs that much {LESS}") from error
         parts.append(part)
         for start in range(0, part.filters, chunk):
             chunks.append(Chunk(number, start, min(start + chunk, part.filters)))
@@ -143,6 +146,21 @@ def plan(
             chunks.append(Chunk(number, 0, rows, crops=True))
             costs.append(layer_costs[name] * len(files))
     return Plan(manifest, tuple(parts), tuple(chunks), tuple(costs), files)
+
+
+LESS = "after it has cut 12 pixels off a picture: choose a larger size, or robust=False"
+
+
+def _held(model: Model, picture: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a picture as the held score sees it.
+
+    Raises:
+        InputError: nothing is left of it.
+    """
+    try:
+        return seen_shape(model, picture, PERTURBED)
+    except InputError as error:
+        raise InputError(f"a picture of {picture[0]} × {picture[1]} has nothing left {LESS}") from error
 
 
 def _latent(canvas: Any, channels: int | None) -> Kind:

@@ -118,7 +118,7 @@ class Store:
                 text = None
                 text = self._text("zarr.json")
             if text is None:
-                if not self.remote and Path(self.path).exists() and any(os.scandir(self.path)):
+                if not self.remote and Path(self.path).exists() and os.listdir(self.path):
                     raise InputError(f"{self.path} is no atlas, since it holds other files: choose another place")
                 return None
         try:

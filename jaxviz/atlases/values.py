@@ -33,7 +33,7 @@ class Values:
         """bool `[n]`: the filters that are there."""
         return self._fates != MISSING
 
-    def __getitem__(self, index: int | slice) -> Any:
+    def __getitem__(self, index: Any) -> Any:
         """
         Raises:
             InputError: a filter that is not there, is not finished, or cannot be read.
@@ -81,5 +81,5 @@ class Files:
     def _names(self) -> list[str]:
         return self._store.files()
 
-    def __getitem__(self, index: int) -> list[str]:
+    def __getitem__(self, index: Any) -> list[str]:
         return [self._names[number] for number in self._numbers[index]]
