@@ -26,6 +26,7 @@ from jaxviz.atlases.read import *
 from jaxviz.atlases.run import *
 from jaxviz.attribution import lrp_rules as rules
 from jaxviz.attribution import tf_explain as tf_explain
+from jaxviz.attribution.attention import *
 from jaxviz.attribution.cams import *
 from jaxviz.attribution.effects import *
 from jaxviz.attribution.explain import *
@@ -50,6 +51,7 @@ from jaxviz.geometry import *
 from jaxviz.groups import *
 from jaxviz.interventions import *
 from jaxviz.model import *
+from jaxviz.networks.attention import *
 from jaxviz.networks.checkpoints import *
 from jaxviz.networks.keras import *
 from jaxviz.networks.wrap import *
@@ -62,6 +64,7 @@ from jaxviz.rendering.figures import *
 from jaxviz.rendering.images import *
 from jaxviz.rendering.portraits import *
 from jaxviz.targets import *
+from jaxviz.tokens import *
 from jaxviz.training import views as views
 from jaxviz.training.monitor import *
 from jaxviz.training.writers import *

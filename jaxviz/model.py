@@ -77,6 +77,8 @@ class Model:
         execution: the options that change how the network is computed, not what it computes, up to rounding.
         logits: the handle before the softmax or sigmoid that the network ends in; None if it ends in neither.
         hidden: the layers whose activations cannot be read.
+        tokens: (rows, columns, tokens in front) of a transformer, where its traced program does not show how its tokens
+            lie in the image.
         interventions: values that edit an activation in every call, see `jaxviz.interventions`; they are leaves, too.
     """
 
@@ -93,6 +95,7 @@ class Model:
     execution: Execution = struct.field(pytree_node=False, default=Execution())
     logits: str | None = struct.field(pytree_node=False, default=None)
     hidden: tuple[Hidden, ...] = struct.field(pytree_node=False, default=())
+    tokens: tuple[int, int, int] | None = struct.field(pytree_node=False, default=None)
     interventions: tuple[Any, ...] = ()
 
     def __call__(

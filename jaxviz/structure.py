@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxviz.compiling.attention import attentions
 from jaxviz.compiling.execution import AS_USUAL
 from jaxviz.compiling.jaxprs import CALLS, ELEMENTWISE, bodies, body_of
 from jaxviz.compiling.jit import jit
@@ -46,7 +47,21 @@ class Structure:
     def after(self, name: str) -> frozenset[str]:
         """Handles of the later layers that depend on the layer `name`."""
         later = list(self.shapes)[list(self.shapes).index(name) + 1 :]
-        return _dependent(self._program.jaxpr.eqns, [self._variables[name]], self._variables).intersection(later)
+        return dependent(self._program.jaxpr.eqns, [self._variables[name]], self._variables).intersection(later)
+
+    @functools.cached_property
+    def attended(self) -> frozenset[str]:
+        """Handles of the layers that the last attention depends on; none, if the network has no attention."""
+        equations, found = self._program.jaxpr.eqns, attentions(self._program)
+        if not found:
+            return frozenset()
+        last = found[-1].place[0]
+        needed = set(equations[last].outvars)
+        for equation in reversed(equations[: last + 1]):
+            if needed.intersection(equation.outvars):
+                needed.update(atom for atom in equation.invars if isinstance(atom, Var))
+        needed.difference_update(equations[last].outvars)
+        return frozenset(name for name, atom in self._variables.items() if isinstance(atom, Var) and atom in needed)
 
     @functools.cached_property
     def products(self) -> dict[str, int]:
@@ -90,7 +105,7 @@ def structure(model: Model, names: Sequence[str], size: tuple[int, ...]) -> Stru
         shapes=shapes,
         convolutions=tuple(name for name in names if name in kernels),
         pointwise=frozenset(name for name, each in kernels.items() if all(each)),
-        seen=_dependent(traced.eqns, traced.invars[-1:], variables),
+        seen=dependent(traced.eqns, traced.invars[-1:], variables),
         picture=_picture(model, traced, (*size, model.channels)),
         _program=program,
         _variables=variables,
@@ -223,7 +238,7 @@ def _source(equations: Sequence[Any], variable: Any) -> Any:
 _FOR_CALLERS = ("convert_element_type", "transpose")
 
 
-def _dependent(equations: Iterable[Any], starts: Iterable[Any], variables: dict[str, Any]) -> frozenset[str]:
+def dependent(equations: Iterable[Any], starts: Iterable[Any], variables: dict[str, Any]) -> frozenset[str]:
     """The names of the variables that depend on any of `starts`."""
     reached = set(starts)
     for equation in equations:

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from jaxviz.cli.demo import Extent
-from jaxviz.cli.methods import METHODS
+from jaxviz.cli.methods import GENERAL
 
 
 def check(folder: Path, printed: str, extent: Extent):
@@ -18,7 +18,7 @@ def check(folder: Path, printed: str, extent: Extent):
     assert 'href="index.html"' in explanations
     shown = re.findall(r'<img src="(.*?)"', page)
     compared = re.findall(r'<img src="(.*?)"', explanations)
-    names = extent.methods or METHODS
+    names = extent.methods or GENERAL
     assert compared == ["photograph.png", *(f"{name}.png" for name in names)]
     assert sorted({*shown, *compared}) == sorted(path.name for path in folder.glob("*.png"))
     assert len(shown) == 1 + len(extent.activations) + len(extent.filters) + 1 + len(extent.deep) + extent.channels

@@ -85,6 +85,7 @@ FLOORS = (
     ("forward_pass", "targets", "own_objectives"),
     (
         "paths",
+        "tokens",
         "interventions",
         "groups",
         "comparisons",

@@ -46,6 +46,7 @@ from jaxviz.geometry import Place
 from jaxviz.model import Model
 from jaxviz.objectives import Objective
 from jaxviz.targets import Target
+from jaxviz.tokens import Tokens
 
 __all__ = [
     "cam",
@@ -89,8 +90,9 @@ def cam(
         weigh: `(activation [h w k], gradient [h w k]) -> map [h w]`, a function of JAX arrays: the layer's activation
             for one image, and the gradient of the target's score with respect to it. It is static under `jit`: each
             new function compiles anew, and so does a lambda that is written in a loop. Define it once.
-        layer: the layer whose maps are weighed; None: the last convolution between the image and the target. The maps
-            of several layers are each divided by their largest magnitude, and averaged.
+        layer: the layer whose maps are weighed; None: the last convolution between the image and the target, or the
+            last tokens that an attention reads. The maps of several layers are each divided by their largest magnitude,
+            and averaged.
         relu: keep the positive part only, as all CAMs do; False also shows what speaks against the target.
         batch: images computed at a time.
 
@@ -114,7 +116,7 @@ def _cams(
     model: Model,
     images: jax.Array,
     objectives: Objective,
-    places: tuple[Place | None, ...],
+    places: tuple[Place | Tokens | None, ...],
     *,
     layers: tuple[tuple[str, Shape], ...],
     grid: Shape,
@@ -124,7 +126,7 @@ def _cams(
     """The CAMs of a batch; whether the score moves with anything in a layer; whether `weigh` gives anything but 0."""
 
     def at(
-        layer: str, shape: Shape, where: Place | None, image: jax.Array, objective: Objective
+        layer: str, shape: Shape, where: Place | Tokens | None, image: jax.Array, objective: Objective
     ) -> tuple[jax.Array, ...]:
         """The map of one layer at the image's size, the score, and the two facts about them."""
         edited = partial(edited_score, model, image, objective, layer)
@@ -165,8 +167,9 @@ def grad_cam(
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each.
-        layer: the layer whose maps are weighed; None: the last convolution between the image and the target. The maps
-            of several layers are each divided by their largest magnitude, and averaged.
+        layer: the layer whose maps are weighed; None: the last convolution between the image and the target, or the
+            last tokens that an attention reads. The maps of several layers are each divided by their largest magnitude,
+            and averaged.
         relu: keep the positive part only, as all CAMs do; False also shows what speaks against the target.
         batch: images computed at a time.
 
@@ -202,8 +205,9 @@ def grad_cam_plus_plus(
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each.
-        layer: the layer whose maps are weighed; None: the last convolution between the image and the target. The maps
-            of several layers are each divided by their largest magnitude, and averaged.
+        layer: the layer whose maps are weighed; None: the last convolution between the image and the target, or the
+            last tokens that an attention reads. The maps of several layers are each divided by their largest magnitude,
+            and averaged.
         relu: keep the positive part only, as all CAMs do; False also shows what speaks against the target.
         batch: images computed at a time.
 
@@ -241,8 +245,9 @@ def hires_cam(
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each.
-        layer: the layer whose maps are weighed; None: the last convolution between the image and the target. The maps
-            of several layers are each divided by their largest magnitude, and averaged.
+        layer: the layer whose maps are weighed; None: the last convolution between the image and the target, or the
+            last tokens that an attention reads. The maps of several layers are each divided by their largest magnitude,
+            and averaged.
         relu: keep the positive part only, as all CAMs do; False also shows what speaks against the target.
         batch: images computed at a time.
 
@@ -276,8 +281,9 @@ def layer_cam(
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each.
-        layer: the layer whose maps are weighed; None: the last convolution between the image and the target. The maps
-            of several layers are each divided by their largest magnitude, and averaged.
+        layer: the layer whose maps are weighed; None: the last convolution between the image and the target, or the
+            last tokens that an attention reads. The maps of several layers are each divided by their largest magnitude,
+            and averaged.
         relu: keep the positive part only, as all CAMs do; False also shows what speaks against the target.
         batch: images computed at a time.
 
@@ -311,8 +317,9 @@ def x_grad_cam(
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each.
-        layer: the layer whose maps are weighed; None: the last convolution between the image and the target. The maps
-            of several layers are each divided by their largest magnitude, and averaged.
+        layer: the layer whose maps are weighed; None: the last convolution between the image and the target, or the
+            last tokens that an attention reads. The maps of several layers are each divided by their largest magnitude,
+            and averaged.
         relu: keep the positive part only, as all CAMs do; False also shows what speaks against the target.
         batch: images computed at a time.
 
@@ -349,8 +356,9 @@ def eigen_cam(
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each.
-        layer: the layer whose maps are weighed; None: the last convolution between the image and the target. The maps
-            of several layers are each divided by their largest magnitude, and averaged.
+        layer: the layer whose maps are weighed; None: the last convolution between the image and the target, or the
+            last tokens that an attention reads. The maps of several layers are each divided by their largest magnitude,
+            and averaged.
         relu: keep the positive part only, as all CAMs do; False also shows what speaks against the target.
         batch: images computed at a time.
 

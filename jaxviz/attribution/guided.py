@@ -81,8 +81,9 @@ def guided_grad_cam(
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each. Classes are explained before their softmax or sigmoid.
-        layer: the layer of Grad-CAM; None: the last convolution that the target can depend on. The maps of several
-            layers are each divided by their largest magnitude, and averaged.
+        layer: the layer of Grad-CAM; None: the last convolution that the target can depend on, or the last
+            tokens that an attention reads. The maps of several layers are each divided by their largest magnitude, and
+            averaged.
         batch: images computed at a time.
 
     Raises:

@@ -15,6 +15,7 @@ from jaxviz.geometry import Place, place
 from jaxviz.model import IMAGE, Activations, Model
 from jaxviz.objectives import Objective
 from jaxviz.structure import Structure, structure
+from jaxviz.tokens import WAY, Tokens, tokens_of
 
 Layers = str | Sequence[str] | None  # one layer, several, or None for the last convolution
 Shape = tuple[int, ...]
@@ -38,12 +39,12 @@ def _edited(model: Model, image: jax.Array, names: Sequence[str], layer: str, ed
     return model(image, names, {layer: lambda activation: activation + edit[None].astype(activation.dtype)})
 
 
-def turned(activation: jax.Array, where: Place | None) -> jax.Array:
-    """The activation of a layer, or a gradient, as `[h w k]`, also of a layer that is laid out as `[k h w]`."""
+def turned(activation: jax.Array, where: Place | Tokens | None) -> jax.Array:
+    """The activation of a layer, or a gradient, as `[h w k]`, also of a layer laid out as `[k h w]` or `[tokens k]`."""
     return activation if where is None else where.turned(activation)
 
 
-def enlarged(values: jax.Array, size: Shape, relu: bool, where: Place | None) -> jax.Array:
+def enlarged(values: jax.Array, size: Shape, relu: bool, where: Place | Tokens | None) -> jax.Array:
     """A map `[h w]` of a layer at the image's size; 0 where the layer does not see the image.
 
     Axes of length 1 that the image does not have are dropped.
@@ -54,7 +55,7 @@ def enlarged(values: jax.Array, size: Shape, relu: bool, where: Place | None) ->
     return where.enlarge(values) * where.shown
 
 
-def enlarged_channels(activation: jax.Array, size: Shape, where: Place | None) -> jax.Array:
+def enlarged_channels(activation: jax.Array, size: Shape, where: Place | Tokens | None) -> jax.Array:
     """The channels of an activation `[h w k]` at the image's size; those at the edge of what it sees are repeated."""
     if where is None:
         *lengths, channels = activation.shape
@@ -87,7 +88,7 @@ class Looked(NamedTuple):
     """
 
     layers: tuple[tuple[str, Shape], ...]
-    places: tuple[Place | None, ...]
+    places: tuple[Place | Tokens | None, ...]
     picture: Shape
 
 
@@ -100,7 +101,7 @@ def seen_layers(model: Model, objective: Objective, layer: Layers, size: Shape) 
     """
     if layer is None:
         network = before(model, objective, (), size)
-        names = [_last_convolution(network, objective)]
+        names = [_usual_layer(model, network, objective)]
     else:
         names = [layer] if isinstance(layer, str) or not np.iterable(layer) else list(layer)
         if not names:
@@ -108,10 +109,12 @@ def seen_layers(model: Model, objective: Objective, layer: Layers, size: Shape) 
         network = before(model, objective, [model.check_layer(name) for name in names], size)
     grid = network.picture[:-1]
     for name in names:
-        if not _is_map(network, name):
+        if not _is_map(network, name) and _tokens(model, network, name) is None:
+            way = f". If it has tokens, {WAY}" if len(network.shapes[name]) == 2 and len(grid) == 2 else ""
             raise InputError(
                 f"a CAM needs a layer with maps [{AXES.get(len(grid), '…')} c]; given: {name}, "
                 f"{list(network.shapes[name])}, for an image of {list(grid)}. jv.gradient and jv.occlusion take none"
+                f"{way}"
             )
         if name not in network.seen:
             raise InputError(
@@ -122,9 +125,30 @@ def seen_layers(model: Model, objective: Objective, layer: Layers, size: Shape) 
             raise InputError(f"the target, {', '.join(objective.layers)}, does not depend on {name}")
     return Looked(
         layers=tuple((name, network.shapes[name]) for name in names),
-        places=tuple(_place(network, name) for name in names),
+        places=tuple(_tokens(model, network, name) or _place(network, name) for name in names),
         picture=network.picture,
     )
+
+
+def _tokens(model: Model, network: Structure, name: str) -> Tokens | None:
+    """The place of a layer `[tokens c]`, if it is one and if it is known."""
+    shape = network.shapes[name]
+    return tokens_of(model, network, shape[0]) if len(shape) == 2 else None
+
+
+def _usual_layer(model: Model, network: Structure, objective: Objective) -> str:
+    return _last_tokens(model, network, objective) or _last_convolution(network, objective)
+
+
+def _last_tokens(model: Model, network: Structure, objective: Objective) -> str | None:
+    """The last layer `[tokens c]` that the last attention reads; None if a convolution comes after that attention."""
+    read = network.attended
+    if not set(network.convolutions) <= read:
+        return None
+    for name in reversed(network.shapes):
+        if name in read & network.seen and _tokens(model, network, name) and leads_to(network, name, objective):
+            return name
+    return None
 
 
 def _place(network: Structure, name: str) -> Place | None:
@@ -141,16 +165,19 @@ def last_convolution(model: Model, objective: Objective) -> str:
     """The name of the last convolution between the image and `objective`, or the end of its block.
 
     A layer is a convolution if it convolves, whatever it is called. It must depend on the image, not only on another
-    input of the network, and the target must depend on it. There are two exceptions to "last":
+    input of the network, and the target must depend on it. There are three exceptions to "last":
 
     - A head may convolve after pooling, where a map is one pixel. A convolution with larger maps is preferred.
     - The projection of a residual block's shortcut, a 1 × 1 convolution, may run last. It sees little; the end of the
       block, where both paths have been added, is preferred.
 
+    - In a transformer, attention comes after all convolutions. The last layer of tokens that an attention reads is
+      preferred; after it, the score often depends on the class token alone.
+
     Raises:
         InputError: there is none.
     """
-    return _last_convolution(before(model, objective, (), model.image_size()[:-1]), objective)
+    return _usual_layer(model, before(model, objective, (), model.image_size()[:-1]), objective)
 
 
 def before(model: Model, objective: Objective, names: Sequence[str], size: Shape) -> Structure:

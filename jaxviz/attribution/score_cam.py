@@ -15,6 +15,7 @@ from jaxviz.geometry import Place
 from jaxviz.model import Model
 from jaxviz.objectives import Objective, score
 from jaxviz.targets import Target
+from jaxviz.tokens import Tokens
 
 __all__ = ["score_cam"]
 
@@ -38,8 +39,9 @@ def score_cam(
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each.
-        layer: the layer whose maps are weighed; None: the last convolution between the image and the target. The maps
-            of several layers are each divided by their largest magnitude, and averaged.
+        layer: the layer whose maps are weighed; None: the last convolution between the image and the target, or the
+            last tokens that an attention reads. The maps of several layers are each divided by their largest magnitude,
+            and averaged.
         relu: keep the positive part only, as all CAMs do; False also shows what speaks against the target.
         batch: channels in one compiled call.
 
@@ -67,7 +69,7 @@ def score_cam(
 
 @jit(static=("layer", "grid"))
 def _masks(
-    model: Model, image: jax.Array, where: Place | None, *, layer: str, grid: Shape
+    model: Model, image: jax.Array, where: Place | Tokens | None, *, layer: str, grid: Shape
 ) -> tuple[jax.Array, jax.Array]:
     """The activation `[h w k]` of a layer, and each channel of it as a mask `[k height width]` in [0, 1]."""
     activation = turned(model(image, (layer,))[layer], where)
@@ -92,7 +94,7 @@ def _seen(model: Model, image: jax.Array, objective: Objective, masks: jax.Array
 @jit(static=("size", "relu"))
 def _weighted(
     found: tuple[tuple[jax.Array, jax.Array], ...],
-    places: tuple[Place | None, ...],
+    places: tuple[Place | Tokens | None, ...],
     *,
     size: Shape,
     relu: bool,

@@ -2,7 +2,7 @@
 
     FULL, QUICK: Extent      how much is shown; `run(out, extent=…)` writes the pages
 
-The second page explains one channel by every method of `methods.METHODS`. A new method appears there without an edit
+The second page explains one channel by every method of `methods.GENERAL`. A new method appears there without an edit
 here: its caption is the first line of its docstring, and `settings` chooses its options by their names.
 """
 
@@ -60,7 +60,7 @@ class Extent:
     deep: tuple[str, ...]  # deep layers, a few filters of each by two recipes
     deep_steps: int  # of Lucid's recipe
     channels: int  # the strongest of EXPLAINED
-    methods: tuple[str, ...] | None  # None: all
+    methods: tuple[str, ...] | None  # None: all that take any network
     size: int  # the side of the image that the network sees, in pixels
 
 
@@ -150,7 +150,7 @@ def run(out: Path, say: Say = print, extent: Extent = FULL) -> Path:
             more=[html.link("methods.html", "The strongest channel, explained by several methods")],
         ),
     ]
-    many = any(needs_many_passes(methods.METHODS[name]) for name in extent.methods or methods.METHODS)
+    many = any(needs_many_passes(methods.METHODS[name]) for name in extent.methods or methods.GENERAL)
     explanations = html.section(
         f"Why channel {strongest[0]} of {EXPLAINED} is active",
         "Red pixels raise the channel and blue pixels lower it. A map of regions lies over the photograph and shows "
@@ -281,7 +281,7 @@ def _methods(
 ) -> list[Illustration]:
     photograph = jv.read_image(photograph_file)
     pictures = [_photograph("The photograph")]
-    for name in extent.methods or methods.METHODS:
+    for name in extent.methods or methods.GENERAL:
         say(f"{name} of {target.layer}, channel {target.index}")
         method = methods.METHODS[name]
         options = settings(method)

@@ -39,6 +39,9 @@ METHODS: Mapping[str, Callable[..., Any]] = {
     function.__name__: function for function in sorted(filter(_is_method, vars(jv).values()), key=_place)
 }
 
+# Those that take any network: the others follow the attention of a transformer.
+GENERAL = tuple(name for name, method in METHODS.items() if not method.__module__.endswith(".attention"))
+
 
 def decided(model: jv.Model, image: np.ndarray) -> int:
     """The class that the network decides for on one image `[h w c]`."""

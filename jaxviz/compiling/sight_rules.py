@@ -247,7 +247,7 @@ def _reduce(equation: Equation, inputs: Sequence[Any]) -> Sight:
     def move(positions: Positions) -> Positions | None:
         if positions.axis in axes:
             return None
-        return replace(positions, axis=positions.axis - sum(axis < positions.axis for axis in axes))
+        return replace(positions, axis=positions.axis - int(sum(axis < positions.axis for axis in axes)))
 
     return united(moved_by(equation, sight, move) for sight in inputs)
 

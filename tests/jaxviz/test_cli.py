@@ -22,7 +22,7 @@ from PIL import Image
 import jaxviz as jv
 from jaxviz.cli import demo
 from jaxviz.cli.commands import main
-from jaxviz.cli.methods import METHODS
+from jaxviz.cli.methods import GENERAL, METHODS
 
 
 @pytest.fixture
@@ -198,10 +198,10 @@ def test_gradcam_of_a_channel(jaxviz, tmp_path, photograph):
 
 def test_attribute_draws_by_every_method(jaxviz, tmp_path, cats_and_dogs_file):
     options = ("--samples", 2, "--steps", 3, "--window", 128, "--stride", 128, "--composite", "epsilon_gamma_box")
-    named = [word for name in METHODS for word in ("--method", name)]
+    named = [word for name in GENERAL for word in ("--method", name)]
     result = jaxviz("attribute", cats_and_dogs_file, cats_and_dogs_file.with_name("test2.jpeg"), *named, *options)
     pictures = written(result, tmp_path)
-    assert list(pictures) == [f"pictures/{name}_test2.png" for name in METHODS]
+    assert list(pictures) == [f"pictures/{name}_test2.png" for name in GENERAL]
     assert all(picture.std() > 5 for picture in pictures.values())
     assert result.stdout.startswith("0.8723  class 1\n0.1277  class 0\n")
     assert "\ngradient: target 1, score 1.9218\n" in result.stdout
@@ -257,7 +257,7 @@ def test_demo(jaxviz, tmp_path):
     check(tmp_path / "page", result.stdout, demo.FULL)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", GENERAL)
 def test_demo_derives_from_each_method(name):
     """A method says what it shows in the first line of its docstring, and takes the options that the demo chooses."""
     method = METHODS[name]

@@ -232,6 +232,13 @@ class Pooled(jv.Intervention):
         return activation.mean((1, 2))
 
 
+def test_a_plain_function():
+    flat = jv.wrap(lambda weight, batch: weight * batch.mean((1, 2)), jnp.ones(3), SHAPE)
+    changed = jv.edited(flat, jv.steer(flat, "output", [1, 2, 3]), jv.ablate(flat, "output", 0))
+    expected = (image().mean((0, 1)) + np.arange(1, 4)) * [0, 1, 1]
+    np.testing.assert_allclose(jv.predict(changed, image()), expected, rtol=1e-6)
+
+
 def test_an_intervention_of_one_s_own(model):
     one = image()
     found = jv.activations(jv.edited(model, Doubled("pool")), one, "pool")["pool"]
@@ -270,17 +277,12 @@ WRONG = {
         lambda m: jv.edited(m, jv.Replacement("pool", np.ones((6, 4)))),
         r"a value for pool is a number, \[4\], or",
     ),
-    "function": (lambda m: jv.edited(flat(), jv.ablate(flat(), "output")), r"a plain function has no layers"),
     "backwards": (
         lambda m: jv.through(m, image(), jv.ablate(m, "second"), "first"),
         r"the receiver of a path, first, must depend on the layer of the intervention, second",
     ),
     "lrp": (lambda m: jv.lrp(jv.edited(m, jv.ablate(m, "first")), image(), 0), r"lrp .* edited at first"),
 }
-
-
-def flat() -> jv.Model:
-    return jv.wrap(lambda variables, batch: jnp.ones((len(batch), 2)), (), SHAPE)
 
 
 @pytest.mark.parametrize("case", WRONG)
