@@ -18,7 +18,7 @@ from jaxtyping import Float32, UInt8
 from tqdm import tqdm
 
 from jaxviz.atlases.read import AtlasLayer
-from jaxviz.atlases.values import Files, Values
+from jaxviz.atlases.values import Values
 from jaxviz.page.html import call
 from jaxviz.page.likeness import nearest, texture
 from jaxviz.rendering.images import resize, write_image
@@ -49,7 +49,6 @@ def write_layer(layer: AtlasLayer, site: Path, place: str, bar: tqdm) -> dict[st
         textures.append(_write_pictures(layer, part, drawn[part], folder, number))
         bar.update(part.stop - part.start)
     neighbours = _neighbours(layer, np.concatenate(textures), drawn)
-    crops = layer.crops, layer.crop_files, layer.crop_scores
     scores: list[float | None] = []
     for number, part in enumerate(parts):
         curves = np.where(layer.done[part, None], _read(layer.scores, part), np.nan)
@@ -58,7 +57,7 @@ def write_layer(layer: AtlasLayer, site: Path, place: str, bar: tqdm) -> dict[st
             "curves": [_thinned(curve) for curve in curves],
             "neighbours": {kind: found[part] for kind, found in neighbours.items()},
             "exact": [(folder / f"exact-{i}.webp").exists() for i in range(part.start, part.stop)],
-            "crops": [_write_crops(crops, i, folder) for i in range(part.start, part.stop)],
+            "crops": _write_crops(layer, part, folder),
         }
         (folder / f"sheet-{number}.js").write_text(call("arrived", place, number, details), encoding="ascii")
     return {
@@ -110,15 +109,18 @@ def _write_pictures(
     return np.stack([texture(picture) for picture in pictures])
 
 
-def _write_crops(
-    crops: tuple[Values | None, Files | None, Values | None], i: int, folder: Path
-) -> list[tuple[str, float | None]]:
-    """The file and the score of each crop of a filter, from all crops of a layer; those of the filter are written."""
-    images, files, scores = crops
-    if images is None or files is None or scores is None or not images.done[i]:
-        return []
-    write_image(folder / f"crops-{i}.webp", tile(images[i], images.shape[1], margin=0), quality=LARGE_QUALITY)
-    return [(file, _number(score)) for file, score in zip(files[i], scores[i], strict=True)]
+def _write_crops(layer: AtlasLayer, part: slice, folder: Path) -> list[list[tuple[str, float | None]]]:
+    """The file and the score of each crop of each filter of a sheet; the crops are written."""
+    crops, files, scores = layer.crops, layer.crop_files, layer.crop_scores
+    found: list[list[tuple[str, float | None]]] = [[] for _ in range(part.start, part.stop)]
+    if crops is None or files is None or scores is None:
+        return found
+    images, heights = _read(crops, part), _read(scores, part)
+    for i in np.flatnonzero(crops.done[part]).tolist():
+        strip = tile(images[i], len(images[i]), margin=0)
+        write_image(folder / f"crops-{part.start + i}.webp", strip, quality=LARGE_QUALITY)
+        found[i] = [(file, _number(height)) for file, height in zip(files[part.start + i], heights[i], strict=True)]
+    return found
 
 
 def _neighbours(layer: AtlasLayer, textures: np.ndarray, drawn: np.ndarray) -> dict[str, list[list[tuple[int, float]]]]:

@@ -28,6 +28,7 @@ import jaxviz as jv
 
 pytestmark = pytest.mark.files
 
+PATIENCE = 30_000  # milliseconds, for a machine that is busy with other tests
 WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -35,6 +36,7 @@ WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
 def browser() -> Iterator[Browser]:
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     assert found, "these tests need Chromium: apt-get install chromium"
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])  # root has no sandbox
         yield running
@@ -43,10 +45,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def atlases(tmp_path_factory) -> Path:
-    """A folder with `first.zarr`, which is not finished, and `second.zarr`, which has the hostile names."""
+    """A folder with `first.zarr`, which is not finished, and `second.zarr`, which has hostile names and no crops."""
     folder = tmp_path_factory.mktemp("atlases")
     write_atlas(folder / "first.zarr", {"conv_1": 20, "block/conv_2": 40, "conv_3": 300}, dead=[3], missing=2)
-    write_atlas(folder / "second.zarr", {"conv_1": 18, **dict.fromkeys(HOSTILE, 5)}, seed=1)
+    write_atlas(folder / "second.zarr", {"conv_1": 18, **dict.fromkeys(HOSTILE, 5)}, crops=False, seed=1)
     return folder
 
 
@@ -87,7 +89,7 @@ def visit(browser):
         context = browser.new_context(**{"viewport": WIDE, "reduced_motion": "reduce"} | options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE)
         page.on("console", lambda message: problems.append(message.text))
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("dialog", lambda dialog: problems.append(f"dialog: {dialog.message}"))
@@ -262,6 +264,9 @@ def test_two_atlases_stand_side_by_side(visit, origin):
     tile(page, "conv_1", 2).click()
     panel = page.get_by_role("dialog")
     expect(panel.locator("article > .atlas")).to_have_text(["first", "second"])
+    expect(panel.get_by_role("heading", name="Most alike by weights")).to_have_count(2)
+    expect(panel.get_by_role("heading", name="Strongest crops")).to_have_count(1)  # the second atlas has none
+    assert not {"null", "undefined", "NaN"} & {*panel.inner_text().split()}
     page.keyboard.press("Escape")
     tile(page, "conv_3", 2).click()  # a layer that the other atlas does not have
     expect(panel.locator("article > .atlas")).to_have_text(["first"])

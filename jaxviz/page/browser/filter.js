@@ -70,10 +70,13 @@ function side(layer, i) {
   const address = kind ? null : `${layer.folder}/filter-${i}.webp`;
   const picture = kind ? nothing(layer, kind) : large(layer, i, address);
   const more = element("div", {});
-  const numbers = Object.entries({ Score: layer.scores[i], "Robust score": layer.robust[i] });
+  const numbers = [
+    ["Score", layer.scores[i], "at the last step"],
+    ["Robust score", layer.robust[i], "the mean when the picture is changed a little: moved, blurred, mirrored"],
+  ];
   const terms = numbers
     .filter(([, value]) => value !== null)
-    .flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, written(value))]);
+    .flatMap(([name, value, title]) => [element("dt", { title }, name), element("dd", {}, written(value))]);
   if (kind !== "missing")
     load(layer, i).then(
       (found) => {
@@ -132,12 +135,13 @@ function known(layer, i, found) {
   const crops = found.crops[at];
   const alike = Object.entries(found.neighbours).map(([kind, all]) => [kind, all[at]]);
   return [
-    drawn ? part("Score at each step", "scores", drawn) : null,
-    crops.length ? part("Strongest crops", "crops", ...crops.map((_, k) => crop(layer, i, crops, k))) : null,
-    ...alike
-      .filter(([, others]) => others.length)
-      .map(([kind, others]) => part(`Most alike by ${kind}`, "alike", ...others.map((other) => neighbour(layer, ...other)))),
-  ];
+    drawn && part("Score at each step", "scores", drawn),
+    crops.length && part("Strongest crops", "crops", ...crops.map((_, k) => crop(layer, i, crops, k))),
+    ...alike.map(
+      ([kind, others]) =>
+        others.length && part(`Most alike by ${kind}`, "alike", ...others.map((other) => neighbour(layer, ...other))),
+    ),
+  ].filter(Boolean);
 }
 
 function crop(layer, i, crops, k) {

@@ -51,7 +51,7 @@ function column(atlases, rows) {
         { href: `#row-${k}`, title: names.join(", ") },
         sight(first, widest),
         element("span", { class: "names" }, ...names.map((name) => element("span", { class: "layer" }, name))),
-        element("span", { class: "count" }, written(first.filters)),
+        element("span", { class: "count" }, [...new Set(layers.map(({ filters }) => written(filters)))].join(" · ")),
       ),
     );
   });
