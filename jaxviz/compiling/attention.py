@@ -28,12 +28,14 @@ class Attention(NamedTuple):
         stack: JAX's name stack there.
         shape: of all its numbers, with a batch axis somewhere, such as `[n heads t s]`.
         axis: the one along which its numbers add up to 1.
+        product: the place of the matrix product in which it weighs values.
     """
 
     place: Place
     stack: str
     shape: tuple[int, ...]
     axis: int
+    product: Place = ()
 
 
 class _Weights(NamedTuple):
@@ -47,7 +49,7 @@ class _Weights(NamedTuple):
 def attentions(program: ClosedJaxpr) -> list[Attention]:
     """The attentions of a program, in execution order. Nothing is computed."""
     found: dict[Place, Attention] = {}
-    used: set[Place] = set()
+    used: dict[Place, Place] = {}
 
     def step(place: Place, stack: str, equation: Any, inputs: Sequence[Any]) -> list[Any]:
         primitive, count = equation.primitive.name, len(equation.outvars)
@@ -62,13 +64,13 @@ def attentions(program: ClosedJaxpr) -> list[Attention]:
         elif weights:
             made = _passed(place, equation, inputs, weights)
             if primitive == "dot_general":
-                used.update(_summed(equation, inputs))
+                used.update({each: place for each in _summed(equation, inputs) if each not in used})
         if made and made.what == "softmax" and made.place == place:
             found[place] = Attention(place, stack, tuple(equation.outvars[0].aval.shape), made.axis)
         return [made] * count
 
     _run(program, [None] * len(program.in_avals), (), "", step)
-    return [each for place, each in found.items() if place in used]
+    return [each._replace(product=used[place]) for place, each in found.items() if place in used]
 
 
 def _passed(place: Place, equation: Any, inputs: Sequence[Any], weights: list[_Weights]) -> _Weights | None:

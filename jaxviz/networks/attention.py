@@ -54,11 +54,13 @@ def with_attention(model: Model) -> Model:
         if len(grown) != 1 or grown[0] > rank - 3 or each.shape[grown[0]] != 1 or each.axis != rank - 1:
             continue
         name = names[each.place]
-        after = dependent(one.jaxpr.eqns, one.jaxpr.eqns[each.place[0]].outvars, variables)
-        until = next((handle for handle in order if handle in after), model.output)
-        order.insert(order.index(until), name)
-        owner = handle_at(each.stack, handles) or model.output
-        seen[name] = owner, grown[0]
+        after, end = (
+            dependent(one.jaxpr.eqns, one.jaxpr.eqns[place[0]].outvars, variables)
+            for place in (each.place, each.product)
+        )
+        until = next((handle for handle in order if handle in end), model.output)
+        order.insert(next(at for at, handle in enumerate(order) if handle in {*after, model.output}), name)
+        seen[name] = until, grown[0]
     if not seen:
         return model
     forward = AttentionForward(model.forward, tuple((name, *each) for name, each in seen.items()), handles)
@@ -93,7 +95,7 @@ class AttentionForward:
 
     Attributes:
         forward: of the network itself.
-        attentions: (name, the layer that it is in, the batch axis) of each.
+        attentions: (name, the first layer that depends on what it weighs, the batch axis) of each.
         handles: of the network itself.
     """
 
@@ -112,13 +114,13 @@ class AttentionForward:
         return getattr(self.forward, "channels_first", False)
 
     def __call__(self, params: Any, images: jax.Array, names: tuple[str, ...] | None, edits: Edits) -> Activations:
-        known = {name: (owner, axis) for name, owner, axis in self.attentions}
+        known = {name: (until, axis) for name, until, axis in self.attentions}
         asked = [name for name in (*(names or ()), *edits) if name in known]
         if not asked:
             return self.forward(params, images, names, edits)
-        # The layers that the attentions are in are computed as well: the program must reach them.
-        owners = (known[name][0] for name in asked)
-        inner = tuple(dict.fromkeys((*(name for name in names or () if name not in known), *owners)))
+        # The layers after the attentions are computed as well: the program must reach them.
+        after = (known[name][0] for name in asked)
+        inner = tuple(dict.fromkeys((*(name for name in names or () if name not in known), *after)))
         others = {name: edit for name, edit in edits.items() if name not in known}
 
         def run(params: Any, images: jax.Array) -> Activations:

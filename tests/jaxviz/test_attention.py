@@ -256,6 +256,36 @@ def test_tokens_are_found_without_a_convolution(front):
     np.testing.assert_allclose(found.values, expected, atol=1e-6)
 
 
+class Scanned(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(6, (4, 4), (4, 4), padding="VALID", name="patches")(x).reshape(len(x), -1, 6)
+        blocks = nn.scan(nn.remat(Step), variable_axes={"params": 0}, split_rngs={"params": True}, length=2)
+        return nn.Dense(3, name="head")(blocks(name="blocks")(x, None)[0].mean(1))
+
+
+class Step(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+        return x + nn.MultiHeadDotProductAttention(2, name="attn")(x), None
+
+
+def test_attention_within_scan_and_remat_and_in_a_plain_function():
+    module = Scanned()
+    variables = filled(jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros((1, *vits.SHAPE)))))
+    scanned = jv.with_attention(jv.wrap(module, variables, vits.SHAPE))
+    function = jv.with_attention(jv.wrap(lambda held, x: module.apply(held, x), variables, vits.SHAPE))
+    assert handles(scanned) == ["blocks[0]/attn/attention", "blocks[1]/attn/attention"]
+    assert len(handles(function)) == 2
+    ours = jv.activations(scanned, vits.image(), handles(scanned)).values()
+    theirs = jv.activations(function, vits.image(), handles(function)).values()
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+        np.testing.assert_allclose(one.sum(-1), 1, rtol=1e-6)
+    rolled = [jv.attention_rollout(each, vits.image(), 0).values for each in (scanned, function)]
+    np.testing.assert_allclose(rolled[0], rolled[1], atol=1e-6)
+
+
 def test_tokens_that_are_not_found_are_given():
     each = mixer(4, known=False)
     for call in (jv.attention_rollout, lambda m, x: jv.grad_cam(m, x, layer="hand_0", relu=False)):
