@@ -202,7 +202,7 @@ def _reason(hidden: str) -> str:
     if hidden == UNKNOWN_AXIS:
         return "after the operations before it, it is not known which of its axes has the channels"
     if hidden == UNKNOWN_IMAGES:
-        return "its images have no axis of their own, since they are joined with other numbers"
+        return "none of its axes is that of the images: it depends on none, or they are joined with other numbers"
     return f"it runs inside {hidden}"
 
 

@@ -145,7 +145,11 @@ def test_what_has_no_receptive_field():
     assert jv.receptive_field(model, "second") == ((8, 8), (2, 2), (-3, -3))
     with pytest.raises(jv.InputError, match="did you mean second"):
         jv.receptive_field(model, "secnd")
-    constant = jv.wrap(lambda params, images: {"a": jnp.ones((1, 2)), "b": images.mean((1, 2))}, image_shape=SHAPE)
+
+    def network(params, images):
+        return {"a": jnp.ones((len(images), 2)), "b": images.mean((1, 2))}
+
+    constant = jv.wrap(network, image_shape=SHAPE)
     with pytest.raises(jv.InputError, match="a does not depend on the image"):
         jv.receptive_field(constant, "a")
 
