@@ -97,7 +97,7 @@ def test_the_wheel_has_the_version_of_the_code(wheel):
 def test_the_sdist_has_the_tests_and_what_its_pages_show(built):
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    pages = {"README.md", "LICENSE", "docs/cat.jpg", "docs/filters.jpg"}
+    pages = {"README.md", "LICENSE", "docs/atlas.jpg", "docs/cat.jpg", "docs/filters.jpg"}
     assert pages | files("tests") | files("examples") | files("benchmarks") <= names
 
 

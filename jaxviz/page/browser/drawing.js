@@ -75,7 +75,7 @@ function receptiveField(layer, address) {
   const [right, bottom] = [0, 1].map((axis) => Math.max(...seen.map((each) => each[axis] + each[axis + 2])));
   const margin = 0.02 * Math.max(right - left, bottom - top);
   const whole = [left - margin, top - margin, right - left + 2 * margin, bottom - top + 2 * margin];
-  const picture = shape("image", { x: (width - across) / 2, y: (height - down) / 2, width: across, height: down, href: address ?? "" });
+  const place = { x: (width - across) / 2, y: (height - down) / 2, width: across, height: down };
   return shape(
     "svg",
     {
@@ -85,7 +85,7 @@ function receptiveField(layer, address) {
       "aria-label": `A position of the layer sees ${sides.join(" × ")} of the ${height} × ${width} pixels of this picture`,
     },
     rectangle("canvas", seen[0]),
-    address ? picture : null,
+    address ? shape("image", { ...place, href: address }) : null,
     rectangle("next", seen[2]),
     rectangle("seen", seen[1]),
   );

@@ -26,7 +26,7 @@ function load(layer, i) {
   return details.get(address);
 }
 
-function open(layer, i) {
+function show(layer, i) {
   location.hash = `#/${layer.atlas.number}/${layer.number}/${i}`;
 }
 
@@ -156,7 +156,7 @@ function crop(layer, i, crops, k) {
 function neighbour(layer, j, likeness) {
   const made = tile(layer, j);
   made.tabIndex = 0;
-  made.addEventListener("click", () => open(layer, j));
+  made.addEventListener("click", () => show(layer, j));
   paint(made, layer, j);
   return element("figure", {}, made, element("figcaption", {}, `${j}`, element("span", {}, likeness.toFixed(2))));
 }
@@ -177,14 +177,17 @@ function seenBy(layer) {
   return both(strides) === "0" ? `${size}, the same for all positions.` : `${size}, stride ${both(strides)}. Dashed: the next position.`;
 }
 
-document.getElementById("close").addEventListener("click", leave);
+document.getElementById("close").addEventListener("click", () => panel.close());
 document.getElementById("previous").addEventListener("click", () => turn(-1));
 document.getElementById("next").addEventListener("click", () => turn(1));
-panel.addEventListener("cancel", (event) => {
-  event.preventDefault();
+panel.addEventListener("click", (event) => event.target === panel && panel.close()); // beside the panel
+panel.addEventListener("close", () => {
+  const filter = named(); // none, if it was the address that closed the panel
+  if (!filter) return;
+  const [layer, i] = filter;
   leave();
+  layer.tiles[i].focus();
 });
-panel.addEventListener("click", (event) => event.target === panel && leave()); // beside the panel
 panel.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
@@ -200,9 +203,7 @@ function turn(step) {
   if (layer.tiles[i + step]) location.replace(`#/${layer.atlas.number}/${layer.number}/${i + step}`);
 }
 
+// The address of no filter; it closes the panel.
 function leave() {
-  const filter = named();
   location.replace("#/");
-  panel.close();
-  if (filter) filter[0].tiles[filter[1]].focus();
 }

@@ -65,7 +65,7 @@ function select(k) {
 function go(layer, i) {
   shut();
   query.value = "";
-  if (i !== null) return open(layer, i);
+  if (i !== null) return show(layer, i);
   layer.tiles[0]?.focus({ preventScroll: true });
   layer.tiles[0]?.closest(".row").scrollIntoView();
 }
@@ -100,6 +100,9 @@ query.addEventListener("keydown", (event) => {
 document.addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target === query) return;
   event.preventDefault();
-  if (panel.open) leave();
+  if (panel.open) {
+    leave(); // first, so that the focus does not go to the filter
+    panel.close();
+  }
   query.focus();
 });

@@ -46,7 +46,7 @@ function sheet(layer) {
   const grid = element("div", { class: "grid", role: "group", "aria-label": `Filters of ${layer.name}` }, ...layer.tiles);
   shaped(grid, layer);
   const found = (event) => layer.tiles.indexOf(event.target);
-  grid.addEventListener("click", (event) => found(event) >= 0 && open(layer, found(event)));
+  grid.addEventListener("click", (event) => found(event) >= 0 && show(layer, found(event)));
   grid.addEventListener("pointerover", (event) => tell(found(event)));
   grid.addEventListener("pointerleave", () => tell(-1));
   grid.addEventListener("focusin", (event) => {
