@@ -332,9 +332,15 @@ def _cpuinfo(key: str) -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "")
 
 
-def options(description: str | None) -> argparse.Namespace:
-    """The command line that all scripts share: `--rounds`, and `--quick` for a try that measures nothing."""
+def options(description: str | None, more: Mapping[str, Mapping[str, Any]] | None = None) -> argparse.Namespace:
+    """The command line that all scripts share: `--rounds`, and `--quick` for a try that measures nothing.
+
+    Args:
+        more: {another option: the arguments of `add_argument` for it}.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="how often each contender does the work, in turn")
     parser.add_argument("--quick", action="store_true", help="less work and one round, to see that the script runs")
+    for name, arguments in (more or {}).items():
+        parser.add_argument(name, **arguments)
     return parser.parse_args()

@@ -176,10 +176,15 @@ def _latent(canvas: Any, channels: int | None) -> Kind:
 
 
 def _costs(model: Model, names: Iterable[str]) -> dict[str, float]:
-    """About how many products a forward pass to each layer takes: those of all layers before it, in their order."""
-    network = structure(model, model.layers, model.image_size()[:-1])
-    so_far = dict(zip(network.products, np.cumsum(list(network.products.values())).tolist(), strict=True))
-    return {name: float(max(1, so_far.get(name.removesuffix("/pre"), 1))) for name in names}
+    """About how many products a forward pass to each layer takes: those of all layers before it, in their order.
+
+    The layer itself does not count, since an ascent computes one of its channels; unless it is the first.
+    """
+    found, before = {}, 0
+    for name, products in structure(model, model.layers, model.image_size()[:-1]).products.items():
+        found[name] = float(before or products or 1)
+        before += products
+    return {name: found.get(name.removesuffix("/pre"), float(before or 1)) for name in names}
 
 
 def _fits(model: Model, name: str, seen: tuple[int, ...]) -> tuple[int, ...] | None:
