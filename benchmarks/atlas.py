@@ -6,9 +6,9 @@
 The network is the real VGG16 base, fed with raw pixels, with Chollet's recipe at 64 × 64 pixels: 40 steps for each of
 its 4,224 filters. The sample is 64 filters of each of three layers. The bare sweep is `jv.sweep` of all 64 filters at
 once; it writes nothing. Neither measures how much of a score holds (`robust=False`), as a bare sweep does not. One
-process has all cores; of two workers, each has half of them and does half of the chunks, as `--shard` says. Compiling at the
-first call does not count. The answers are compared. The peak memory is that of a fresh process that makes an atlas of
-so many filters of one layer, and nothing else.
+process has all cores; of two workers, each has half of them and does half of the chunks, as `--shard` says. Compiling
+at the first call does not count. The answers are compared. The peak memory is that of a fresh process that makes an
+atlas of so many filters of one layer, and nothing else.
 
 The times on accelerators are calculated, not measured: the filters × steps of the whole atlas, by the least time of a
 step of 32 filters of `block3_conv1` at 150 × 150 pixels on that accelerator, from the program that XLA compiled for it
