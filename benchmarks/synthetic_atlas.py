@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from jaxviz.atlases.store import CLIMBED, DEAD, LOST, Kind, Part, Store, of_layer
+from jaxviz.atlases.layout import CLIMBED, DEAD, LOST, Kind, Part, of_layer
+from jaxviz.atlases.store import Store
 
 CROPS, CHUNK = 4, 32
 

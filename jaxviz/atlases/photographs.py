@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxviz.atlases.store import Kind
+from jaxviz.atlases.layout import Kind
 from jaxviz.errors import InputError
 from jaxviz.filters.crops import cut
 from jaxviz.filters.responses import TOP

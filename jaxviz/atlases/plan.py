@@ -17,8 +17,8 @@ from jaxviz.ascent.arguments import image_channels, image_shape, seen_shape
 from jaxviz.ascent.held import DRAWS, PERTURBED
 from jaxviz.ascent.recipes.style import Style
 from jaxviz.atlases import photographs
+from jaxviz.atlases.layout import Kind, Part, of_crops, of_layer
 from jaxviz.atlases.manifest import described, recipe_style
-from jaxviz.atlases.store import Kind, Part, of_crops, of_layer
 from jaxviz.errors import InputError
 from jaxviz.geometry import receptive_field
 from jaxviz.keys import one_key

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxviz.atlases.store import CLIMBED, DEAD, FATES, LOST, MISSING, Store, of_layer
+from jaxviz.atlases.layout import CLIMBED, DEAD, FATES, LOST, MISSING, of_layer
+from jaxviz.atlases.store import Store
 from jaxviz.atlases.values import Files, Values
 from jaxviz.checks import near
 from jaxviz.errors import InputError

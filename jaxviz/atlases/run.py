@@ -22,11 +22,12 @@ import numpy as np
 
 from jaxviz.atlases.clock import Clock, bar, spoken
 from jaxviz.atlases.kernels import describe
+from jaxviz.atlases.layout import MISSING
 from jaxviz.atlases.manifest import differences, made
 from jaxviz.atlases.photographs import listed
 from jaxviz.atlases.plan import Chunk, Plan, plan
 from jaxviz.atlases.read import Atlas, open_atlas
-from jaxviz.atlases.store import MISSING, Store
+from jaxviz.atlases.store import Store
 from jaxviz.atlases.work import compute
 from jaxviz.atlases.workers import everywhere, results
 from jaxviz.checks import whole
@@ -100,8 +101,10 @@ def atlas(
         _verify(store, wanted, chunks)
     fates = {part.path: store.fates(part.path) for part in wanted.parts}
     todo = [each for each in chunks if (fates[each.path][each.start : each.stop] == MISSING).any()]
+    # Workers may run in other folders.
+    place = store.path if store.remote else os.path.abspath(store.path)
     folder = None if images is None else os.path.abspath(images)
-    _run(wanted, todo, results(executor, model, store.path, folder, todo))
+    _run(wanted, todo, results(executor, model, place, folder, todo))
     return open_atlas(path)
 
 

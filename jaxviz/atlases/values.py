@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxviz.atlases.store import MISSING, Store
+from jaxviz.atlases.layout import MISSING
+from jaxviz.atlases.store import Store
 from jaxviz.errors import InputError
 
 

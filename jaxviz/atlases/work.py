@@ -16,10 +16,11 @@ import numpy as np
 
 from jaxviz.ascent.climb import finite_images, sweep_quietly
 from jaxviz.ascent.held import measured
+from jaxviz.atlases.layout import CLIMBED, DEAD, LOST, MISSING
 from jaxviz.atlases.manifest import How, how
 from jaxviz.atlases.photographs import strongest
 from jaxviz.atlases.plan import Chunk, keys_of_filters, objectives
-from jaxviz.atlases.store import CLIMBED, DEAD, LOST, MISSING, Store
+from jaxviz.atlases.store import Store
 from jaxviz.compiling.batches import at_once
 from jaxviz.model import Model
 from jaxviz.rendering import rgb
