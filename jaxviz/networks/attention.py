@@ -79,11 +79,13 @@ def _whole(model: Model, images: jax.Array, names: tuple[str, ...]) -> Activatio
 
 
 def _names(found: list[Attention], handles: tuple[str, ...]) -> dict[Place, str]:
-    """{place: name} of attentions: the layer that they are in, and the number of those in one layer."""
-    calls: Counter[str] = Counter()
+    """{place: name} of attentions: the module that they are in, and the number of those in one module."""
+    parts = [handle.split("/") for handle in handles]
+    modules = {"/".join(each[:count]) for each in parts for count in range(1, len(each) + 1)}  # also those without one
+    calls = Counter(handles)
     names = {}
     for each in found:
-        name = "/".join(filter(None, (handle_at(each.stack, handles), ATTENTION)))
+        name = "/".join(filter(None, (handle_at(each.stack, modules), ATTENTION)))
         calls[name] += 1
         names[each.place] = name if calls[name] == 1 else f"{name}#{calls[name]}"
     return names

@@ -286,6 +286,25 @@ def test_attention_within_scan_and_remat_and_in_a_plain_function():
     np.testing.assert_allclose(rolled[0], rolled[1], atol=1e-6)
 
 
+class Alike(nn.Module):
+    """Attention of its own, beside a layer that has the name of its handle."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(4, name="attention")(x.reshape(len(x), -1, 12))
+        return (jax.nn.softmax(x @ x.swapaxes(1, 2)) @ x).mean(1)
+
+
+def test_a_layer_that_has_the_name_of_an_attention():
+    module = Alike()
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros((1, *vits.SHAPE))))
+    seen = jv.with_attention(jv.wrap(module, filled(shapes), vits.SHAPE))
+    assert seen.handles == ("attention", "attention#2", "output")
+    found = jv.activations(seen, vits.image(), ["attention", "attention#2"])
+    expected = jax.nn.softmax(found["attention"] @ found["attention"].T)
+    np.testing.assert_allclose(found["attention#2"][0], expected, atol=1e-6)
+
+
 def test_tokens_that_are_not_found_are_given():
     each = mixer(4, known=False)
     for call in (jv.attention_rollout, lambda m, x: jv.grad_cam(m, x, layer="hand_0", relu=False)):
