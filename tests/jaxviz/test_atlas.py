@@ -171,16 +171,22 @@ def test_names_become_no_path(tmp_path):
 
 def test_dead_and_lost_filters_have_no_picture(model, tmp_path):
     params = jax.tree.map(np.copy, model.params)
+    params["params"]["second"]["kernel"][..., 1] = 0  # no image changes it
     params["params"]["second"]["kernel"][..., 4] = np.nan
     broken = replace(model, params=params)
 
     with pytest.warns(jv.JaxvizWarning) as warned:
         layer = jv.atlas(broken, tmp_path / "a.zarr", ["second"], **SETTINGS)["second"]
-    assert any("1 filters ended in NaN" in str(each.message) for each in warned)
+    said = "\n".join(str(each.message) for each in warned)
+    assert "1 filters do not move" in said
+    assert "1 filters ended in NaN" in said
+    assert layer.dead.tolist() == [i == 1 for i in range(7)]
     assert layer.lost.tolist() == [i == 4 for i in range(7)]
     assert np.isnan(layer.robust[4])
     assert np.isfinite(np.delete(layer.robust[:], 4)).all()
-    assert len(np.unique(layer.image[4])) == 2  # the picture of nothing: black, with a grey line
+    for i in (1, 4):
+        assert len(np.unique(layer.image[i])) == 2  # the picture of nothing: black, with a grey line
+    assert layer.exact[1].std() > 0  # the noise that it began with
     assert len(np.unique(layer.image[0])) > 20
 
 
