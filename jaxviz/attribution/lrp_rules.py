@@ -8,7 +8,7 @@ Names, definitions and defaults are those of zennit 1.0 (Anders et al. 2021). A 
 `jit`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,14 +18,13 @@ import jax.numpy as jnp
 
 from jaxviz.checks import near
 from jaxviz.errors import InputError
-from weights_convert.layers import EFFECTS, KINDS, Effect
 
 
 class Affine(NamedTuple):
-    """A layer as rules see it: `z = apply(kernel, x) + bias`, where x is an array, or a tuple of several inputs."""
+    """An operation as rules see it: `z = apply(kernel, x) + bias`; x is an array, or a tuple of several inputs."""
 
     apply: Callable[[Any, Any], jax.Array]
-    kernel: Any = None  # None: a layer without weights
+    kernel: Any = None  # None: an operation without weights
     bias: Any = 0.0
     unsigned: bool = False  # x is never negative: rules that split x by its sign then have half of the work
     box: tuple[jax.Array, jax.Array] | None = None  # the lowest and highest possible x; of the first convolution only
@@ -64,7 +63,10 @@ class Gradient(Rule):
 
 @dataclass(frozen=True)
 class Epsilon(Rule):
-    """All contributions count (Bach et al. 2015, eq. 58). On a layer without weights this is zennit's Norm."""
+    """All contributions count (Bach et al. 2015, eq. 58). Without weights this is zennit's Norm.
+
+    On a softmax, it is the rule of Achtibat et al. 2024, eq. 13.
+    """
 
     epsilon: float = 1e-6
 
@@ -139,6 +141,16 @@ class ZBox(WeightRule):
         return _share(layer, relevance, self.stabilizer, above, below)
 
 
+@dataclass(frozen=True)
+class Uniform(Rule):
+    """Each factor of a product takes the same part (Achtibat et al. 2024, proposition 3.3)."""
+
+    epsilon: float = 1e-6
+
+    def __call__(self, layer: Affine, x: Any, relevance: jax.Array) -> Any:
+        return _share(layer, relevance / len(x), self.epsilon, (x, layer.kernel, layer.bias))
+
+
 Term = tuple[Any, Any, Any]  # x, kernel, bias
 
 
@@ -168,34 +180,31 @@ def _negative(x: Any) -> jax.Array:
     return jnp.minimum(x, 0.0)
 
 
-LINEAR = tuple(name for name, kind in KINDS.items() if kind.factors is not None)
-"""The kinds of layers with weights. A rule for a SeparableConv2D applies to both of its convolutions, one by one."""
+# The kinds of operations; `signals.py` says what they are.
+CONVOLUTION, DENSE, AVERAGE, SUM, PRODUCT, MOVE, SOFTMAX = (
+    "convolution", "dense", "average", "sum", "product", "move", "softmax"
+)  # fmt: skip
 
-CONVOLUTIONS = tuple(name for name in LINEAR if "kernel_size" in KINDS[name].options)
+LINEAR = (CONVOLUTION, DENSE)
+"""The kinds of operations with weights."""
+
+ADDING = (AVERAGE, SUM)
+"""The kinds of operations that add numbers up without weights of the network."""
 
 FIRST = "first"
 """A composite's key for the first convolution."""
 
-# Which rule a kind of layer gets follows from how it computes, which its row in `weights_convert.layers` says.
-MOVING = EFFECTS[Effect.MOVES] + EFFECTS[Effect.RESAMPLES]
-"""The kinds that select or move numbers, or resample them."""
-
-ADDING = EFFECTS[Effect.ADDS]
-"""The kinds that add numbers up, with weights of 0 or above."""
-
-ELEMENTWISE = EFFECTS[Effect.IDENTITY] + EFFECTS[Effect.ELEMENTWISE]
-"""The kinds that treat each number by itself."""
-
 _COMMON: Mapping[str, Rule] = {
-    **dict.fromkeys((*ELEMENTWISE, "Softmax"), Pass()),  # a target after a softmax is refused
-    **dict.fromkeys((*ADDING, *EFFECTS[Effect.COMBINES]), Epsilon()),
-    **dict.fromkeys(MOVING, Gradient()),
-    "Dense": Epsilon(),
+    **dict.fromkeys((*ADDING, DENSE), Epsilon()),
+    PRODUCT: Uniform(),
+    MOVE: Gradient(),
 }
 COMPOSITES: Mapping[str, Mapping[str, Rule]] = {
-    "epsilon_plus": {**_COMMON, **dict.fromkeys(CONVOLUTIONS, ZPlus())},
-    "epsilon_alpha2_beta1": {**_COMMON, **dict.fromkeys(CONVOLUTIONS, AlphaBeta(2.0, 1.0))},
-    "epsilon_gamma_box": {**_COMMON, **dict.fromkeys(CONVOLUTIONS, Gamma(0.25)), FIRST: ZBox()},
+    "epsilon_plus": {**_COMMON, CONVOLUTION: ZPlus()},
+    "epsilon_alpha2_beta1": {**_COMMON, CONVOLUTION: AlphaBeta(2.0, 1.0)},
+    "epsilon_gamma_box": {**_COMMON, CONVOLUTION: Gamma(0.25), FIRST: ZBox()},
+    # Achtibat et al. 2024, AttnLRP: a softmax passes relevance on, so queries and keys have a share in an attention.
+    "attention": {**_COMMON, CONVOLUTION: Gamma(0.25), SOFTMAX: Epsilon()},
 }
 
 
@@ -218,20 +227,26 @@ def find_composite(composite: str | Mapping[str, Rule]) -> Mapping[str, Rule]:
     return composite
 
 
-def find_rule(composite: Mapping[str, Rule], name: str, kind: str, *, first: bool) -> Rule:
-    """The rule for a layer; `first` says that it is the first convolution.
+def find_rule(composite: Mapping[str, Rule], keys: Sequence[str], kind: str, *, first: bool, where: str) -> Rule:
+    """The rule for an operation of a kind.
+
+    Args:
+        keys: the names of its layer, and its class, the last one, if rules for these are meant for the operation.
+        first: whether it is the first convolution.
+        where: its layer or place, for an error.
 
     Raises:
-        InputError: the composite has no rule for the layer, or one that does not fit it.
+        InputError: there is no rule for the operation, or one that does not fit it.
     """
-    keys = (name, *([FIRST] if first else []), kind)
-    rule = next((composite[key] for key in keys if key in composite), None)
+    order = (*keys[:-1], *([FIRST] if first else []), *keys[-1:], kind)
+    rule = next((composite[key] for key in order if key in composite), None)
+    if rule is None and kind not in LINEAR:
+        rule = _COMMON.get(kind)
+    what = f"{where}, a {keys[-1]}" if keys and keys[-1] else f"the operation {kind} in {where or 'the network'}"
     if rule is None:
-        raise InputError(f"no rule for the layer {name}, a {kind}: this composite has rules for {', '.join(composite)}")
+        raise InputError(f"no rule for {what}: this composite has rules for {', '.join(composite)}")
     if isinstance(rule, WeightRule) and kind not in LINEAR:
-        raise InputError(f"{rule} is for layers with weights, {', '.join(LINEAR)}; {name} is a {kind}")
+        raise InputError(f"{rule} is for operations with weights, {' and '.join(LINEAR)}; given: {what}")
     if isinstance(rule, ZBox) and not first:
-        raise InputError(f"ZBox is for the first convolution, whose input has known bounds; {name} is not it")
-    if isinstance(rule, ZBox) and kind == "SeparableConv2D":
-        raise InputError(f"ZBox is for one convolution with known bounds; {name}, a SeparableConv2D, is two")
+        raise InputError(f"ZBox is for the first convolution, whose input has known bounds; given: {what}")
     return rule

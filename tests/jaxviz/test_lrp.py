@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 from flax import nnx
-from networks import image, keras_model, three_of_a_kind
+from networks import image, keras_model
 
 import jaxviz as jv
 from jaxviz.attribution.lrp import lrp
@@ -31,7 +31,7 @@ from jaxviz.attribution.lrp_rules import (
 )
 from jaxviz.networks.keras import from_net
 from weights_convert import CAFFE, UNIT, Graph, Inputs, KerasNet
-from weights_convert.layers import KINDS, node
+from weights_convert.layers import node
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "zennit.npz"
 SHAPE = (8, 8, 3)
@@ -396,8 +396,6 @@ def test_a_separable_convolution_is_its_two_convolutions(composite, relative):
     two.layers["point"].bias[...] = net.layers["layer"].bias[...]
     found, expected = (lrp(from_net(each), pixels(), 1, composite=composite) for each in (net, two))
     assert relative(found.values, expected.values) < 1e-5
-    with pytest.raises(jv.InputError, match=r"layer, a SeparableConv2D, is two"):
-        lrp(from_net(net), pixels(), 1, composite="epsilon_gamma_box")
 
 
 def copy_weights(source: KerasNet, target: KerasNet, layers: list[str]) -> None:
@@ -426,7 +424,7 @@ def test_all_contributions_in_a_network_without_biases_are_input_times_gradient(
 # zennit
 
 
-@pytest.mark.parametrize("composite", COMPOSITES)
+@pytest.mark.parametrize("composite", ["epsilon_plus", "epsilon_alpha2_beta1", "epsilon_gamma_box"])
 def test_the_map_of_a_real_classifier_is_zennits(composite, tumor, photograph, relative):
     golden = np.load(GOLDEN)
     picture = jv.read_image(photograph)[30:270, 100:340]
@@ -439,11 +437,6 @@ def test_the_map_of_a_real_classifier_is_zennits(composite, tumor, photograph, r
 # Errors
 
 
-def test_a_network_from_elsewhere_is_refused():
-    with pytest.raises(jv.InputError, match=r"networks that load reads from a Keras file"):
-        lrp(three_of_a_kind()[1], image())
-
-
 @pytest.mark.parametrize(
     ("composite", "says"),
     [
@@ -451,10 +444,10 @@ def test_a_network_from_elsewhere_is_refused():
             "epsilon",
             "no composite 'epsilon': did you mean epsilon_plus.* there are epsilon_plus, .*, epsilon_gamma_box",
         ),
-        ({"Dense": Epsilon(), "Flatten": Gradient()}, "no rule for the layer second, a Conv2D.* Dense, Flatten"),
+        ({"Dense": Epsilon(), "Flatten": Gradient()}, "no rule for first, a Conv2D.* Dense, Flatten"),
         ({**COMPOSITES["epsilon_plus"], "Conv2D": "gamma"}, "maps layers to rules.* 'Conv2D': 'gamma'"),
-        ({**COMPOSITES["epsilon_plus"], "Conv2D": ZBox()}, "ZBox is for the first convolution.* second is not"),
-        ({**COMPOSITES["epsilon_plus"], "pool": ZPlus()}, "for layers with weights, .*Conv2D, .* Dense; pool is a Max"),
+        ({**COMPOSITES["epsilon_plus"], "Conv2D": ZBox()}, "ZBox is for the first convolution.* second, a Conv2D"),
+        ({**COMPOSITES["epsilon_plus"], "pool": ZPlus()}, "with weights, convolution and dense; .* pool, a Max"),
     ],
 )
 def test_a_composite_that_does_not_fit_is_refused(composite, says):
@@ -473,20 +466,13 @@ def test_a_probability_is_refused():
         lrp(keras_model(), image(), jv.Unit("head", 1))
 
 
-def test_rules_are_for_kinds_that_there_are():
-    for composite in COMPOSITES.values():
-        assert set(composite) - {"first"} <= set(KINDS)
-
-
-def test_a_layer_with_other_weights_than_a_kernel_takes_a_rule_of_the_caller():
+def test_a_transposed_convolution_is_a_convolution():
     """Of a linear layer without bias, Epsilon shares out the whole score."""
     head = node("head", "Dense", {"units": 2, "use_bias": False}, ("flat",))
     large = node("large", "Conv2DTranspose", {"filters": 2, "kernel_size": 3, "use_bias": False}, ("image",))
     graph = Graph.of_image((6, 6, 3), (large, node("flat", "Flatten", {}, ("large",)), head))
     model = from_net(KerasNet(graph, rngs=nnx.Rngs(0)))
     picture = np.random.default_rng(0).random((6, 6, 3), np.float32)
-    with pytest.raises(jv.InputError, match="no rule for the layer large, a Conv2DTranspose"):
-        lrp(model, picture, 1)
     found = lrp(model, picture, 1, composite={**COMPOSITES["epsilon_plus"], "Conv2DTranspose": Epsilon(0.0)})
     np.testing.assert_allclose(found.values, jv.input_x_gradient(model, picture, 1).values, rtol=1e-4, atol=1e-6)
 

@@ -11,7 +11,7 @@ from keras.src.applications import convnext, inception_resnet_v2
 from tf_keras.src.applications import convnext as convnext_2
 from tf_keras.src.applications import inception_resnet_v2 as inception_resnet_v2_2
 
-from weights_convert.layers import CUSTOM, EFFECTS, KINDS, WITH_WEIGHTS, Effect
+from weights_convert.layers import CUSTOM, WITH_WEIGHTS
 from weights_convert.layers.table import FAMILIES
 
 PAGE = Path(__file__).parents[2] / "docs" / "layers.md"
@@ -27,7 +27,7 @@ value; it was saved as `.h5` or read from Keras' description, loaded, saved as `
 compared in the same way (`test_operations.py`). An option that a row does not list, and that changes the result, is
 refused by name.
 
-**LRP** says whether `jv.lrp` has a rule for the layer. All other methods work with every layer.
+Every method of jaxviz works with every layer.
 
 A network whose layers have `data_format="channels_first"` is loaded as the same network of images `[h w c]`. Layers
 that Keras 3 has quantised to int8 are loaded with the numbers that their whole numbers stand for; the rounding of their
@@ -50,10 +50,6 @@ def versions(kind: str) -> str:
     return " and ".join(str(number) for number in (2, 3) if any(hasattr(module, kind) for module in MODULES[number]))
 
 
-def rule(kind: str) -> str:
-    return "" if kind in EFFECTS[Effect.OTHER] and KINDS[kind].factors is None else "yes"
-
-
 def cells(*row: str) -> str:
     return f"| {' | '.join(row)} |"
 
@@ -62,18 +58,18 @@ def page() -> str:
     lines = [HEAD]
     for family in FAMILIES[:-1]:
         title = family.__name__.rpartition(".")[2].capitalize()
-        lines += [f"## {title}\n", cells("layer", "of Keras", "options", "LRP"), cells(*["---"] * 4)]
+        lines += [f"## {title}\n", cells("layer", "of Keras", "options"), cells(*["---"] * 3)]
         for kind, row in family.KINDS.items():
             options = ", ".join(f"`{key}`" for key in row.options if key not in ("arguments", "output"))
-            lines.append(cells(f"`{kind}`", versions(kind), options, rule(kind)))
+            lines.append(cells(f"`{kind}`", versions(kind), options))
         lines.append("")
-    lines += [FUNCTIONS, cells("Keras 3", "Keras 2: `tf.…`", "options", "LRP"), cells(*["---"] * 4)]
+    lines += [FUNCTIONS, cells("Keras 3", "Keras 2: `tf.…`", "options"), cells(*["---"] * 3)]
     for kind, row in FAMILIES[-1].KINDS.items():
         if kind not in (CUSTOM, WITH_WEIGHTS):
             module = (row.package or "").removeprefix("keras.src.")
             name = f"`{kind.removeprefix('ops.')}` of `{module}`" if row.package else ""
             options = ", ".join(f"`{key}`" for key in row.options if key not in ("arguments", "output"))
-            lines.append(cells(name, ", ".join(f"`{function}`" for function in row.tensorflow), options, rule(kind)))
+            lines.append(cells(name, ", ".join(f"`{function}`" for function in row.tensorflow), options))
     return "\n".join(lines) + "\n"
 
 

@@ -76,8 +76,7 @@ def test_a_vision_transformer(package, end, tmp_path):
     model.save(tmp_path / f"m.{end}")
     loaded, picture = jv.load(tmp_path / f"m.{end}"), np.random.default_rng(1).random((16, 16, 3), np.float32)
     assert error(jv.predict(loaded, picture), model(picture[None], training=False)[0]) <= TOLERANCE
-    with pytest.raises(jv.InputError, match=r"no rule for the layer .* a (LayerNormalization|MultiHeadAttention)"):
-        jv.lrp(loaded, picture)
+    assert jv.lrp(loaded, picture).values.any()
 
 
 def test_a_mask_is_refused_by_name():

@@ -11,9 +11,8 @@ To add a kind of layer, change two files, and write a page again:
 3. Then `python tests/weights_convert/layers_page.py` writes the page `docs/layers.md` again.
 
 Everything else reads the row: which weights to expect in a file (`files/h5.py`, `files/keras_3.py`, `files/nested.py`),
-how to save the layer (`files/write_keras.py`), how a network was fed (`preparation.py`), and the rules of layer-wise
-relevance propagation (`jaxviz/attribution/lrp_rules.py`). A new family is one more file in `table.FAMILIES`. Names that
-an older Keras used for a layer or an option are in `config/versions.py`.
+how to save the layer (`files/write_keras.py`) and how a network was fed (`preparation.py`). A new family is one more
+file in `table.FAMILIES`. Names that an older Keras used for a layer or an option are in `config/versions.py`.
 """
 
 from collections.abc import Callable, Mapping
