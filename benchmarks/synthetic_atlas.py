@@ -1,10 +1,10 @@
 """Atlases of no network: their pictures and numbers are random, so they are there at once."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import zarr
 
 from jaxviz.atlases.layout import CLIMBED, DEAD, LOST, Kind, Part, of_layer
 from jaxviz.atlases.store import Store
@@ -56,8 +56,7 @@ def write_atlas(
     store.claim({**manifest, "size": list(size), "steps": steps, "chunk": CHUNK})
     names = ["cat.jpg", "dog.jpg", "<b>bird</b>.jpg", "folder/a name that is long enough to be cut off.jpg"]
     if crops:
-        text = np.frombuffer(repr(names).replace("'", '"').encode(), np.uint8)
-        zarr.open_group(path).create_array("files", data=text)
+        store.put_constant("", "files", np.frombuffer(json.dumps(names).encode(), np.uint8))
     for number, (name, filters) in enumerate(layers.items()):
         colour = random.integers(40, 216, (filters, 1, 1, 3))
         image = np.clip(colour + random.integers(-30, 31, (filters, *size, 3)), 0, 255).astype(np.uint8)
@@ -66,7 +65,6 @@ def write_atlas(
             "exact": (image // 2 + 60)[..., :channels],
             "scores": np.sort(random.normal(2, 1, (filters, steps)), 1).astype(np.float32),
             "robust": random.normal(1, 0.3, filters).astype(np.float32),
-            "weights": random.normal(size=(filters, 9)).astype(np.float32),
         }
         fate = np.full(filters, CLIMBED, np.uint8)
         if number == 0:
@@ -82,6 +80,7 @@ def write_atlas(
             "receptive_field": field,
         }
         _write(store, of_layer(number), arrays, fate[:stop], attributes)
+        store.put_constant(of_layer(number), "weights", random.normal(size=(filters, 9)).astype(np.float32))
         if crops:
             found = {
                 "image": random.integers(0, 256, (filters, CROPS, 16, 16, 3), np.uint8),

@@ -107,13 +107,8 @@ def _write_page(folder: Path, known: list[dict[str, Any]]) -> None:
 
 def _summary(layers: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     """How much a site shows, and what is missing, in words."""
-    filters, dead, missing = (
-        sum(count)
-        for count in zip(
-            *((each["filters"], len(each["states"]["dead"]), len(each["states"]["missing"])) for each in layers),
-            strict=True,
-        )
-    )
+    filters = sum(layer["filters"] for layer in layers)
+    dead, missing = (sum(len(layer["states"][state]) for layer in layers) for state in ("dead", "missing"))
     summary = f"{filters:,} filters in {len(layers)} layers" + (f" · {dead:,} dead" if dead else "")
     return summary, f" · not finished: {missing:,} are not computed yet" if missing else ""
 

@@ -281,9 +281,11 @@ def test_a_name_is_text(visit, origin, place):
     assert {*HOSTILE} <= {*headings}
     for name in HOSTILE:
         tile(page, name, 1).click()
-        assert page.locator("#filter-name .layer").first.text_content() == name
         page.locator(".alike").first.wait_for()
+        assert page.locator("#filter-name .layer").first.text_content() == name
         page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).not_to_be_visible()
+        expect(tile(page, name, 1)).to_be_focused()
     page.keyboard.press("/")
     page.keyboard.type("<script>alert")
     expect(page.get_by_role("option").first).to_contain_text("<script>alert(1)</script>")

@@ -30,7 +30,9 @@ function written(number) {
 
 // The curve of a filter's scores, from the first step to the last. A score is null after an ascent was stopped.
 function curve(scores, steps) {
-  const points = scores.map((score, i) => [i / Math.max(1, scores.length - 1), score]).filter(([, score]) => score !== null);
+  const points = scores
+    .map((score, i) => [i / Math.max(1, scores.length - 1), score])
+    .filter(([, score]) => score !== null);
   if (!points.length) return null;
   const values = points.map(([, score]) => score);
   const [low, high] = [Math.min(...values), Math.max(...values)];

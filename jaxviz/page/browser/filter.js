@@ -3,6 +3,7 @@
 "use strict";
 
 const panel = document.getElementById("filter");
+let shown = ""; // the address of the filter in the panel
 const details = new Map(); // the address of a script → a promise of what it gives
 const awaited = new Map(); // the same → the function that keeps the promise
 
@@ -11,7 +12,7 @@ function arrived(folder, number, found) {
   awaited.get(`${folder}/sheet-${number}.js`)(found);
 }
 
-// What is known of the filters of a sheet. It is a script, as a page that is opened from a folder may load no other data.
+// What is known of the filters of a sheet. It is a script, since a page that is opened from a folder loads no other data.
 function load(layer, i) {
   const address = `${layer.folder}/sheet-${Math.floor(i / SHEET)}.js`;
   if (!details.has(address)) {
@@ -44,10 +45,10 @@ function follow() {
   const filter = named();
   if (!filter) return panel.open && panel.close();
   const [layer, i] = filter;
-  document.getElementById("filter-name").replaceChildren(
-    element("span", { class: "layer" }, layer.name),
-    ` filter ${i}`,
-  );
+  shown = location.hash;
+  document
+    .getElementById("filter-name")
+    .replaceChildren(element("span", { class: "layer" }, layer.name), ` filter ${i}`);
   document.getElementById("previous").disabled = i === 0;
   document.getElementById("next").disabled = i === layer.filters - 1;
   document.getElementById("sides").replaceChildren(...besides(layer, i).map((each) => side(each, i)));
@@ -60,7 +61,9 @@ function follow() {
 
 // The layers of that name in all atlases that have this filter, or this layer alone.
 function besides(layer, i) {
-  const same = network.atlases.map((atlas) => atlas.layers.find((each) => each.name === layer.name && i < each.filters));
+  const same = network.atlases.map((atlas) =>
+    atlas.layers.find((each) => each.name === layer.name && i < each.filters),
+  );
   return same.includes(layer) ? same.filter(Boolean) : [layer];
 }
 
@@ -150,7 +153,12 @@ function crop(layer, i, crops, k) {
   place.style.backgroundImage = `url("${layer.folder}/crops-${i}.webp")`;
   place.style.backgroundSize = `${100 * crops.length}% 100%`;
   place.style.backgroundPosition = `${crops.length > 1 ? (100 * k) / (crops.length - 1) : 0}% 0`;
-  return element("figure", { title: file }, place, element("figcaption", {}, element("span", {}, written(score)), element("span", {}, file)));
+  return element(
+    "figure",
+    { title: file },
+    place,
+    element("figcaption", {}, element("span", {}, written(score)), element("span", {}, file)),
+  );
 }
 
 function neighbour(layer, j, likeness) {
@@ -174,7 +182,9 @@ function seenBy(layer) {
   const [sides, strides] = layer.field;
   const both = (numbers) => (numbers[0] === numbers[1] ? `${numbers[0]}` : numbers.join(" × "));
   const size = `${sides.join(" × ")} pixels`;
-  return both(strides) === "0" ? `${size}, the same for all positions.` : `${size}, stride ${both(strides)}. Dashed: the next position.`;
+  return both(strides) === "0"
+    ? `${size}, the same for all positions.`
+    : `${size}, stride ${both(strides)}. Dashed: the next position.`;
 }
 
 document.getElementById("close").addEventListener("click", () => panel.close());
@@ -182,9 +192,8 @@ document.getElementById("previous").addEventListener("click", () => turn(-1));
 document.getElementById("next").addEventListener("click", () => turn(1));
 panel.addEventListener("click", (event) => event.target === panel && panel.close()); // beside the panel
 panel.addEventListener("close", () => {
-  const filter = named(); // none, if it was the address that closed the panel
-  if (!filter) return;
-  const [layer, i] = filter;
+  if (location.hash !== shown) return; // the address closed the panel, or names the next filter already
+  const [layer, i] = named();
   leave();
   layer.tiles[i].focus();
 });

@@ -7,7 +7,10 @@ const MOST = 12; // matches that are listed
 
 // The matches of a text, the best first, as [layer, filter or null].
 function matches(text) {
-  const words = text.toLowerCase().split(/[\s:#]+/).filter(Boolean);
+  const words = text
+    .toLowerCase()
+    .split(/[\s:#]+/)
+    .filter(Boolean);
   if (!words.length) return [];
   const layers = network.atlases.flatMap((atlas) => atlas.layers);
   const named = (parts) => layers.filter(({ name }) => parts.every((word) => name.toLowerCase().includes(word)));
@@ -42,7 +45,9 @@ function listMatches() {
     }),
   );
   if (query.value.trim() && !found.length)
-    list.append(element("li", { role: "option", "aria-disabled": "true", "aria-selected": "false" }, "no such layer or filter"));
+    list.append(
+      element("li", { role: "option", "aria-disabled": "true", "aria-selected": "false" }, "no such layer or filter"),
+    );
   const shown = list.children.length > 0;
   list.hidden = !shown;
   query.setAttribute("aria-expanded", shown);

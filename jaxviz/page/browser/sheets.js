@@ -29,7 +29,12 @@ function paint(place, layer, i) {
 
 // A small picture to click on.
 function tile(layer, i) {
-  return element("button", { type: "button", class: `tile ${state(layer, i)}`, tabindex: -1, "aria-label": told(layer, i) });
+  return element("button", {
+    type: "button",
+    class: `tile ${state(layer, i)}`,
+    tabindex: -1,
+    "aria-label": told(layer, i),
+  });
 }
 
 // The shape of the pictures of a layer, for all tiles in an element.
@@ -43,7 +48,11 @@ function sheet(layer) {
   layer.tiles = Array.from({ length: layer.filters }, (_, i) => tile(layer, i));
   if (layer.tiles.length) layer.tiles[0].tabIndex = 0; // one stop of the Tab key for each layer
   const readout = element("p", { class: "readout", "aria-hidden": "true" });
-  const grid = element("div", { class: "grid", role: "group", "aria-label": `Filters of ${layer.name}` }, ...layer.tiles);
+  const grid = element(
+    "div",
+    { class: "grid", role: "group", "aria-label": `Filters of ${layer.name}` },
+    ...layer.tiles,
+  );
   shaped(grid, layer);
   const found = (event) => layer.tiles.indexOf(event.target);
   grid.addEventListener("click", (event) => found(event) >= 0 && show(layer, found(event)));

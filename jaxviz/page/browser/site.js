@@ -25,7 +25,11 @@ function start(atlases, rows) {
   const heads = atlases.map(({ name }) => element("p", { class: "atlas" }, name));
   document
     .getElementById("network")
-    .replaceChildren(...(atlases.length > 1 ? [element("div", { class: "row heads" }, ...heads)] : []), ...sections, about(atlases));
+    .replaceChildren(
+      ...(atlases.length > 1 ? [element("div", { class: "row heads" }, ...heads)] : []),
+      ...sections,
+      about(atlases),
+    );
   document.getElementById("layers").replaceChildren(column(atlases, rows), keys());
   mark(sections);
   window.addEventListener("hashchange", follow);
@@ -34,7 +38,10 @@ function start(atlases, rows) {
 
 // The column of layers: each with its place in the network, and how much of the image it sees.
 function column(atlases, rows) {
-  const widest = Math.max(2, ...atlases.flatMap(({ layers }) => layers.map((layer) => Math.max(...(layer.field?.[0] ?? [1])))));
+  const widest = Math.max(
+    2,
+    ...atlases.flatMap(({ layers }) => layers.map((layer) => Math.max(...(layer.field?.[0] ?? [1])))),
+  );
   let position = null;
   const items = rows.map((row, k) => {
     const layers = row.map((i, a) => (i === null ? null : atlases[a].layers[i])).filter(Boolean);
@@ -45,7 +52,13 @@ function column(atlases, rows) {
     return element(
       "li",
       {},
-      between ? element("span", { class: "between", title: `${between} other layers of the network`, "aria-hidden": "true" }, "·".repeat(Math.min(between, 6))) : null,
+      between
+        ? element(
+            "span",
+            { class: "between", title: `${between} other layers of the network`, "aria-hidden": "true" },
+            "·".repeat(Math.min(between, 6)),
+          )
+        : null,
       element(
         "a",
         { href: `#row-${k}`, title: names.join(", ") },
@@ -72,7 +85,18 @@ function sight(layer, widest) {
 
 function keys() {
   const key = (name) => element("kbd", {}, name);
-  return element("p", { class: "keys" }, key("←→↑↓"), " move ", key("Enter"), " opens ", key("Esc"), " closes ", key("/"), " searches");
+  return element(
+    "p",
+    { class: "keys" },
+    key("←→↑↓"),
+    " move ",
+    key("Enter"),
+    " opens ",
+    key("Esc"),
+    " closes ",
+    key("/"),
+    " searches",
+  );
 }
 
 // How each atlas was made.
@@ -95,7 +119,8 @@ function mark(sections) {
   const shown = new Set();
   const watch = new IntersectionObserver(
     (entries) => {
-      for (const { target, isIntersecting } of entries) shown[isIntersecting ? "add" : "delete"](sections.indexOf(target));
+      for (const { target, isIntersecting } of entries)
+        shown[isIntersecting ? "add" : "delete"](sections.indexOf(target));
       const current = links[Math.min(...shown)];
       if (!current || current.hasAttribute("aria-current")) return;
       links.forEach((link) => link.removeAttribute("aria-current"));
