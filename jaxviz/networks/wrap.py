@@ -104,42 +104,19 @@ def wrap(
     if isinstance(variables, str | PathLike):
         source = Path(variables).name
         module, variables = restored(module, variables, image_shape, channels_first, bound)
-    forward: Tapped
-    params: Any
-    network: Network | None = None
     settings: dict[str, Any] = {
         "output": path_of(output),
         "bound": Bound(*nnx.split(bound)) if bound else None,
         "channels_first": channels_first,
     }
+    forward: Tapped
+    network: Network | None = None
     if isinstance(module, nnx.Module):
-        if variables is not None:
-            raise InputError("an nnx module holds its own weights, so leave variables out: wrap(module, image_shape=…)")
-        copy = nnx.merge(*nnx.split(module))  # the user's module keeps its training mode
-        in_evaluation(copy)
-        graphdef, params = nnx.split(copy)
-        forward = NnxForward(graphdef, **settings)
-        check_arguments(called(module), bound, 1, evaluation(module))
+        forward, params = _nnx(module, variables, bound, settings)
     elif isinstance(module, nn.Module):
-        if not isinstance(variables, Mapping):
-            given = type(variables).__name__
-            raise InputError(
-                "a linen module keeps its weights outside, so pass them: wrap(module, variables, image_shape=…); "
-                f"given: variables of type {given}"
-            )
-        forward, params = LinenForward(switched(module), **settings), variables
-        method = bound.get("method", "__call__")
-        check_arguments(called(module, method), bound, 1, {*APPLY, *evaluation(module, method)})
-    elif is_haiku(module):
-        network = of_haiku(module, variables)
-    elif isinstance(module, type) or not callable(module):
-        given = f"the class {module.__name__} itself" if isinstance(module, type) else type(module).__name__
-        raise InputError(f"wrap takes a module of Flax, Equinox or Haiku, or a function; given: {given}")
-    elif is_equinox(module):
-        network = of_equinox(module, variables)
+        forward, params = _linen(module, variables, bound, settings)
     else:
-        network = of_function(module, variables)
-    if network is not None:
+        network = _network(module, variables)
         check_arguments(network.called, bound, network.first, network.given)
         forward, params = TracedForward(network.function, network.paths, network.kinds, **settings), network.params
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
@@ -176,6 +153,37 @@ def wrap(
             Hidden(layer, _reason(each.hidden)) for layer, each in zip(layers, found, strict=True) if each.hidden
         ),
     )
+
+
+def _nnx(module: nnx.Module, variables: Any, bound: Mapping[str, Any], settings: Any) -> tuple[NnxForward, Any]:
+    if variables is not None:
+        raise InputError("an nnx module holds its own weights, so leave variables out: wrap(module, image_shape=…)")
+    copy = nnx.merge(*nnx.split(module))  # the user's module keeps its training mode
+    in_evaluation(copy)
+    check_arguments(called(module), bound, 1, evaluation(module))
+    graphdef, params = nnx.split(copy)
+    return NnxForward(graphdef, **settings), params
+
+
+def _linen(module: nn.Module, variables: Any, bound: Mapping[str, Any], settings: Any) -> tuple[LinenForward, Any]:
+    if not isinstance(variables, Mapping):
+        given = type(variables).__name__
+        raise InputError(
+            "a linen module keeps its weights outside, so pass them: wrap(module, variables, image_shape=…); "
+            f"given: variables of type {given}"
+        )
+    method = bound.get("method", "__call__")
+    check_arguments(called(module, method), bound, 1, {*APPLY, *evaluation(module, method)})
+    return LinenForward(switched(module), **settings), variables
+
+
+def _network(module: Any, variables: Any) -> Network:
+    if is_haiku(module):
+        return of_haiku(module, variables)
+    if isinstance(module, type) or not callable(module):
+        given = f"the class {module.__name__} itself" if isinstance(module, type) else type(module).__name__
+        raise InputError(f"wrap takes a module of Flax, Equinox or Haiku, or a function; given: {given}")
+    return of_equinox(module, variables) if is_equinox(module) else of_function(module, variables)
 
 
 def _check_layout(program: ClosedJaxpr, image_shape: tuple[int, ...]) -> None:

@@ -192,6 +192,7 @@ def test_a_layer_called_twice_has_two_names():
 
     model = jv.wrap(Twice(), image_shape=(2, 2, 4))
     assert model.layers == ("dense", "dense#2", "output")
+    assert [layer.parameters for layer in model.table] == [20, 0, 0]
     acts = jv.activations(model, np.ones((2, 2, 4), np.float32))
     np.testing.assert_array_equal(acts["dense#2"], acts["output"])
     assert not np.allclose(acts["dense"], acts["dense#2"])

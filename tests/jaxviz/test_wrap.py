@@ -228,6 +228,27 @@ def test_a_bfloat16_module_has_float32_activations_and_every_cam():
         assert cam.any()
 
 
+def test_a_linen_module_may_have_lists_and_its_call_arrays_as_defaults(relative):
+    scales = np.float32([1, 2, 3])
+
+    class Listed(nn.Module):
+        widths: list
+
+        @nn.compact
+        def __call__(self, x, scale=scales):
+            x = scale * x.mean((1, 2))
+            for width in self.widths:
+                x = nn.Dense(width)(x)
+            return x
+
+    variables = filled(jax.eval_shape(Listed([4, 2]).init, jax.random.key(0), images(1)))
+    first, second = (jv.wrap(Listed(widths), variables, SHAPE) for widths in ([4, 2], [4, 2]))
+    assert first.forward == second.forward  # so both share a compiled program
+    expected = Listed([4, 2]).apply(variables, images(2))
+    assert relative(first(jnp.asarray(images(2)))["output"], expected) < 1e-5
+    assert jv.wrap(Listed([4]), variables, SHAPE).layers == ("Dense_0", "output")
+
+
 class OwnError(Exception):
     pass
 
