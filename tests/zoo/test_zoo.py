@@ -13,7 +13,8 @@ from zoo_page import PAGE, default_layer, differences, row, wrapped
 
 import jaxviz as jv
 
-pytestmark = pytest.mark.zoo
+# What others deprecate in each other's packages is not tested here.
+pytestmark = [pytest.mark.zoo, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)

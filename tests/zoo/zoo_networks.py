@@ -116,7 +116,13 @@ def of_nnx(package: str, module: Any, scan: str = "") -> Entry:
             return [(f"{scan}[{i}]{name.removeprefix(scan)}", value) for i, value in enumerate(values)]
         return [(name if k == 0 else f"{name}#{k + 1}", value) for k, value in enumerate(values)]
 
-    return Entry(package, "nnx", (module,), {}, module, parts)
+    graph, state = nnx.split(module)
+
+    def call(x: Any) -> Any:
+        copy = jax.tree.map(lambda leaf: leaf, state)  # nnx wants variables that are made where it is differentiated
+        return nnx.merge(graph, copy)(x)
+
+    return Entry(package, "nnx", (module,), {}, call, parts)
 
 
 class _recorded:  # noqa: N801  (a context)
