@@ -33,13 +33,19 @@ four units, each of which scores more than its start.
 TAIL = """
 Not here: eqxvision 0.2.8 imports `equinox.experimental`, which Equinox no longer has.
 """
+
+
+def _mean(x: jax.Array) -> jax.Array:
+    return x.mean(tuple(range(1, x.ndim - 1)))
+
+
 AGAIN: dict[str, tuple[Callable, ...]] = {
     "relu": (jax.nn.relu,),
     "silu": (jax.nn.silu,),
     "hard_silu": (jax.nn.hard_silu,),
     "sigmoid": (jax.nn.sigmoid,),
     "gelu": (jax.nn.gelu, lambda x: jax.nn.gelu(x, approximate=False)),
-    "mean": (lambda x: x.mean(tuple(range(1, x.ndim - 1))), lambda x: x[:, 1:].mean(1)),  # without a class token
+    "mean": (_mean, lambda x: _mean(x[:, 1:])),  # or without a class token
 }
 
 
