@@ -1,13 +1,12 @@
 """The table of layer kinds.
 
 Laws: every row computes the same as Keras' layer, for each of its options, also after saving and loading; an option
-that a row does not honour is refused by name; the factors of a layer, one after the other, compute the layer.
+that a row does not honour is refused by name.
 """
 
 import json
 import re
 
-import jax.numpy as jnp
 import keras
 import numpy as np
 import pytest
@@ -28,10 +27,9 @@ from keras_oracle import (
 )
 
 import weights_convert
-from weights_convert import Graph, KerasNet
+from weights_convert import KerasNet
 from weights_convert.config.parsing import parse
-from weights_convert.graph import IMAGE
-from weights_convert.layers import EFFECTS, KINDS, OVER, Effect, neural, node, operations
+from weights_convert.layers import KINDS, node, operations
 
 
 def signal():
@@ -475,49 +473,6 @@ def test_defaults_are_those_of_keras(kind):
     if "pool_size" in written:
         written["strides"] = None  # Keras writes out that strides are as wide as the window
     assert node("n", kind, given, ("image",)) == node("n", kind, written, ("image",))
-
-
-FACTORED = [
-    ("Conv1D", 1, {"filters": 2, "kernel_size": 3, "padding": "causal", "dilation_rate": 2}),
-    ("Conv1D", 1, {"filters": 2, "kernel_size": 3, "padding": "causal", "strides": 2, "activation": "relu"}),
-    ("Conv2D", 2, {"filters": 6, "kernel_size": 3, "padding": "same", "groups": 2, "activation": "glu"}),
-    ("Conv3D", 3, {"filters": 2, "kernel_size": 2, "strides": 2}),
-    ("DepthwiseConv1D", 1, {"kernel_size": 3, "depth_multiplier": 2}),
-    ("DepthwiseConv2D", 2, {"kernel_size": 3, "depth_multiplier": 2, "padding": "same", "strides": 2}),
-    ("SeparableConv1D", 1, {"filters": 3, "kernel_size": 3, "depth_multiplier": 2}),
-    ("SeparableConv2D", 2, {"filters": 3, "kernel_size": 3, "use_bias": False, "activation": "softmax"}),
-    ("Dense", 2, {"units": 5}),
-]
-
-
-@pytest.mark.parametrize(("kind", "rank", "config"), FACTORED)
-def test_the_factors_of_a_layer_compute_it(kind, rank, config):
-    rng = np.random.default_rng(0)
-    graph = Graph(((IMAGE, (7,) * rank + (4,)),), (node("layer", kind, config, (IMAGE,)),), ("layer",))
-    net = KerasNet(graph, rngs=nnx.Rngs(0))
-    for variable in net.weights()["layer"].values():
-        variable.set_value(jnp.asarray(rng.standard_normal(variable.shape), jnp.float32))
-    images = x = jnp.asarray(rng.standard_normal((2, *(7,) * rank, 4)), jnp.float32)
-    for apply, kernel, bias in KINDS[kind].factors(dict(graph.nodes[0].config), net.layers["layer"]):
-        x = apply(kernel, x) + bias
-        assert kernel.shape[-1] == x.shape[-1]
-    [handle, *_] = net.names  # before the activation function, if there is one
-    assert error(x, net.activations(images, [handle])[handle]) <= 1e-6
-
-
-def test_every_kind_with_factors_has_a_case():
-    assert {kind for kind, _, _ in FACTORED} == {name for name, kind in KINDS.items() if kind.factors is not None}
-
-
-def test_every_kind_has_one_effect():
-    """A layer without a function and a module returns its input; what the others do, their rows say."""
-    listed = [name for names in EFFECTS.values() for name in names]
-    assert sorted(listed) == sorted(KINDS)
-    functions = {"Activation", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "Softmax"}
-    functions |= {name for name, kind in neural.KINDS.items() if kind.package and "nn" in kind.package[-2:]} & {
-        *EFFECTS[Effect.IDENTITY]
-    }
-    assert {*OVER, *functions, "ops.ReLU", "ops.Mish", "ops.Tanh"} == {*EFFECTS[Effect.IDENTITY]}
 
 
 @pytest.mark.parametrize(

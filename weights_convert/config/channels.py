@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import UnsupportedLayer
 from ..graph import Graph, Node
-from ..layers import KINDS, MIXING, Effect, node
+from ..layers import KINDS, MIXING, node
 
 FIRST = "channels_first"
 # Kinds whose options name axes, one or several. All other kinds with axes get their input as it is in the file.
@@ -111,8 +111,8 @@ def _permuted(each: Node, moved: Mapping[str, int], rank: int) -> tuple[list[Nod
 
 def _stays(each: Node) -> bool:
     """Whether a node computes the same wherever the channels are, once its axes are moved."""
-    effect = KINDS[each.kind].effect
-    same = KINDS[each.kind].leaves_its_input or (effect is Effect.ELEMENTWISE and each.kind not in OF_AXES)
+    row = KINDS[each.kind]
+    same = row.leaves_its_input or (row.elementwise and each.kind not in OF_AXES)
     function = dict(each.config).get("activation")
     if each.kind in OF_AXES:  # the arrays of a normalisation along several axes are in the order of the file
         axis: Any = dict(each.config)["axis"]

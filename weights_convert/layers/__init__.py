@@ -7,16 +7,11 @@ from .functions import MIXING as MIXING
 from .functions import Activation as Activation
 from .kind import LIST as LIST
 from .kind import Config as Config
-from .kind import Effect as Effect
-from .kind import Factor as Factor
 from .kind import Kind as Kind
 from .kind import Shape as Shape
-from .linear import across_channels as across_channels
-from .linear import convolve as convolve
 from .operations import CUSTOM as CUSTOM
 from .options import REQUIRED as REQUIRED
 from .options import Option as Option
-from .table import EFFECTS as EFFECTS
 from .table import KINDS as KINDS
 from .table import OVER as OVER
 from .table import TENSORFLOW as TENSORFLOW

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from . import options as o
-from .kind import Config, Effect
+from .kind import Config
 from .operands import binary, elementwise, of_operands, operation, spelled
 from .options import Option
 
@@ -57,11 +57,10 @@ KINDS = {
         "__operators__.add",
         "math.add",
         "compat.v1.add",
-        effect=Effect.COMBINES,
         prepares="values",
         others={"nn.bias_add": spelled("value bias", data_format="NHWC")},
     ),
-    "ops.Subtract": binary(jnp.subtract, "math.subtract", effect=Effect.COMBINES, prepares="values"),
+    "ops.Subtract": binary(jnp.subtract, "math.subtract", prepares="values"),
     "ops.Multiply": binary(
         jnp.multiply,
         "math.multiply",
@@ -100,7 +99,6 @@ KINDS = {
     "ops.Negative": operation(
         "numpy",
         _like(jnp.negative),
-        effect=Effect.COMBINES,
         prepares="values",
         tensorflow={"math.negative": "x"},
     ),
@@ -129,7 +127,7 @@ KINDS = {
         "numpy",
         _round,
         {"decimals": Option(o.integer, 0)},
-        effect=Effect.ELEMENTWISE,
+        elementwise=True,
         prepares="values",
         tensorflow={"math.round": "x"},
     ),
@@ -138,7 +136,7 @@ KINDS = {
         "numpy",
         _clip,
         {"x_min": Option(o.optional(o.number), None), "x_max": Option(o.optional(o.number), None)},
-        effect=Effect.ELEMENTWISE,
+        elementwise=True,
         prepares="values",
         tensorflow={"clip_by_value": "t clip_value_min clip_value_max"},
     ),
@@ -146,7 +144,7 @@ KINDS = {
         "core",
         _cast,
         {"dtype": Option(o.one_of(*TYPES))},
-        effect=Effect.ELEMENTWISE,
+        elementwise=True,
         prepares="values",
         tensorflow={"cast": "x dtype"},
     ),
@@ -158,7 +156,7 @@ KINDS = {
     "ops.StopGradient": operation(
         "core",
         _like(lax.stop_gradient),
-        effect=Effect.ELEMENTWISE,
+        elementwise=True,
         tensorflow={"stop_gradient": "input"},
     ),
     "ops.ZerosLike": operation(

@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 
 from . import options as o
-from .kind import LIST, Config, Effect, Kind
+from .kind import LIST, Config, Kind
 from .operands import one_within, operation, spelled, within
 from .options import Option
 
@@ -107,7 +107,6 @@ KINDS: dict[str, Kind] = {
         _concatenate,
         {"axis": Option(o.integer, 0)},
         operands=LIST,
-        effect=Effect.MOVES,
         prepares="values",
         tensorflow={"concat": "values axis"},
     ),
@@ -116,7 +115,6 @@ KINDS: dict[str, Kind] = {
         _stack,
         {"axis": Option(o.integer, 0)},
         operands=LIST,
-        effect=Effect.MOVES,
         prepares="values",
         tensorflow={"stack": "values axis"},
     ),
@@ -124,7 +122,6 @@ KINDS: dict[str, Kind] = {
         "numpy",
         _split,
         {"indices_or_sections": Option(o.nested), "axis": Option(o.integer, 0)},
-        effect=Effect.MOVES,
         several=True,
         tensorflow={"split": spelled("value num_or_size_splits axis", _sections)},
     ),
@@ -132,7 +129,6 @@ KINDS: dict[str, Kind] = {
         "core",
         _unstack,
         {"num": Option(o.optional(o.size), None), "axis": Option(o.integer, 0)},
-        effect=Effect.MOVES,
         several=True,
         tensorflow={"unstack": "value num axis"},
     ),
@@ -140,7 +136,6 @@ KINDS: dict[str, Kind] = {
         "numpy",
         _item,
         KEY,
-        effect=Effect.MOVES,
         called=("key",),
         prepares="values",
         tensorflow={
@@ -156,7 +151,6 @@ KINDS: dict[str, Kind] = {
         "numpy",
         _take,
         {"axis": Option(o.optional(o.integer), None), "indices": Option(o.nested)},
-        effect=Effect.MOVES,
         called=("indices",),
         tensorflow={
             "gather": spelled("params axis indices", batch_dims=0),

@@ -6,7 +6,7 @@ import numpy as np
 from jax import Array
 
 from . import options as o
-from .kind import CHANNELS_LAST, Config, Effect, Kind
+from .kind import CHANNELS_LAST, Config, Kind
 from .options import Option
 
 # `bicubic` is not supported: TensorFlow rounds its weights to 1/1024, and Keras' other backends do not.
@@ -108,7 +108,7 @@ KINDS = {
     "Rescaling": Kind(
         {"scale": Option(o.numbers), "offset": Option(o.numbers, 0.0)},
         _rescaling,
-        effect=Effect.ELEMENTWISE,
+        elementwise=True,
         prepares="values",
     ),
     "Resizing": Kind(
@@ -122,10 +122,9 @@ KINDS = {
             "antialias": Option(o.flag, False),
         },
         _resizing,
-        effect=Effect.RESAMPLES,
         prepares="size",
     ),
-    "CenterCrop": Kind(SIZE, _center_crop, effect=Effect.MOVES, prepares="size"),
+    "CenterCrop": Kind(SIZE, _center_crop, prepares="size"),
     **{
         name: Kind(
             {},

@@ -5,9 +5,9 @@ To add a kind of layer, change two files, and write a page again:
 1. The file of its family (`linear`, `normalization`, `attention`, `nonlinear`, `pooling`, `merging`, `shaping`,
    `images` or `identity`): add a row to `KINDS` there. The fields of `Kind` below say what a row holds. Every key of
    the layer's Keras config is in exactly one of `options`, `harmless` and `training`.
-2. `tests/weights_convert/test_layers.py`: add the layer, with each of its options, to the list of its family; to
-   `REQUIRED` if Keras does not make such a layer without arguments; and to `FACTORED` if its row has `factors`. These
-   cases compare it with Keras, also after it was saved and loaded again.
+2. `tests/weights_convert/test_layers.py`: add the layer, with each of its options, to the list of its family, and to
+   `REQUIRED` if Keras does not make such a layer without arguments. These cases compare it with Keras, also after it
+   was saved and loaded again.
 3. Then `python tests/weights_convert/layers_page.py` writes the page `docs/layers.md` again.
 
 Everything else reads the row: which weights to expect in a file (`files/h5.py`, `files/keras_3.py`, `files/nested.py`),
@@ -17,7 +17,6 @@ file in `table.FAMILIES`. Names that an older Keras used for a layer or an optio
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -30,26 +29,6 @@ from .options import Option
 
 Config = Mapping[str, Any]
 Shape = tuple[int | None, ...]
-
-
-class Effect(Enum):
-    """How each number that a layer returns, before its activation function, comes from the numbers that it takes."""
-
-    IDENTITY = "it is the number at the same place; derived for a row without a function and a module"
-    ELEMENTWISE = "it depends on the number at the same place alone"
-    MOVES = "it is one of them, selected or moved, or 0"
-    RESAMPLES = "it is one of them, or a weighted sum of neighbours, with weights of either sign"
-    ADDS = "it is a sum of them with weights of 0 or above"
-    COMBINES = "it is a sum of them and of constants, with weights of either sign"
-    OTHER = "none of these"
-
-
-class Factor(NamedTuple):
-    """A linear function with weights: `apply(kernel, x) + bias`. The last axis of `kernel` is that of the output."""
-
-    apply: Callable[[Array, Array], Array]
-    kernel: Array
-    bias: Array | float
 
 
 LIST = ("*",)
@@ -96,8 +75,8 @@ class Kind:
         harmless: keys of the config that do not change what is computed at inference.
         training: {key: neutral value} of the keys that matter during training only, but that Keras needs to make the
             layer. The value is written to a file for Keras if the key's own value is not known; None: nothing is.
-        effect: how an output number comes from the input; layer-wise relevance propagation chooses its rule by it.
-        factors: the linear functions that the layer computes one after the other, from its config and its module.
+        elementwise: each number that the layer returns, before its activation function, depends on the number at the
+            same place of its input alone. So the layer computes the same wherever the axis of the channels is.
         prepares: "values" if networks use the layer to change the range of an image before they look at it, "size" if
             they use it to change the size of an image; "" if neither.
         package: the Python module where Keras 3 finds the class; None if Keras 3 has no such layer.
@@ -117,8 +96,7 @@ class Kind:
     activation: Callable[[Config], Activation | None] = no_activation
     harmless: frozenset[str] = frozenset()
     training: Mapping[str, float | None] = field(default_factory=dict)
-    effect: Effect = Effect.OTHER
-    factors: Callable[[Config, Any], list[Factor]] | None = None
+    elementwise: bool = False
     prepares: Literal["", "values", "size"] = ""
     package: str | None = "keras.layers"
     operands: tuple[str, ...] = ()

@@ -11,7 +11,6 @@ from .kind import (
     ACTIVATION,
     CHANNELS_LAST,
     Config,
-    Factor,
     Kind,
     Shape,
     Weighted,
@@ -26,7 +25,7 @@ from .options import Option
 Weights = dict[str, Any]
 
 
-def convolve(config: Config, kernel: Array, x: Array, groups: int) -> Array:
+def _convolve(config: Config, kernel: Array, x: Array, groups: int) -> Array:
     """The convolution of x [n ... i] with `kernel` [... i/groups o]; the config has strides, padding and dilation."""
     space = "DHW"[-(x.ndim - 2) :]
     padding = config["padding"].upper()
@@ -109,7 +108,7 @@ def _run_depthwise(config: Config, weights: Weights, x: Array) -> Array:
 
 def _each_channel(config: Config, kernel: Array, x: Array) -> Array:
     """The convolution of each channel of x [n ... i] with its part of `kernel` [... i m], as an array [n ... i·m]."""
-    return convolve(config, _side_by_side(kernel), x, groups=kernel.shape[-2])
+    return _convolve(config, _side_by_side(kernel), x, groups=kernel.shape[-2])
 
 
 def _side_by_side(kernel: Array) -> Array:
@@ -118,10 +117,10 @@ def _side_by_side(kernel: Array) -> Array:
     return kernel.reshape(*window, 1, channels * multiplier)
 
 
-def across_channels(kernel: Array, x: Array) -> Array:
+def _across_channels(kernel: Array, x: Array) -> Array:
     """The convolution of x [n ... i] with `kernel` [1 ... i o], which combines the channels of each pixel."""
     once = (1,) * (x.ndim - 2)
-    return convolve({"strides": once, "padding": "valid", "dilation_rate": once}, kernel, x, groups=1)
+    return _convolve({"strides": once, "padding": "valid", "dilation_rate": once}, kernel, x, groups=1)
 
 
 def _separable(config: Config, shape: Shape, rngs: nnx.Rngs) -> nnx.Module:
@@ -136,39 +135,12 @@ def _separable(config: Config, shape: Shape, rngs: nnx.Rngs) -> nnx.Module:
 
 
 def _run_separable(config: Config, weights: Weights, x: Array) -> Array:
-    y = across_channels(weights["pointwise_kernel"], _each_channel(config, weights["depthwise_kernel"], x))
+    y = _across_channels(weights["pointwise_kernel"], _each_channel(config, weights["depthwise_kernel"], x))
     return y if weights["bias"] is None else y + weights["bias"]
 
 
 def _dense(config: Config, shape: Shape, rngs: nnx.Rngs) -> nnx.Module:
     return nnx.Linear(length(shape), config["units"], use_bias=config["use_bias"], rngs=rngs)
-
-
-def _bias(module: Any) -> Array | float:
-    return 0.0 if module.bias is None else module.bias[...]
-
-
-def _factors_of_convolution(config: Config, module: Any) -> list[Factor]:
-    return [Factor(partial(convolve, config, groups=config["groups"]), module.kernel[...], _bias(module))]
-
-
-def _factors_of_depthwise(config: Config, module: Any) -> list[Factor]:
-    return [_depthwise_factor(config, module.kernel[...], _bias(module))]
-
-
-def _factors_of_separable(config: Config, module: Any) -> list[Factor]:
-    return [
-        _depthwise_factor(config, module.depthwise_kernel[...], 0.0),
-        Factor(across_channels, module.pointwise_kernel[...], _bias(module)),
-    ]
-
-
-def _depthwise_factor(config: Config, kernel: Array, bias: Array | float) -> Factor:
-    return Factor(partial(convolve, config, groups=kernel.shape[-2]), _side_by_side(kernel), bias)
-
-
-def _factors_of_dense(config: Config, module: Any) -> list[Factor]:
-    return [Factor(lambda kernel, x: x @ kernel, module.kernel[...], _bias(module))]
 
 
 def _options(rank: int, *paddings: str) -> dict[str, Option]:
@@ -196,7 +168,7 @@ _linear = partial(
 
 def _conv(rank: int, *paddings: str) -> Kind:
     options = FILTERS | GROUPS | _options(rank, *paddings)
-    return _linear(options, module=_convolution, factors=_factors_of_convolution)
+    return _linear(options, module=_convolution)
 
 
 def _conv_transpose(rank: int) -> Kind:
@@ -210,7 +182,7 @@ def _depthwise_conv(rank: int) -> Kind:
     # Keras also writes these keys, which belong to the parent class; this layer does not use them.
     unused = {"filters", "groups"}
     harmless = training("depthwise", "kernel", "bias") | unused
-    return _linear(MULTIPLIER | _options(rank), module=_depthwise, harmless=harmless, factors=_factors_of_depthwise)
+    return _linear(MULTIPLIER | _options(rank), module=_depthwise, harmless=harmless)
 
 
 def _separable_conv(rank: int) -> Kind:
@@ -220,7 +192,6 @@ def _separable_conv(rank: int) -> Kind:
         weights={"depthwise_kernel": "depthwise_kernel", "pointwise_kernel": "pointwise_kernel", "bias": "bias"},
         activation=named,
         harmless=training("depthwise", "pointwise", "kernel", "bias") | {"groups"},
-        factors=_factors_of_separable,
     )
 
 
@@ -238,6 +209,5 @@ KINDS = {
     "Dense": _linear(
         {"units": Option(o.size), "activation": ACTIVATION, "use_bias": Option(o.flag, True)},
         module=_dense,
-        factors=_factors_of_dense,
     ),
 }

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from . import options as o
-from .kind import Config, Effect, Kind, Spelling
+from .kind import Config, Kind, Spelling
 from .options import Option
 
 
@@ -53,18 +53,17 @@ def _normalized(x: Array, axis: int) -> Array:
 
 
 KINDS = {
-    "Add": Kind({}, _folded(jnp.add), effect=Effect.ADDS, tensorflow={"math.add_n": Spelling(("inputs",), {})}),
-    "Subtract": Kind({}, _subtract, effect=Effect.COMBINES),
+    "Add": Kind({}, _folded(jnp.add), tensorflow={"math.add_n": Spelling(("inputs",), {})}),
+    "Subtract": Kind({}, _subtract),
     "Multiply": Kind({}, _folded(jnp.multiply)),
-    "Average": Kind({}, _average, effect=Effect.ADDS),
+    "Average": Kind({}, _average),
     "Maximum": Kind({}, _folded(jnp.maximum)),
     "Minimum": Kind({}, _folded(jnp.minimum)),
     "CustomScaleLayer": Kind(
         {"scale": Option(o.number)},
         _scaled_sum,
-        effect=Effect.COMBINES,
         package="keras.src.applications.inception_resnet_v2",
     ),
-    "Concatenate": Kind({"axis": Option(o.axis, -1)}, _concatenate, effect=Effect.MOVES, prepares="values"),
+    "Concatenate": Kind({"axis": Option(o.axis, -1)}, _concatenate, prepares="values"),
     "Dot": Kind({"axes": Option(o.each(2, o.integer)), "normalize": Option(o.flag, False)}, _dot),
 }

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from . import options as o
-from .kind import Config, Effect, Kind
+from .kind import Config, Kind
 from .operands import AXES, all_within, one_within, operation, spelled, within
 from .options import Option
 
@@ -125,28 +125,23 @@ def _repeat(config: Config, x: Array) -> Array:
 
 KINDS: dict[str, Kind] = {
     # moving
-    "ops.Reshape": operation(
-        "numpy", _reshape, {"newshape": Option(_shape)}, effect=Effect.MOVES, tensorflow={"reshape": "tensor shape"}
-    ),
+    "ops.Reshape": operation("numpy", _reshape, {"newshape": Option(_shape)}, tensorflow={"reshape": "tensor shape"}),
     "ops.ExpandDims": operation(
         "numpy",
         _expand,
         {"axis": Option(o.axes)},
-        effect=Effect.MOVES,
         tensorflow={"expand_dims": "input axis"},
     ),
     "ops.Squeeze": operation(
         "numpy",
         _squeeze,
         {"axis": AXES},
-        effect=Effect.MOVES,
         tensorflow={"squeeze": "input axis", "compat.v1.squeeze": "input axis"},
     ),
     "ops.Transpose": operation(
         "numpy",
         _transpose,
         {"axes": AXES},
-        effect=Effect.MOVES,
         tensorflow={
             "transpose": spelled("a perm", conjugate=False),
             "compat.v1.transpose": spelled("a perm", conjugate=False),
@@ -156,17 +151,13 @@ KINDS: dict[str, Kind] = {
         "numpy",
         _swapaxes,
         {"axis1": Option(o.integer), "axis2": Option(o.integer)},
-        effect=Effect.MOVES,
         tensorflow={"linalg.matrix_transpose": spelled("a", _last_two, conjugate=False)},
     ),
-    "ops.Moveaxis": operation(
-        "numpy", _moveaxis, {"source": Option(o.axes), "destination": Option(o.axes)}, effect=Effect.MOVES
-    ),
+    "ops.Moveaxis": operation("numpy", _moveaxis, {"source": Option(o.axes), "destination": Option(o.axes)}),
     "ops.Flip": operation(
         "numpy",
         _flip,
         {"axis": AXES},
-        effect=Effect.MOVES,
         tensorflow={
             "reverse": "tensor axis",
             "image.flip_left_right": spelled("image", _flipped(-2)),
@@ -177,21 +168,18 @@ KINDS: dict[str, Kind] = {
         "numpy",
         _roll,
         {"shift": Option(o.axes), "axis": AXES},
-        effect=Effect.MOVES,
         tensorflow={"roll": "input shift axis"},
     ),
     "ops.DepthToSpace": operation(
         "nn",
         _depth_to_space,
         BLOCK,
-        effect=Effect.MOVES,
         tensorflow={"nn.depth_to_space": "input block_size data_format"},
     ),
     "ops.SpaceToDepth": operation(
         "nn",
         _space_to_depth,
         BLOCK,
-        effect=Effect.MOVES,
         tensorflow={"nn.space_to_depth": "input block_size data_format"},
     ),
     # padding and repeating
@@ -203,19 +191,15 @@ KINDS: dict[str, Kind] = {
             "mode": Option(o.lower(*MODES), "constant"),
             "constant_values": Option(o.optional(o.number), None),
         },
-        effect=Effect.COMBINES,
         called=("constant_values",),
         prepares="size",
         tensorflow=dict.fromkeys(("pad", "compat.v1.pad"), spelled("tensor paddings mode constant_values", _padding)),
     ),
-    "ops.Tile": operation(
-        "numpy", _tile, {"repeats": Option(o.axes)}, effect=Effect.MOVES, tensorflow={"tile": "input multiples"}
-    ),
+    "ops.Tile": operation("numpy", _tile, {"repeats": Option(o.axes)}, tensorflow={"tile": "input multiples"}),
     "ops.Repeat": operation(
         "numpy",
         _repeat,
         {"repeats": Option(o.axes), "axis": Option(o.optional(o.integer), None)},
-        effect=Effect.MOVES,
         tensorflow={"repeat": "input repeats axis"},
     ),
 }

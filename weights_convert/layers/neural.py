@@ -12,7 +12,7 @@ from jax import Array, lax
 from . import options as o
 from .functions import ACTIVATIONS, Activation, rectify
 from .images import METHODS, resize_as
-from .kind import Config, Effect, Kind, Spelling
+from .kind import Config, Kind, Spelling
 from .operands import all_within, operation, spelled, within
 from .options import Option
 from .pooling import average, largest
@@ -141,7 +141,7 @@ def _windowed(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _windows(function: Callable[..., Array], effect: Effect, *tensorflow: str) -> Kind:
+def _windows(function: Callable[..., Array], *tensorflow: str) -> Kind:
     return operation(
         "nn",
         partial(_pool, function),
@@ -151,7 +151,6 @@ def _windows(function: Callable[..., Array], effect: Effect, *tensorflow: str) -
             "padding": Option(o.lower("valid", "same"), "valid"),
             "data_format": LAST,
         },
-        effect=effect,
         tensorflow=dict.fromkeys(tensorflow, spelled("x ksize strides padding data_format", _windowed)),
     )
 
@@ -218,8 +217,8 @@ KINDS: dict[str, Kind] = {
         "image", _standardize, keras_3=False, tensorflow={"image.per_image_standardization": "image"}
     ),
     # poolings
-    "ops.MaxPool": _windows(largest, Effect.MOVES, *(f"nn.max_pool{end}" for end in ("", "1d", "2d", "3d"))),
-    "ops.AveragePool": _windows(average, Effect.ADDS, *(f"nn.avg_pool{end}" for end in ("", "1d", "2d", "3d"))),
+    "ops.MaxPool": _windows(largest, *(f"nn.max_pool{end}" for end in ("", "1d", "2d", "3d"))),
+    "ops.AveragePool": _windows(average, *(f"nn.avg_pool{end}" for end in ("", "1d", "2d", "3d"))),
     # images
     "ops.Resize": operation(
         "image",
@@ -234,11 +233,10 @@ KINDS: dict[str, Kind] = {
             "fill_value": Option(o.number, 0.0),
             "data_format": LAST,
         },
-        effect=Effect.RESAMPLES,
         prepares="size",
         tensorflow={"image.resize": spelled("images size method antialias", preserve_aspect_ratio=False)},
     ),
     "ops.RGBToGrayscale": operation(
-        "image", _grey, {"data_format": LAST}, effect=Effect.ADDS, tensorflow={"image.rgb_to_grayscale": "images"}
+        "image", _grey, {"data_format": LAST}, tensorflow={"image.rgb_to_grayscale": "images"}
     ),
 }

@@ -10,7 +10,7 @@ from jax import Array
 
 from . import options as o
 from .functions import SOFTMAX, Activation, rectify
-from .kind import Config, Effect, Kind, Shape, Weighted, length, named, training, zeros
+from .kind import Config, Kind, Shape, Weighted, length, named, training, zeros
 from .options import Option
 
 
@@ -63,6 +63,6 @@ KINDS = {
         module=_prelu,
         weights={"alpha": "alpha"},
         harmless=training("alpha"),
-        effect=Effect.ELEMENTWISE,
+        elementwise=True,
     ),
 }

@@ -8,7 +8,7 @@ from flax import nnx
 from jax import Array, lax
 
 from . import options as o
-from .kind import Config, Effect, Kind, Shape, Weighted, along, length, ones, training, zeros
+from .kind import Config, Kind, Shape, Weighted, along, length, ones, training, zeros
 from .options import Option
 
 Weights = dict[str, Any]
@@ -151,7 +151,7 @@ KINDS = {
         weights={"gamma": "scale", "beta": "bias", "moving_mean": "mean", "moving_variance": "var"},
         harmless=training("gamma", "beta") | STATISTICS | RENORM,
         training={"momentum": None},
-        effect=Effect.ELEMENTWISE,
+        elementwise=True,
         prepares="values",
     ),
     "LayerNormalization": _kind(
@@ -195,7 +195,7 @@ KINDS = {
         },
         module=_training_set,
         weights={"mean": "mean", "variance": "variance", "count": "count"},
-        effect=Effect.ELEMENTWISE,
+        elementwise=True,
         prepares="values",
     ),
     "LayerScale": Kind(
@@ -203,7 +203,7 @@ KINDS = {
         module=_layer_scale,
         weights={"gamma": "gamma"},
         training={"init_values": 0.0},
-        effect=Effect.ELEMENTWISE,
+        elementwise=True,
         package="keras.src.applications.convnext",
     ),
 }

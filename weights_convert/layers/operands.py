@@ -19,7 +19,7 @@ from jax import Array
 
 from . import options as o
 from .functions import Activation
-from .kind import LIST, Config, Effect, Kind, Spelling, identity, no_activation
+from .kind import LIST, Config, Kind, Spelling, identity, no_activation
 from .options import Option
 
 TWO = ("x1", "x2")
@@ -37,7 +37,7 @@ def operation(
     function: Callable[..., Any] = identity,
     options: Mapping[str, Option] | None = None,
     *,
-    effect: Effect = Effect.OTHER,
+    elementwise: bool = False,
     operands: tuple[str, ...] = (),
     least: int | None = None,
     called: tuple[str, ...] = (),
@@ -65,7 +65,7 @@ def operation(
         function,
         activation=activation,
         harmless=frozenset({"synchronized", "sparse", "ragged"}),
-        effect=effect,
+        elementwise=elementwise,
         prepares=prepares,
         package=PACKAGES.get(module, f"keras.src.ops.{module}") if keras_3 else None,
         operands=operands,
@@ -102,15 +102,12 @@ def of_each(function: Callable[[Array], Array], config: Config, x: Array) -> Arr
 def elementwise(function: Callable[[Array], Array], *tensorflow: str, module: str = "numpy") -> Kind:
     """The row of an operation of one operand that treats each number by itself."""
     spellings = {name: spelled("x") for name in tensorflow}
-    return operation(
-        module, partial(of_each, function), effect=Effect.ELEMENTWISE, prepares="values", tensorflow=spellings
-    )
+    return operation(module, partial(of_each, function), elementwise=True, prepares="values", tensorflow=spellings)
 
 
 def binary(
     function: Callable[[Array, Array], Array],
     *tensorflow: str,
-    effect: Effect = Effect.OTHER,
     prepares: Literal["", "values"] = "",
     others: Mapping[str, Spelling] | None = None,
     keras_3: bool = True,
@@ -121,7 +118,6 @@ def binary(
         "numpy",
         partial(of_operands, function),
         operands=TWO,
-        effect=effect,
         prepares=prepares,
         tensorflow=spellings,
         keras_3=keras_3,

@@ -7,7 +7,7 @@ from flax import nnx
 from jax import Array
 
 from . import options as o
-from .kind import CHANNELS_LAST, Config, Effect, Kind
+from .kind import CHANNELS_LAST, Config, Kind
 from .options import Option
 
 
@@ -42,41 +42,41 @@ def _adaptive(reduce: Callable[..., Array]) -> Callable[[Config, Array], Array]:
     return pool
 
 
-def _windows(rank: int, function: Callable[..., Array], effect: Effect) -> Kind:
+def _windows(rank: int, function: Callable[..., Array]) -> Kind:
     options = {
         "pool_size": Option(o.each(rank), (2,) * rank),
         "strides": Option(o.optional(o.each(rank)), None),
         "padding": Option(o.one_of("valid", "same"), "valid"),
         "data_format": CHANNELS_LAST,
     }
-    return Kind(options, function, effect=effect)
+    return Kind(options, function)
 
 
-def _whole(function: Callable[..., Array], effect: Effect) -> Kind:
-    return Kind({"data_format": CHANNELS_LAST, "keepdims": Option(o.flag, False)}, function, effect=effect)
+def _whole(function: Callable[..., Array]) -> Kind:
+    return Kind({"data_format": CHANNELS_LAST, "keepdims": Option(o.flag, False)}, function)
 
 
-def _sized(rank: int, reduce: Callable[..., Array], effect: Effect) -> Kind:
-    return Kind({"output_size": Option(o.each(rank)), "data_format": CHANNELS_LAST}, _adaptive(reduce), effect=effect)
+def _sized(rank: int, reduce: Callable[..., Array]) -> Kind:
+    return Kind({"output_size": Option(o.each(rank)), "data_format": CHANNELS_LAST}, _adaptive(reduce))
 
 
 KINDS = {
-    "MaxPooling1D": _windows(1, largest, Effect.MOVES),
-    "MaxPooling2D": _windows(2, largest, Effect.MOVES),
-    "MaxPooling3D": _windows(3, largest, Effect.MOVES),
-    "AveragePooling1D": _windows(1, average, Effect.ADDS),
-    "AveragePooling2D": _windows(2, average, Effect.ADDS),
-    "AveragePooling3D": _windows(3, average, Effect.ADDS),
-    "GlobalMaxPooling1D": _whole(_global_max, Effect.MOVES),
-    "GlobalMaxPooling2D": _whole(_global_max, Effect.MOVES),
-    "GlobalMaxPooling3D": _whole(_global_max, Effect.MOVES),
-    "GlobalAveragePooling1D": _whole(_global_average, Effect.ADDS),
-    "GlobalAveragePooling2D": _whole(_global_average, Effect.ADDS),
-    "GlobalAveragePooling3D": _whole(_global_average, Effect.ADDS),
-    "AdaptiveMaxPooling1D": _sized(1, jnp.max, Effect.MOVES),
-    "AdaptiveMaxPooling2D": _sized(2, jnp.max, Effect.MOVES),
-    "AdaptiveMaxPooling3D": _sized(3, jnp.max, Effect.MOVES),
-    "AdaptiveAveragePooling1D": _sized(1, jnp.mean, Effect.ADDS),
-    "AdaptiveAveragePooling2D": _sized(2, jnp.mean, Effect.ADDS),
-    "AdaptiveAveragePooling3D": _sized(3, jnp.mean, Effect.ADDS),
+    "MaxPooling1D": _windows(1, largest),
+    "MaxPooling2D": _windows(2, largest),
+    "MaxPooling3D": _windows(3, largest),
+    "AveragePooling1D": _windows(1, average),
+    "AveragePooling2D": _windows(2, average),
+    "AveragePooling3D": _windows(3, average),
+    "GlobalMaxPooling1D": _whole(_global_max),
+    "GlobalMaxPooling2D": _whole(_global_max),
+    "GlobalMaxPooling3D": _whole(_global_max),
+    "GlobalAveragePooling1D": _whole(_global_average),
+    "GlobalAveragePooling2D": _whole(_global_average),
+    "GlobalAveragePooling3D": _whole(_global_average),
+    "AdaptiveMaxPooling1D": _sized(1, jnp.max),
+    "AdaptiveMaxPooling2D": _sized(2, jnp.max),
+    "AdaptiveMaxPooling3D": _sized(3, jnp.max),
+    "AdaptiveAveragePooling1D": _sized(1, jnp.mean),
+    "AdaptiveAveragePooling2D": _sized(2, jnp.mean),
+    "AdaptiveAveragePooling3D": _sized(3, jnp.mean),
 }

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from . import options as o
-from .kind import Config, Effect, Kind
+from .kind import Config, Kind
 from .operands import AXES, TWO, all_within, filled, one_within, operation, spelled
 from .options import Option
 
@@ -23,11 +23,9 @@ def _reduced(function: Callable[..., Array], config: Config, x: Array) -> Array:
     return function(x, axis=axes, keepdims=config["keepdims"]).astype(x.dtype)
 
 
-def _reduction(
-    function: Callable[..., Array], name: str, effect: Effect = Effect.OTHER, *, module: str = "numpy"
-) -> Kind:
+def _reduction(function: Callable[..., Array], name: str, *, module: str = "numpy") -> Kind:
     tensorflow = {name: "input_tensor axis keepdims"} if name else {}
-    return operation(module, partial(_reduced, function), REDUCTION, effect=effect, tensorflow=tensorflow)
+    return operation(module, partial(_reduced, function), REDUCTION, tensorflow=tensorflow)
 
 
 def _norm(config: Config, x: Array) -> Array:
@@ -128,13 +126,13 @@ def _tensordot(config: Config, *xs: Array) -> Array:
 
 KINDS: dict[str, Kind] = {
     # reductions
-    "ops.Mean": _reduction(jnp.mean, "math.reduce_mean", Effect.ADDS),
-    "ops.Average": operation("numpy", _average, ONE_AXIS, effect=Effect.ADDS),
-    "ops.Sum": _reduction(jnp.sum, "math.reduce_sum", Effect.ADDS),
-    "ops.Max": _reduction(jnp.max, "math.reduce_max", Effect.MOVES),
-    "ops.Amax": _reduction(jnp.max, "", Effect.MOVES),
-    "ops.Min": _reduction(jnp.min, "math.reduce_min", Effect.MOVES),
-    "ops.Amin": _reduction(jnp.min, "", Effect.MOVES),
+    "ops.Mean": _reduction(jnp.mean, "math.reduce_mean"),
+    "ops.Average": operation("numpy", _average, ONE_AXIS),
+    "ops.Sum": _reduction(jnp.sum, "math.reduce_sum"),
+    "ops.Max": _reduction(jnp.max, "math.reduce_max"),
+    "ops.Amax": _reduction(jnp.max, ""),
+    "ops.Min": _reduction(jnp.min, "math.reduce_min"),
+    "ops.Amin": _reduction(jnp.min, ""),
     "ops.Prod": _reduction(jnp.prod, "math.reduce_prod"),
     "ops.Var": _reduction(jnp.var, "math.reduce_variance"),
     "ops.Std": _reduction(jnp.std, "math.reduce_std"),
@@ -162,7 +160,6 @@ KINDS: dict[str, Kind] = {
         "numpy",
         _cumsum,
         ONE_AXIS,
-        effect=Effect.ADDS,
         tensorflow={"math.cumsum": "x axis"},
     ),
     # products

@@ -7,7 +7,7 @@ from jax import Array
 
 from . import options as o
 from .images import METHODS, resize
-from .kind import CHANNELS_LAST, Config, Effect, Kind
+from .kind import CHANNELS_LAST, Config, Kind
 from .options import Option
 
 
@@ -62,7 +62,7 @@ def _cropping(rank: int) -> Kind:
     default = 0 if rank == 2 else 1  # in Keras, only Cropping2D crops nothing by default
     prepares: Literal["", "size"] = "size" if rank == 2 else ""
     options = {"cropping": Option(o.margins(rank), default), **_data_format(rank)}
-    return Kind(options, _crop, effect=Effect.MOVES, prepares=prepares)
+    return Kind(options, _crop, prepares=prepares)
 
 
 def _data_format(rank: int) -> dict[str, Option]:
@@ -72,21 +72,21 @@ def _data_format(rank: int) -> dict[str, Option]:
 def _padding(rank: int) -> Kind:
     prepares: Literal["", "size"] = "size" if rank == 2 else ""
     options = {"padding": Option(o.margins(rank), 1), "data_format": CHANNELS_LAST}
-    return Kind(options, _pad, effect=Effect.MOVES, prepares=prepares)
+    return Kind(options, _pad, prepares=prepares)
 
 
 KINDS = {
-    "Flatten": Kind({"data_format": CHANNELS_LAST}, _flatten, effect=Effect.MOVES),
-    "Reshape": Kind({"target_shape": Option(o.integers)}, _reshape, effect=Effect.MOVES),
-    "Permute": Kind({"dims": Option(o.integers)}, _permute, effect=Effect.MOVES),
-    "RepeatVector": Kind({"n": Option(o.size)}, _repeat_vector, effect=Effect.MOVES),
+    "Flatten": Kind({"data_format": CHANNELS_LAST}, _flatten),
+    "Reshape": Kind({"target_shape": Option(o.integers)}, _reshape),
+    "Permute": Kind({"dims": Option(o.integers)}, _permute),
+    "RepeatVector": Kind({"n": Option(o.size)}, _repeat_vector),
     "Cropping1D": _cropping(1),
     "Cropping2D": _cropping(2),
     "Cropping3D": _cropping(3),
     "ZeroPadding1D": _padding(1),
     "ZeroPadding2D": _padding(2),
     "ZeroPadding3D": _padding(3),
-    "UpSampling1D": Kind({"size": Option(o.size, 2)}, _upsample, effect=Effect.MOVES),
+    "UpSampling1D": Kind({"size": Option(o.size, 2)}, _upsample),
     "UpSampling2D": Kind(
         {
             "size": Option(o.each(2), (2, 2)),
@@ -94,9 +94,6 @@ KINDS = {
             "data_format": CHANNELS_LAST,
         },
         _upsample,
-        effect=Effect.RESAMPLES,
     ),
-    "UpSampling3D": Kind(
-        {"size": Option(o.each(3), (2, 2, 2)), "data_format": CHANNELS_LAST}, _upsample, effect=Effect.MOVES
-    ),
+    "UpSampling3D": Kind({"size": Option(o.each(3), (2, 2, 2)), "data_format": CHANNELS_LAST}, _upsample),
 }

@@ -24,7 +24,7 @@ from . import (
 )
 from . import options as o
 from .functions import Activation
-from .kind import Config, Effect, Kind
+from .kind import Config, Kind
 
 # Keys that any layer may have, and that change nothing at inference. (`dtype`: all networks here are float32.)
 HARMLESS = {"name", "trainable", "dtype", "input_dtype", "batch_input_shape", "batch_shape", "activity_regularizer"}
@@ -38,7 +38,7 @@ class Kinds(dict[str, Kind]):
     def __missing__(self, name: str) -> Kind:
         row = dict.__getitem__(self, inner_kind(name) or name)
         parts = {part: f"layer/{attribute}" for part, attribute in row.parts.items()}
-        return replace(row, frames=True, factors=None, effect=Effect.OTHER, prepares="", parts={"": "layer"} | parts)
+        return replace(row, frames=True, elementwise=False, prepares="", parts={"": "layer"} | parts)
 
 
 def of_frames(kind: str) -> str:
@@ -61,14 +61,6 @@ TENSORFLOW = {
 
 OVER = tuple(name for name, kind in KINDS.items() if kind.does_nothing)
 """The kinds that return their input at inference, such as Dropout and the augmentations."""
-
-
-def _effect(kind: Kind) -> Effect:
-    return Effect.IDENTITY if kind.leaves_its_input else kind.effect
-
-
-EFFECTS = {effect: tuple(name for name, kind in KINDS.items() if _effect(kind) is effect) for effect in Effect}
-"""{effect: the kinds that have it before their activation function}"""
 
 
 def node(name: str, kind: str, config: Config, inputs: tuple[str, ...]) -> Node:
