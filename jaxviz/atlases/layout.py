@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 FORMAT = 1
 MANIFEST = "jaxviz_atlas"
+ENTRIES = ("model", "recipe", "layers")  # of a manifest, without which nothing can be shown
 FATES = ("missing", "climbed", "dead", "lost")  # dead: the image did not move; lost: it ended in NaN or infinity
 MISSING, CLIMBED, DEAD, LOST = range(4)
 MARKER = "fate"

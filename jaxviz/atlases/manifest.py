@@ -30,8 +30,10 @@ def described(model: Model, recipe: str, settings: Mapping[str, Any], key: jax.A
     """The entries of the manifest that say which model, which recipe and which key.
 
     Raises:
-        InputError: an unknown recipe, or a setting that is no number or word.
+        InputError: an unknown recipe, a start, or a setting that is no number or word.
     """
+    if settings.get("start") is not None:
+        raise InputError("each filter of an atlas starts as its recipe says: leave `start` out, or use jv.sweep")
     numbers = {name: value for name, value in {**recipe_style(recipe).defaults, **settings}.items() if name != "start"}
     options = ("dtype", "precision", "winograd", "rewrite")
     return {

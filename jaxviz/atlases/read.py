@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxviz.atlases.layout import CLIMBED, DEAD, FATES, LOST, MISSING, of_layer
+from jaxviz.atlases.layout import CLIMBED, DEAD, FATES, LOST, MISSING, of_crops, of_layer
 from jaxviz.atlases.store import Store
 from jaxviz.atlases.values import Files, Values
 from jaxviz.checks import near
@@ -96,12 +96,12 @@ class AtlasLayer:
         """bool `[n]`: the filters whose ascent ended in NaN or infinity; their pictures are `rgb.nothing`."""
         return self._fates == LOST
 
-    def _values(self, name: str, group: Any = None, fates: np.ndarray | None = None) -> Values | None:
-        group = self._group if group is None else group
-        if name not in group:
+    def _values(self, name: str, path: str | None = None, fates: np.ndarray | None = None) -> Values | None:
+        array = self._store.array(path or of_layer(self.number), name)
+        if array is None:
             return None
-        path = group[name].path.partition("/")[2]  # such as image, or crops/image
-        return Values(self._store, group[name], self._fates if fates is None else fates, f"{path} of {self.name}")
+        what = array.path.partition("/")[2]  # such as image, or crops/image
+        return Values(self._store, array, self._fates if fates is None else fates, f"{what} of {self.name}")
 
     def _always(self, name: str) -> Values:
         found = self._values(name)
@@ -143,13 +143,9 @@ class AtlasLayer:
         found = self._values("weights", fates=np.full(self.filters, CLIMBED, np.uint8))  # it belongs to no chunk
         return None if found is None else found[:]
 
-    @cached_property
-    def _crops(self) -> Any:
-        return self._group.get("crops")
-
     def _of_crops(self, name: str) -> Values | None:
-        path = f"{of_layer(self.number)}/crops"
-        return None if self._crops is None else self._values(name, self._crops, self._store.fates(path))
+        path = of_crops(self.number)
+        return self._values(name, path, self._store.fates(path)) if "crops" in self._group else None
 
     @property
     def crops(self) -> Values | None:
@@ -236,9 +232,10 @@ class Atlas:
         for layer in self:
             place = Path(folder, f"{of_layer(layer.number)}_{re.sub(r'[^A-Za-z0-9_.-]', '_', layer.name)[:80]}")
             place.mkdir(parents=True, exist_ok=True)
+            pictures = layer.image
             for i in np.flatnonzero(layer.done).tolist():
                 paths.append(place / f"{i:04d}.png")
-                write_image(paths[-1], layer.image[i])
+                write_image(paths[-1], pictures[i])
         return paths
 
     def table(self) -> Any:
@@ -269,11 +266,12 @@ def _rows(layer: AtlasLayer) -> dict[str, Any]:
         "filter": np.arange(len(layer)),
         "fate": [FATES[fate] for fate in fates],
     }
-    columns = {"first": lambda i: layer.scores[i][0], "last": lambda i: layer.scores[i][-1]}
-    if (robust := layer.robust) is not None:
-        columns["robust"] = lambda i: robust[i]
-    for name, read in columns.items():
-        values = np.full(len(layer), np.nan, np.float32)
-        values[there] = [read(i) for i in there.tolist()]
-        rows[name] = values
+    scores, robust = layer.scores, layer.robust
+    curves = [scores[i] for i in there.tolist()]
+    columns = {"first": [curve[0] for curve in curves], "last": [curve[-1] for curve in curves]}
+    if robust is not None:
+        columns["robust"] = [robust[i] for i in there.tolist()]
+    for name, found in columns.items():
+        rows[name] = np.full(len(layer), np.nan, np.float32)
+        rows[name][there] = found
     return rows

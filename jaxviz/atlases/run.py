@@ -12,6 +12,7 @@ of `concurrent.futures`. It is not one SPMD program over all machines, in which 
 
 import json
 import logging
+import operator
 import os
 import time
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ from jaxviz.atlases.read import Atlas, open_atlas
 from jaxviz.atlases.store import Store
 from jaxviz.atlases.work import compute
 from jaxviz.atlases.workers import everywhere, results
-from jaxviz.checks import whole
+from jaxviz.checks import height_width, whole
 from jaxviz.compiling.batches import at_once
 from jaxviz.errors import InputError, warn
 from jaxviz.model import Model
@@ -175,8 +176,7 @@ def _plan(
     """
     files = None if images is None else listed(model, images)
     if chunk is None:
-        size = settings.get("size", 1)
-        sides = size if np.iterable(size) else (size, size)
+        sides = height_width("size", settings.get("size", 1))
         chunk = max(CHUNK, jax.local_device_count() * min(CHUNK, at_once(*sides, execution=model.execution)))
     return plan(
         model,
@@ -196,10 +196,14 @@ def _check(shard: tuple[int, int]) -> None:
     Raises:
         InputError: it is not one of n.
     """
-    index, count = shard
+    try:
+        index, count = map(operator.index, shard)
+    except (TypeError, ValueError):
+        index = count = 0
     if not 0 <= index < count:
         raise InputError(
-            f"a shard is i/n with 0 ≤ i < n: the first of four is 0/4, the last 3/4; given: {index}/{count}"
+            "a shard is (i, n), whole numbers with 0 ≤ i < n: the first of four is (0, 4), the last (3, 4); "
+            f"given: {shard!r}"
         )
 
 

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxviz.atlases.layout import FORMAT, MANIFEST, MARKER, Kind, Part
+from jaxviz.atlases.layout import ENTRIES, FORMAT, MANIFEST, MARKER, Kind, Part
 from jaxviz.errors import InputError
 
 INSTALL = 'install the extra "atlas": pip install "jaxviz-engine[atlas]"'
 WRITTEN = "written"
+REMADE = "the call that made the atlas makes it again"
 
 
 class Store:
@@ -75,18 +76,19 @@ class Store:
                 text = None
                 text = self._text("zarr.json")
             if text is None:
-                if not self.remote and Path(self.path).exists() and os.listdir(self.path):
+                # A writer that has just begun, or died so, leaves a part of a manifest.
+                if not self.remote and any(not each.match("zarr.*.partial") for each in Path(self.path).glob("*")):
                     raise InputError(f"{self.path} is no atlas, since it holds other files: choose another place")
                 return None
         try:
             found = json.loads(text)["attributes"][MANIFEST]
-            if not isinstance(found, dict):
-                raise TypeError
             form = found["format"]
+            if form == FORMAT and not found.keys() >= set(ENTRIES):
+                raise KeyError
         except (ValueError, KeyError, TypeError):
             raise InputError(
-                f"{self.path} is no atlas, or its manifest is damaged: zarr.json does not say {MANIFEST!r}; nothing "
-                "was written. Choose another place"
+                f"{self.path} is no atlas, or its manifest is damaged: zarr.json does not say {MANIFEST!r} with "
+                f"{', '.join(ENTRIES)}; nothing was written. Choose another place"
             ) from None
         if form != FORMAT:
             raise InputError(f"{self.path} is an atlas of format {form!r}, and this jaxviz reads format {FORMAT}")
@@ -101,24 +103,65 @@ class Store:
         text = json.dumps(group, indent=2).encode()
         with self._said(WRITTEN):
             sync(self._store.set_if_not_exists("zarr.json", cpu.Buffer.from_bytes(text)))
+            self._keep("zarr.json")
 
     def prepare(self, part: Part, chunk: int) -> None:
-        """Make whatever arrays of a part are not there yet. They are the same whoever makes them."""
+        """Make whatever arrays of a part are not there yet, or not described. They are the same whoever makes them."""
         with self._said(WRITTEN):
             group = self._group(part.path, part.attributes)
             for name, kind in {**part.arrays, MARKER: Kind((), "uint8")}.items():
-                _create(group, name, part.filters, kind, chunk)
+                self._create(group, name, part.filters, kind, chunk)
+
+    def _create(self, group: Any, name: str, filters: int, kind: Kind, chunk: int | None) -> None:
+        """Make an empty array, if it is not there, with an object for each chunk of filters; None: one object."""
+        from zarr.codecs import Crc32cCodec, ZstdCodec
+
+        if self._described(group, name):
+            return
+        shard = {"shards": (chunk, *kind.shape)} if chunk and kind.shape else {}  # a filter is a chunk in the object
+        with suppress(_zarr().errors.ContainsArrayError):  # another writer has just made it
+            group.create_array(
+                name,
+                shape=(filters, *kind.shape),
+                dtype=kind.dtype,
+                chunks=(1 if shard else chunk or filters, *kind.shape),
+                compressors=(ZstdCodec(level=0), Crc32cCodec()),
+                fill_value=0,
+                config={"write_empty_chunks": True},  # else an image that is all 0 would not be there
+                **shard,
+            )
+        self._keep(f"{group.path}/{name}/zarr.json".lstrip("/"))
+
+    def _described(self, group: Any, name: str) -> bool:
+        """Whether an array or a group is there. A description that cannot be read, as after a power cut, is removed."""
+        from zarr.core.sync import sync
+
+        try:
+            return name in group
+        except (ValueError, TypeError):
+            sync(self._store.delete(f"{group.path}/{name}/zarr.json".lstrip("/")))
+            return False
+
+    def _keep(self, key: str) -> None:
+        """Wait until a file and its entry in the folder are on disk, also when the power goes."""
+        file = Path(self.path, key)
+        for path in () if self.remote else (file, file.parent):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
     def has(self, path: str, name: str) -> bool:
         """Whether an array that belongs to no chunk is there, and whole."""
         group = self.group(path)
-        return name in group and self._whole(group[name], 0, group[name].shape[0])
+        return self._described(group, name) and self._whole(group[name], 0, group[name].shape[0])
 
     def put_constant(self, path: str, name: str, values: np.ndarray) -> None:
         """Write an array that belongs to no chunk."""
         with self._said(WRITTEN):
             group = self.group(path)
-            _create(group, name, len(values), Kind(values.shape[1:], str(values.dtype)), None)
+            self._create(group, name, len(values), Kind(values.shape[1:], str(values.dtype)), None)
             self._write(group[name], 0, values)
 
     def files(self) -> list[str]:
@@ -134,9 +177,10 @@ class Store:
 
     def _group(self, path: str, attributes: Mapping[str, Any]) -> Any:
         root = _zarr().open_group(self._store, mode="r+", zarr_format=3)
-        if path not in root:
+        if not self._described(root, path):
             with suppress(_zarr().errors.ContainsGroupError):  # another writer has just made it
                 root.create_group(path, attributes=dict(attributes))
+            self._keep(f"{path}/zarr.json")
         return root[path]
 
     def group(self, path: str) -> Any:
@@ -149,15 +193,31 @@ class Store:
             mode = "r" if self._store.read_only else "r+"
             return _zarr().open_group(self._store, path=path, mode=mode, zarr_format=3)
         except Exception as error:
-            raise InputError(f"{path} of the atlas {self.path} cannot be read: {_line(error)}") from error
+            raise InputError(f"{path} of the atlas {self.path} cannot be read: {_line(error)}; {REMADE}") from error
+
+    def array(self, path: str, name: str) -> Any:
+        """An array of a group; None if it is not there.
+
+        Raises:
+            InputError: its description, or that of the group, is damaged.
+        """
+        group = self.group(path)
+        try:
+            return group.get(name)
+        except Exception as error:
+            raise InputError(
+                f"{path}/{name} of the atlas {self.path} cannot be read: {_line(error)}; {REMADE}"
+            ) from error
 
     def fates(self, path: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """The fate of filters of a part; a damaged marker counts as missing, so its chunk is done again."""
-        array = self.group(path)[MARKER]
+        array = self.array(path, MARKER)
+        if array is None:
+            raise InputError(f"{path}/{MARKER} of the atlas {self.path} is not there; {REMADE}")
         found = np.zeros(array.shape, np.uint8)
         (chunk,) = array.chunks
         for first in range(start, len(found) if stop is None else stop, chunk):
-            with suppress(ValueError):  # the checksum is wrong
+            with self._said("read"), suppress(ValueError):  # the checksum is wrong
                 found[first : first + chunk] = array[first : first + chunk]
         return found[start:stop]
 
@@ -176,8 +236,7 @@ class Store:
         except ValueError:  # what is there is damaged, and Zarr wants to read it first
             self._delete(array, start)
             array[chunk] = values
-        if not self.remote:
-            _flush(Path(self.path, array.path, _key(array, start)))
+        self._keep(f"{array.path}/{_key(array, start)}")
 
     def _delete(self, array: Any, start: int) -> None:
         from zarr.core.sync import sync
@@ -231,41 +290,10 @@ def _zarr() -> Any:
     return zarr
 
 
-def _create(group: Any, name: str, filters: int, kind: Kind, chunk: int | None) -> None:
-    """Make an empty array, if it is not there, with an object for each chunk of filters; None: one object."""
-    from zarr.codecs import Crc32cCodec, ZstdCodec
-    from zarr.errors import ContainsArrayError
-
-    if name in group:
-        return
-    shard = {"shards": (chunk, *kind.shape)} if chunk and kind.shape else {}  # a filter is a chunk within the object
-    with suppress(ContainsArrayError):  # another writer has just made it
-        group.create_array(
-            name,
-            shape=(filters, *kind.shape),
-            dtype=kind.dtype,
-            chunks=(1 if shard else chunk or filters, *kind.shape),
-            compressors=(ZstdCodec(level=0), Crc32cCodec()),
-            fill_value=0,
-            config={"write_empty_chunks": True},  # else an image that is all 0 would not be there
-            **shard,
-        )
-
-
 def _key(array: Any, start: int) -> str:
     """The key of the object that holds the filters from `start` on."""
     rows = (array.shards or array.chunks)[0]
     return array.metadata.encode_chunk_key((start // rows, *(0,) * (array.ndim - 1)))
-
-
-def _flush(file: Path) -> None:
-    """Wait until a file and its entry in the folder are on disk, also when the power goes."""
-    for path in (file, file.parent):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _line(error: Exception) -> str:

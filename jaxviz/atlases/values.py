@@ -41,6 +41,9 @@ class Values:
         """
         if not isinstance(index, slice):
             index = self._checked(index)
+        elif (numbers := range(len(self))[index]).step < 0:  # Zarr reads forwards only
+            forwards = numbers[::-1]
+            return self[forwards.start : forwards.stop : forwards.step][::-1]
         numbers = np.arange(len(self))[index]
         if (missing := numbers[self._fates[numbers] == MISSING]).size:
             raise InputError(

@@ -4,7 +4,8 @@
 
 Law: the bits of a filter depend on the model and the manifest only, not on who computes it, in which order, or what
 else is in its chunk. So its key is folded from its layer and its number; and as XLA may round differently for another
-number of images, a device always computes `at_once` of them together, padded with copies where there are fewer.
+number of images, a device always computes `at_once` of them together, padded with copies where there are fewer. Only
+where the model's `execution` bounds the memory, they are as many as fit on that device.
 """
 
 import time
@@ -85,7 +86,7 @@ def compute(
         objectives(model, way.style, layer, padded),
         {name: way.settings[name] for name in GIVEN if way.settings.get(name) is not None},
         key=keys_of_filters(model, way.key, layer, padded),
-        batch=each,
+        batch=each if model.execution.limit is None else None,
         devices=several,
         latents=latents,
         **settings,

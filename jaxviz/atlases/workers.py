@@ -2,9 +2,10 @@
 
     results(executor, model, …, chunks) -> a Done for each chunk, as they come
 
-Law: the model goes to a worker once, whatever the number of chunks, and each worker writes its own chunks into the
-store. What a dead worker had begun is begun again: by others if the executor does so, as dask's does, or else by the
-next call. This is the only file that knows dask.
+Law: each worker has one copy of the model, whatever the number of chunks, and writes its own chunks into the store.
+dask sends the model to a worker once; another executor sends its bytes to a process with each chunk, and the process
+reads the first of them only. What a dead worker had begun is begun again: by others if the executor does so, as dask's
+does, or else by the next call. This is the only file that knows dask.
 """
 
 import concurrent.futures
@@ -101,6 +102,8 @@ def _said() -> Iterator[None]:
         yield
     except (InputError, KeyboardInterrupt):
         raise
+    except concurrent.futures.CancelledError as error:  # by dask, if all workers that had the model are gone
+        raise InputError(f"the executor dropped a chunk; {GO_ON}") from error
     except concurrent.futures.BrokenExecutor as error:
         raise InputError(f"a worker died, and its executor stopped: {error}; {GO_ON}") from error
     except Exception as error:

@@ -10,6 +10,7 @@ Law: a site loads nothing from elsewhere. Text of an atlas is shown as text, and
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ STYLE, ICON = "site.css", "icon.svg"
 PROGRAM = ("drawing.js", "sheets.js", "filter.js", "search.js", "site.js")  # each uses those before it
 DATA = "data.js"  # the last script: it starts the page
 INDEX = "index.html"
+OURS = re.compile(r"atlas-\d")  # the folders of a site
 UNFINISHED = ".jaxviz-"  # the first letters of the folder in which a site is written
 
 # A browser runs the scripts of the site only, and loads its files only: nothing inline, nothing from elsewhere.
@@ -163,7 +165,7 @@ def _check_folder(folder: Path) -> None:
 def _replace(folder: Path, new: Path) -> None:
     """Move a finished site to its folder, in place of an older one, whose page is replaced last."""
     for old in folder.iterdir():
-        if old.name.startswith(("atlas-", UNFINISHED)) and old.name != new.name:
+        if (OURS.fullmatch(old.name) or old.name.startswith(UNFINISHED)) and old.is_dir() and old.name != new.name:
             shutil.rmtree(old)
     for path in sorted(new.iterdir(), key=lambda path: path.name == INDEX):
         path.replace(folder / path.name)

@@ -150,6 +150,18 @@ def test_an_index_out_of_range_is_refused(path, index):
         jv.open_atlas(path)["second"].image[index]
 
 
+@pytest.mark.parametrize("index", [slice(None, None, -1), slice(5, 1, -2), slice(1, 6, 2), slice(5, 3)])
+def test_slices_are_those_of_numpy(path, index):
+    scores = jv.open_atlas(path)["second"].scores
+    np.testing.assert_array_equal(scores[index], scores[:][index])
+
+
+def test_the_memory_that_is_allowed_holds(model, tmp_path):
+    little = replace(model, execution=jv.Execution(memory=1000))
+    with pytest.raises(jv.InputError, match="the memory must be enough for one item"):
+        jv.atlas(little, tmp_path / "a.zarr", **SETTINGS)
+
+
 def test_names_become_no_path(tmp_path):
     """A network whose layer is called so, which no file system would take as it is."""
 
@@ -218,7 +230,12 @@ def test_a_store_of_something_else_is_refused(model, path, photographs, other, d
     assert files(path) == before
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"zarr_format": 3, "node_type": "group", "attributes": {}}'])
+ONLY_A_FORMAT = '{"zarr_format": 3, "node_type": "group", "attributes": {"jaxviz_atlas": {"format": 1}}}'
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"zarr_format": 3, "node_type": "group", "attributes": {}}', ONLY_A_FORMAT]
+)
 def test_a_foreign_or_damaged_manifest_is_refused(model, tmp_path, text):
     (tmp_path / "zarr.json").write_text(text)
     for ask in (lambda: jv.atlas(model, tmp_path, **SETTINGS), lambda: jv.open_atlas(tmp_path)):
@@ -253,6 +270,8 @@ def test_an_atlas_of_another_format_is_refused(path, tmp_path):
         ({"layers": []}, "one or more names"),
         ({"recipe": "choley"}, "did you mean chollet"),
         ({"width": 3}, "the recipe chollet has no width"),
+        ({"start": np.zeros((30, 30, 3), np.float32)}, "each filter of an atlas starts as its recipe says"),
+        ({"size": 0, "chunk": None}, "size is a whole number of pixels"),
         ({"chunk": 0}, "chunk is a whole number, 1 or more"),
         ({"size": 1, "robust": False}, "does not fit second: it needs at least 2 × 2"),
         ({"size": 13}, "does not fit second: .*the held score needs that much after it has cut 12 pixels off"),

@@ -42,6 +42,34 @@ def objects(array: Path, chunk: int) -> list[Path]:
     return [each for each in found if each.relative_to(array / "c").parts[0] == str(chunk)]
 
 
+@pytest.mark.parametrize("place", ["0001", "0001/image", "0001/fate"])
+@pytest.mark.parametrize("text", ["", "{"])
+def test_a_description_that_a_power_cut_took_is_made_again(model, undisturbed, tmp_path, place, text):
+    path = tmp_path / "a.zarr"
+    jv.atlas(model, path, **SETTINGS)
+    (path / place / "zarr.json").write_text(text)
+    with pytest.raises(jv.InputError, match=f"{place} of the atlas .* cannot be read: .*the call that made"):
+        print(jv.open_atlas(path)["second"].image[0], jv.open_atlas(path)["second"].done)
+    jv.atlas(model, path, **SETTINGS, verify=True)
+    assert contents(path) == undisturbed
+
+
+def test_a_writer_that_died_at_its_first_write_is_no_hindrance(model, undisturbed, tmp_path, monkeypatch):
+    """As after SIGKILL: what Zarr has written of the manifest has another name, and no manifest is there."""
+
+    def killed(self, *arguments):
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        for name in ("link", "rename", "replace"):
+            patch.setattr(os, name, killed)
+        with pytest.raises(Stopped):
+            jv.atlas(model, tmp_path / "a.zarr", **SETTINGS)
+    assert [each.suffix for each in (tmp_path / "a.zarr").iterdir()] == [".partial"]
+    jv.atlas(model, tmp_path / "a.zarr", **SETTINGS)
+    assert contents(tmp_path / "a.zarr") == undisturbed
+
+
 class Stopped(BaseException):
     """As abrupt as Ctrl-C."""
 

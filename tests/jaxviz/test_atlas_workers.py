@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import distributed
@@ -103,7 +103,7 @@ def test_shards_are_all_of_it_once(model, undisturbed, tmp_path, count):
 
 @pytest.mark.parametrize("shard", [(5, 4), (4, 4), (-1, 4), (0, 0)])
 def test_a_shard_that_is_none_is_refused(model, tmp_path, shard):
-    with pytest.raises(jv.InputError, match=r"the first of four is 0/4"):
+    with pytest.raises(jv.InputError, match=r"the first of four is \(0, 4\)"):
         jv.atlas(model, tmp_path / "a.zarr", **MANY, shard=shard)
     assert not (tmp_path / "a.zarr").exists()
 
@@ -127,6 +127,20 @@ def test_a_process_that_dies_is_one_sentence_and_the_same_call_goes_on(model, un
     assert 2 <= jv.open_atlas(path)["second"].done.sum() < 20
     jv.atlas(model, path, **MANY)
     assert contents(path) == undisturbed
+
+
+def test_a_chunk_that_an_executor_drops_is_one_sentence(model, tmp_path):
+    """As dask does where all workers that had the model are gone."""
+
+    class Dropping(ThreadPoolExecutor):
+        def submit(self, *arguments):
+            future = Future()
+            future.cancel()
+            future.set_running_or_notify_cancel()
+            return future
+
+    with pytest.raises(jv.InputError, match=r"the executor dropped a chunk; .*the same call goes on"):
+        jv.atlas(model, tmp_path / "a.zarr", **MANY, executor=Dropping(1))
 
 
 def wait_for(path: Path, chunks: int) -> None:

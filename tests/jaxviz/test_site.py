@@ -141,8 +141,10 @@ def test_a_site_is_replaced_and_files_beside_it_stay(tmp_path, atlas):
     out = tmp_path / "site"
     jv.write_site(out, atlas, tmp_path / "small.zarr")
     (out / "CNAME").write_text("a name")
+    (out / "atlas-notes").mkdir()
     jv.write_site(out, tmp_path / "small.zarr")
     assert (out / "CNAME").read_text() == "a name"
+    (out / "atlas-notes").rmdir()
     (out / "CNAME").unlink()
     jv.write_site(tmp_path / "new", tmp_path / "small.zarr")
     assert files(out) == files(tmp_path / "new")
