@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from jaxviz.compiling.jaxprs import ELEMENTWISE, bodies, evaluate
-from jaxviz.compiling.operations import PRODUCTS, closed_name, has_zero, is_open, keeps_numbers, scope_of
+from jaxviz.compiling.operations import LAYOUT, PRODUCTS, closed_name, has_zero, is_open, moves_axes, of_class, scope_of
 from jaxviz.compiling.workarounds import ClosedJaxpr, closed, parameters, scan_split
 
 Path = tuple[str, ...]
@@ -91,7 +91,6 @@ def layers(program: ClosedJaxpr, paths: Sequence[Path | None]) -> list[Layer]:
 
 CURVES = ("tanh", "logistic", "erf", "erfc", "exp")  # with which JAX writes activation functions out
 REDUCTIONS = ("mean", "max")
-LAYOUT = ("squeeze", "transpose", "reshape")
 SPREAD = (*LAYOUT, "broadcast_in_dim", "convert_element_type", "stop_gradient", "copy")
 READING = ("add", "sub", "mul", "div", "max", "min", "pow", "select_n", "concatenate")
 
@@ -180,7 +179,7 @@ class _Finder:
             return new("max_pool" if primitive == "reduce_window_max" else "max")
         if primitive in ("reduce_window_sum", "reduce_sum"):
             return Flow(flow.layer, summed="avg_pool" if primitive == "reduce_window_sum" else "mean")
-        if primitive in LAYOUT and last and flow.end and last.stack and stack == last.stack and keeps_numbers(equation):
+        if last and flow.end and of_class(stack) and stack == last.stack and moves_axes(equation):
             return extended(last)
         if primitive in ELEMENTWISE or primitive == "concatenate":
             return self.elementwise(equation, flow, flows, last, new, extended)

@@ -8,10 +8,12 @@ from typing import Any
 
 from jaxviz.compiling.jaxprs import CALLS, bodies, body_of, nn_function
 from jaxviz.compiling.marks import OPEN
-from jaxviz.compiling.workarounds import ClosedJaxpr, function_name
+from jaxviz.compiling.workarounds import ClosedJaxpr, function_name, parameters
 
 PRODUCTS = {"conv_general_dilated": "Conv", "dot_general": "Linear"}
 """The operations that multiply values by parameters and sum, and the kinds of their layers."""
+
+LAYOUT = ("squeeze", "transpose", "reshape")
 
 
 def is_open(equation: Any) -> bool:
@@ -34,6 +36,11 @@ def scope_of(scope: str, equation: Any) -> str:
     return "/".join(part for part in (*scope.split("/"), *own.split("/")) if part and "." not in part)
 
 
+def of_class(stack: str) -> bool:
+    """Whether a name stack ends in a class, as inside the layers of Equinox, which add and drop axes of their own."""
+    return "." in stack.split("/")[-1]
+
+
 def _multiplies(body: ClosedJaxpr) -> bool:
     equations = body.jaxpr.eqns
     return any(each.primitive.name in PRODUCTS or any(map(_multiplies, bodies(each))) for each in equations)
@@ -44,7 +51,15 @@ def has_zero(equation: Any) -> bool:
     return any(each is not None and not getattr(each, "shape", ()) and each == 0 for each in literals)
 
 
-def keeps_numbers(equation: Any) -> bool:
-    """Whether a change of layout only moves axes, or leaves out axes of length 1."""
-    before, after = (sorted(n for n in each.aval.shape if n != 1) for each in (equation.invars[0], equation.outvars[0]))
-    return before == after
+def moves_axes(equation: Any) -> bool:
+    """Whether an operation only moves axes, or leaves out or adds axes of length 1 after the first.
+
+    The first axis is mostly that of the images. Without it, a layer of one image would have another shape than one of
+    two: `jnp.matmul` leaves it out if its length is 1.
+    """
+    primitive, before, after = equation.primitive.name, equation.invars[0].aval.shape, equation.outvars[0].aval.shape
+    if primitive not in LAYOUT or (primitive == "reshape" and before[:1] != after[:1]):
+        return False
+    if primitive == "squeeze" and 0 in parameters(equation)["dimensions"]:
+        return False
+    return sorted(n for n in before if n != 1) == sorted(n for n in after if n != 1)

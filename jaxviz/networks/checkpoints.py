@@ -29,7 +29,9 @@ from safetensors.numpy import save_file
 from jaxviz.errors import InputError
 from jaxviz.model import Model
 from jaxviz.networks.calls import APPLY, evaluation, switched
+from jaxviz.networks.equinox import is_equinox
 from jaxviz.networks.forwards import own_errors
+from jaxviz.networks.haiku import is_haiku
 from weights_convert.files.foreign import foreign, foreign_path, foreign_zip, is_hdf5
 
 __all__ = ["write_parameters"]
@@ -49,9 +51,14 @@ def restored(
     The module is not changed. An nnx module may be abstract (`nnx.eval_shape`): it needs no parameters of its own.
 
     Raises:
-        InputError: what is there cannot be read, or has other parameters than the module.
+        InputError: what is there cannot be read, or has other parameters than the module; a module of Equinox.
         FileNotFoundError: there is nothing there.
     """
+    if is_equinox(module):
+        raise InputError(
+            "a module of Equinox holds its own weights, in files of Equinox: read them first, "
+            f"wrap(eqx.tree_deserialise_leaves(path, module), image_shape=…); given: the path {path}"
+        )
     found = read_parameters(Path(path))
     if isinstance(module, nnx.Module):
         graphdef, state = nnx.split(module)
@@ -66,6 +73,8 @@ def restored(
         return nnx.merge(graphdef, nnx.from_flat_state(filled)), None
     if isinstance(module, nn.Module):
         found = _fit(path, module, dict(_flat(_initial(module, image_shape, channels_first, bound))), found)
+    if is_haiku(module):  # a tree of two levels, whose first names are paths
+        found = {("/".join(key[:-1]), key[-1]): leaf for key, leaf in found.items()}
     return module, _nested(found)
 
 

@@ -14,10 +14,10 @@ the traced program is what is read and edited. So the module may use `jit`, `rem
 no value for later. If the module fails at a later layer, because the images are too small for it or too large, the
 program ends there, and the layers before it can be read.
 
-Checklist for a new kind of module: a function that makes a `traced.Network` of it, such as `equinox.network`; or, if it
-has outputs that its operations do not show, a frozen dataclass here, since a forward is static under `jit`, with
-`call`, which taps each named output. Then its case in `wrap`, and a test that the same weights give the activations of
-the other kinds (`tests/jaxviz/test_model.py`).
+Checklist for a new kind of module: a function that makes a `traced.Network` of it, such as `of_equinox`; or, if it has
+outputs that its operations do not show, a frozen dataclass here, since a forward is static under `jit`, with `call`,
+which taps each named output. Then its case in `wrap`, and a test that the same weights give the activations of the
+other kinds (`tests/jaxviz/test_model.py`).
 """
 
 import contextlib

@@ -68,9 +68,10 @@ def wrap(
             or `hk.transform_with_state` returned; or a function `(variables, images [n h w c])`, which returns an array
             or {name: array}.
         variables: what linen's or Haiku's `init` returned; the `eqx.nn.State` of an Equinox module, if it has one; the
-            first argument of a function; None for an nnx module, which holds its own. Of any module, it may be the path
-            of a file or folder with its parameters: of Orbax, of safetensors, or flax's msgpack. The module may be
-            abstract then, `nnx.eval_shape(lambda: Net(nnx.Rngs(0)))`. A function gets a tree of dictionaries.
+            first argument of a function; None for an nnx module, which holds its own. For all but Equinox modules and
+            Haiku functions with state, it may be the path of a file or folder with the parameters: of Orbax, of
+            safetensors, or flax's msgpack. An nnx module may be abstract then,
+            `nnx.eval_shape(lambda: Net(nnx.Rngs(0)))`. A function gets a tree of dictionaries.
         image_shape: of one image: `(h, w, c)`, also if the module takes images `[n c h w]`; `(t, c)` of a signal;
             `(d, h, w, c)` of a volume; `(h, w)` or `(pixels,)` of an image without channels.
         inputs: the preprocessing that the network was trained with: "unit" (images in [0, 1]), "raw255" (0–255 pixels),
@@ -247,16 +248,22 @@ def _moved(
 def _batch_axes(forward: Tapped, params: Any, images: Any, found: list[Mark]) -> dict[str, int | None]:
     """{name: the axis of the images} of the layers found in a program: the axis that is longer for two images.
 
-    It is not the first one where `vmap` puts it elsewhere, and there is none where it is joined with another.
+    It is not the first one where `vmap` puts it elsewhere. There is none where it is joined with another, and none of a
+    layer that is another one for two images.
     """
     two = forward.program(params, jax.ShapeDtypeStruct((2, *images.shape[1:]), images.dtype))
-    other = {each.name: each.shape for each in marks(two)} if two.out_avals else {}
+    if not two.out_avals:
+        return {}
+    other = {each.name: each for each in marks(two)}
 
-    def axis(shape: tuple[int, ...], longer: tuple[int, ...]) -> int | None:
-        different = [at for at, (one, two) in enumerate(zip(shape, longer, strict=True)) if (one, two) == (1, 2)]
-        return different[0] if different else None
+    def axis(one: Mark) -> int | None:
+        same = other.get(one.name)
+        if same is None or same.kind != one.kind or len(same.shape) != len(one.shape):
+            return None
+        grown = [at for at, lengths in enumerate(zip(one.shape, same.shape, strict=True)) if lengths == (1, 2)]
+        return grown[0] if grown else None
 
-    return {each.name: axis(each.shape, other[each.name]) for each in found if each.name in other}
+    return {each.name: axis(each) for each in found}
 
 
 def _sizes(params: Any, program: ClosedJaxpr) -> list[int]:

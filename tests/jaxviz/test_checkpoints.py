@@ -7,7 +7,9 @@ gets a sentence, and a pickle is never read.
 
 import pickle
 
+import equinox as eqx
 import flax.linen as nn
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import msgpack
@@ -147,6 +149,22 @@ def test_what_is_written_is_read(module, variables, tmp_path):
         np.testing.assert_array_equal(jv.predict(again, image()), jv.predict(model, image()))
     with pytest.raises(jv.InputError, match=r"parameters are a tree of arrays with names; given: tuple"):
         jv.write_parameters(jv.wrap(lambda _, x: x.mean((1, 2)), (), SHAPE), tmp_path / "c.safetensors")
+
+
+def test_a_haiku_function_and_an_equinox_module(tmp_path):
+    """The names of Haiku are paths themselves. Equinox reads its own files."""
+    function = hk.transform(lambda x: hk.nets.MLP([3, 2])(x.mean((1, 2))))
+    params = filled(jax.eval_shape(function.init, jax.random.key(0), jnp.zeros((1, *SHAPE))))
+    model = jv.wrap(function, params, SHAPE)
+    jv.write_parameters(model, tmp_path / "haiku.safetensors")
+    save_msgpack(tmp_path / "haiku.msgpack", params)
+    for path in tmp_path.iterdir():
+        again = jv.wrap(function, path, SHAPE)
+        assert again.layers == model.layers
+        np.testing.assert_array_equal(jv.predict(again, image()), jv.predict(model, image()))
+    module = eqx.nn.Linear(3, 2, key=jax.random.key(0))
+    with pytest.raises(jv.InputError, match=r"wrap\(eqx.tree_deserialise_leaves\(path, module\), .*; given: the path"):
+        jv.wrap(module, tmp_path / "haiku.msgpack", (3,))
 
 
 def test_parts_of_one_network_and_half_precision(variables, tmp_path):

@@ -203,6 +203,40 @@ def test_layers_are_known_by_what_they_do(relative):
     assert relative(found["layers/1#2"], convolve(params["layers"][1], found["layers/1/relu"])) < 1e-5
 
 
+def written_out(params, x):
+    """Attention in a scope, whose softmax is written out. `@` leaves out the axis of the images if it is 1 long."""
+    x = x.reshape(len(x), -1, 3)
+    with jax.named_scope("attention"):
+        query, key, value = (x @ params[name] for name in ("query", "key", "value"))
+        weights = jnp.exp(query @ key.swapaxes(-1, -2))
+        x = (weights / weights.sum(-1, keepdims=True)) @ value
+    return x.mean(1) @ params["head"]
+
+
+def test_one_image_has_the_layers_of_two(relative):
+    params = {name: weights(3, 3) for name in ("query", "key", "value", "head")}
+    model, x = jv.wrap(written_out, params, (4, 4, 3)), jnp.asarray(images(2)[:, :4, :4])
+    layers = ("query", "key", "value", "key/softmax", "key/mean", "head", "output")
+    assert model.layers == layers
+    assert [layer.name for layer in jv.wrap(written_out, params, (1, 4, 3)).table] == [*layers]
+    two, one = model(x, layers), model(x[:1], layers)
+    for name in layers:
+        assert relative(one[name], two[name][:1]) < 1e-6, name
+    assert two["query"].shape == (2, 16, 3)
+    assert two["key/softmax"].shape == (2, 16, 16)
+
+
+def test_a_layer_that_is_another_one_for_two_images_is_not_read():
+    def joined(params, x):
+        y = x @ params["w"]
+        return (jax.nn.relu(y[0] if len(y) == 1 else y) @ params["head"]).reshape(len(x), -1, 2).mean(1)
+
+    model = jv.wrap(joined, {"w": weights(3, 4), "head": weights(4, 2)}, SHAPE)
+    assert model.layers == ("w", "head/mean", "output")
+    with pytest.raises(jv.InputError, match="w/relu cannot be read: none of its axes is that of the images"):
+        model.check_layer("w/relu")
+
+
 def test_weights_that_the_function_holds_have_names_by_what_they_do():
     kernel = {"w": weights(3, 3, 3, 4)}
     model = jv.wrap(lambda _, x: jax.nn.relu(convolve(kernel, x)).mean((1, 2)), None, SHAPE)
