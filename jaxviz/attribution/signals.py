@@ -116,7 +116,11 @@ class Signal:
     @property
     def history(self) -> list["Signal"]:
         """The signal itself, and those that it is an element-wise function of, last to first."""
-        return [self, *(self.before.history if self.before else [])]
+        found, before = [self], self.before
+        while before is not None:
+            found.append(before)
+            before = before.before
+        return found
 
 
 Value = Signal | Fixed

@@ -100,6 +100,7 @@ class _Finder:
         self.paths = paths
         self.layers: list[Layer] = []
         self.shape: tuple[int, ...] = ()  # of the images
+        self.arguments: dict[int, Any] = {}  # {number of a curve: the variable that it is a function of}
 
     def run(self, body: Any, values: Sequence[Any], place: Place, scope: str) -> list[Any]:
         body, numbers = closed(body), itertools.count()
@@ -172,6 +173,7 @@ class _Finder:
         if weights and last and last.kind in PRODUCTS.values() and not last.leaves and primitive == "add":
             return extended(last)
         if primitive in CURVES:
+            self.arguments[len(self.layers)] = equation.invars[0]
             return new(primitive)
         if primitive == "max" and has_zero(equation) and out == (last.shape if last else self.shape):
             return flow if last and last.kind in REDUCTIONS else new("relu")
@@ -198,7 +200,7 @@ class _Finder:
         if last and last.kind in CURVES and primitive in ("add", "sub", "mul", "div"):
             if len(flows) == 1 and flow.end:
                 return extended(last)
-            if primitive in ("mul", "div") and others <= {last.follows}:
+            if primitive in ("mul", "div") and others <= {last.follows} and not self.gates(flow.layer, equation):
                 last.kind = _curve(last.kind, primitive)
                 return extended(last)
         if (
@@ -214,6 +216,13 @@ class _Finder:
             if primitive == "concatenate" or len(shapes) == 1:
                 return new(primitive)
         return Flow(flow.layer, summed=flow.summed if primitive in SPREAD else "")
+
+    def gates(self, curve: int, product: Any) -> bool:
+        """Whether a product is of a curve and another value than that of which it is one, as in a gated linear unit."""
+        layer = self.layers[curve]
+        if layer.kind == "logistic":
+            return self.arguments[curve] not in product.invars
+        return layer.kind in ("tanh", "erf") and len(layer.places) == 1  # GELU adds 1 to it first
 
     def statistics(self, flows: Sequence[Flow]) -> set[int]:
         """The layers that are means or maxima of others. They are no pools if they are subtracted, or under a root."""

@@ -57,9 +57,11 @@ class _Marker:
         else:
             outputs = self.again(place, scope, equation, inputs)
         named = [self.names.get(variable) for variable in equation.outvars]
-        if place in self.ends and not any(named):
-            layer = self.ends[place]
-            outputs = [mark(outputs[0], layer.name, layer.kind, layer.leaves), *outputs[1:]]
+        if place in self.ends:
+            layer, name = self.ends[place], next(filter(None, named), None)
+            at = named.index(name) if name else 0
+            outputs[at] = mark(outputs[at], name or layer.name, layer.kind, layer.leaves)
+            named[at] = None
         return [mark(out, name, "") if name else out for out, name in zip(outputs, named, strict=True)]
 
     def again(self, place: Place, scope: str, equation: Any, inputs: Sequence[Any]) -> list[Any]:

@@ -42,7 +42,7 @@ def with_attention(model: Model) -> Model:
     # Of one and of two images, since the axis that grows is the batch axis.
     one, two = (_trace(model, count, handles) for count in (1, 2))
     found, others = attentions(one), attentions(two)
-    if [each.stack for each in found] != [each.stack for each in others]:
+    if [(each.stack, len(each.shape)) for each in found] != [(each.stack, len(each.shape)) for each in others]:
         return model
     names = _names(found, handles)
     seen: dict[str, tuple[str, int]] = {}

@@ -134,11 +134,13 @@ def wrap(
     forward = replace(forward, moved=moved)
     sizes = _sizes(params, program)
     if network:
-        counts = [sum(sizes[leaf] for leaf in {*each.leaves} - network.state) for each in found]
+        leaves = {each.name: {*each.leaves} - network.state for each in found}
+        # Those of a layer that is called again count once; another layer may have the same name.
+        first = (leaves.get(each.name.split("#")[0], set()) if "#" in each.name else set() for each in found)
+        counts = [sum(sizes[n] for n in leaves[each.name] - own) for each, own in zip(found, first, strict=True)]
     else:
         owned = _owned(module, params, sizes)
-        counts = [_count(owned, each.name) for each in found]
-    counts = [0 if "#" in each.name else count for each, count in zip(found, counts, strict=True)]  # of the first call
+        counts = [0 if "#" in each.name else _count(owned, each.name) for each in found]  # of the first call
     layers = [Layer(each.name, each.kind, count) for each, count in zip(found, counts, strict=True)]
     table = tuple(layer for layer, each in zip(layers, found, strict=True) if not each.hidden)
     return Model(

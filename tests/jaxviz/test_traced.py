@@ -203,6 +203,31 @@ def test_layers_are_known_by_what_they_do(relative):
     assert relative(found["layers/1#2"], convolve(params["layers"][1], found["layers/1/relu"])) < 1e-5
 
 
+@pytest.mark.parametrize("curve", [jax.nn.sigmoid, jnp.tanh])
+def test_a_gated_linear_unit_is_no_silu(curve, relative):
+    def gated(params, x):
+        value, gate = jnp.split(x @ params["w"], 2, -1)
+        return (value * curve(gate)).mean((1, 2))
+
+    model = jv.wrap(gated, {"w": weights(3, 8)}, SHAPE)
+    name = "w/sigmoid" if curve is jax.nn.sigmoid else "w/tanh"
+    assert model.layers == ("w", name, "w/mean", "output")
+    found = model(jnp.asarray(images(1)), ["w", name])
+    assert relative(found[name], curve(found["w"][..., 4:])) < 1e-6
+
+
+def test_a_layer_under_the_name_of_another_or_of_a_result_has_its_kind_and_parameters():
+    def function(params, x):
+        y = x @ params["a"]["w"]
+        z = jax.nn.relu(y) @ params["a/relu"]["w"]
+        return {"first": y, "scores": z.mean((1, 2))}
+
+    model = jv.wrap(function, {"a": {"w": weights(3, 4)}, "a/relu": {"w": weights(4, 5)}}, SHAPE)
+    rows = [(layer.name, layer.kind, layer.parameters) for layer in model.table]
+    assert rows[:3] == [("first", "Linear", 12), ("a/relu", "relu", 0), ("a/relu#2", "Linear", 20)]
+    assert [name for name, *_ in rows[3:]] == ["a/relu/mean", "scores"]
+
+
 def written_out(params, x):
     """Attention in a scope, whose softmax is written out. `@` leaves out the axis of the images if it is 1 long."""
     x = x.reshape(len(x), -1, 3)
