@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from flax import struct
 
+from jaxviz.checks import whole
 from jaxviz.errors import InputError
 from jaxviz.model import Model
 from jaxviz.structure import Structure, structure
@@ -55,7 +56,7 @@ def tokens_of(model: Model, network: Structure, count: int) -> Tokens | None:
     if len(size) != 2:
         return None
     if model.tokens is not None:
-        rows, columns, front = model.tokens
+        rows, columns, front = _checked(model.tokens)
         return Tokens((rows, columns), front, size) if rows * columns + front == count else None
     found = None
     for name, sights in network.sights.items():
@@ -63,6 +64,13 @@ def tokens_of(model: Model, network: Structure, count: int) -> Tokens | None:
         if grid and 0 <= count - grid[0] * grid[1] <= MOST:
             found = Tokens(grid, count - grid[0] * grid[1], size)
     return found
+
+
+def _checked(tokens: Any) -> tuple[int, int, int]:
+    if not isinstance(tokens, tuple) or len(tokens) != 3:
+        raise InputError(f"tokens are (rows, columns, number of tokens in front of them); given: {tokens!r}")
+    rows, columns = (whole("a number of rows or columns of tokens", each) for each in tokens[:2])
+    return rows, columns, whole("the number of tokens in front of the map", tokens[2], least=0)
 
 
 def _grid(sights: Any, shape: tuple[int, ...]) -> tuple[int, int] | None:

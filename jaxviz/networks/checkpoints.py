@@ -3,8 +3,9 @@
     restored(module, path, …) -> the module and its variables, as `wrap` takes them
     write_parameters(model, path)
 
-Law: every parameter of the module is in the file, with its shape, and the file has no other; or else an error lists
-both sides. What `write_parameters` wrote comes back bit for bit. Nothing in a file is executed, imported or unpickled.
+Law: every parameter of a Flax module is in the file, with its shape, and the file has no other; or else an error lists
+both sides. A function takes whatever the file has. What `write_parameters` wrote comes back bit for bit. Nothing in a
+file is executed, imported or unpickled.
 
 A file is read as a tree, {path: array}. Orbax and msgpack keep one; safetensors has flat names, `a/b/kernel` or
 `a.b.kernel`. Numbers in a path, of layers in a list, are compared as text, since msgpack makes them text.

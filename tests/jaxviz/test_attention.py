@@ -313,6 +313,9 @@ def test_tokens_that_are_not_found_are_given():
     given = each.replace(tokens=(2, 3, 4))
     assert jv.attention_rollout(given, vits.image()).values.shape == (8, 12)
     assert jv.grad_cam(given, vits.image(), layer="hand_0", relu=False).values.shape == (8, 12)
+    for wrong in ((0, 3, 4), (2, 3, -1)):
+        with pytest.raises(jv.InputError, match=r"tokens.* is a whole number, [01] or more; given: (0|-1)"):
+            jv.token_maps(each.replace(tokens=wrong), {"hand_0": np.zeros((10, 6), np.float32)})
     with pytest.raises(jv.InputError, match=r"how the 10 tokens of hand_0 lie in the image is not known"):
         jv.token_maps(each.replace(tokens=(3, 3, 0)), jv.activations(each, vits.image(), "hand_0"))
 
