@@ -43,6 +43,7 @@ def described(model: Model, recipe: str, settings: Mapping[str, Any], key: jax.A
             "parameters": fingerprint(model.params),
             "inputs": _inputs(model),
             "execution": {name: getattr(model.execution, name) for name in options},
+            **_interventions(model),
         },
         "recipe": {"name": recipe, **{name: _plain(recipe, name, value) for name, value in numbers.items()}},
         "key": {"kind": str(jax.random.key_impl(key)), "data": jax.random.key_data(key).tolist()},
@@ -100,6 +101,12 @@ def _inputs(model: Model) -> dict[str, Any]:
         "std": list(inputs.std),
         "reverse": inputs.reverse,
     }
+
+
+def _interventions(model: Model) -> dict[str, Any]:
+    """What an edited model has besides its parameters; nothing of any other, so that manifests stay as they were."""
+    said = [[type(each).__name__, each.layer, fingerprint(each)] for each in model.interventions]
+    return {"interventions": said} if said else {}
 
 
 def _plain(recipe: str, name: str, value: Any) -> Any:

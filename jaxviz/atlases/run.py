@@ -70,6 +70,7 @@ def atlas(
         recipe: a name in `jv.recipes.RECIPES`.
         key: of the noise, folded with the layer and the number of each filter; default `jax.random.key(0)`.
         images: a folder of photographs, of whose parts the strongest are kept for each filter, see `jv.top_images`.
+            The store knows them by their names: do not change them before the atlas is finished.
         robust: whether the held score of each picture is computed, too, see `jv.held_score`. It costs about as much as
             11 steps.
         latent: whether what was climbed is kept, too, such as Fourier coefficients.

@@ -127,7 +127,6 @@ class Store:
                 chunks=(1 if shard else chunk or filters, *kind.shape),
                 compressors=(ZstdCodec(level=0), Crc32cCodec()),
                 fill_value=0,
-                config={"write_empty_chunks": True},  # else an image that is all 0 would not be there
                 **shard,
             )
         self._keep(f"{group.path}/{name}/zarr.json".lstrip("/"))
@@ -231,6 +230,7 @@ class Store:
 
     def _write(self, array: Any, start: int, values: np.ndarray) -> None:
         chunk = slice(start, start + len(values))
+        array = array.with_config({"write_empty_chunks": True})  # else what is all 0 would not be there
         try:
             array[chunk] = values
         except ValueError:  # what is there is damaged, and Zarr wants to read it first

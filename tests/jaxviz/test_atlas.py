@@ -202,6 +202,18 @@ def test_dead_and_lost_filters_have_no_picture(model, tmp_path):
     assert len(np.unique(layer.image[0])) > 20
 
 
+def test_a_chunk_that_is_all_zero_is_there(model, tmp_path):
+    """Without its first layer, no filter of the second one moves, and all scores are 0, as a missing chunk reads."""
+    still = jv.edited(model, jv.ablate(model, "first"))
+    with pytest.warns(jv.JaxvizWarning, match="7 filters do not move"):
+        layer = jv.atlas(still, tmp_path / "a.zarr", ["second"], **SETTINGS)["second"]
+    assert layer.dead.all()
+    assert (layer.scores[:] == 0).all()
+    before = files(tmp_path)
+    jv.atlas(still, tmp_path / "a.zarr", ["second"], **SETTINGS, verify=True)
+    assert files(tmp_path) == before
+
+
 def test_the_same_call_does_nothing_twice(model, path, photographs, monkeypatch):
     before = files(path)
     monkeypatch.setattr("jaxviz.atlases.work.compute", None)
@@ -218,6 +230,7 @@ def test_the_same_call_does_nothing_twice(model, path, photographs, monkeypatch)
         ({"key": jax.random.key(1)}, r"key.data is \[0, 0\] there, \[0, 1\] here"),
         ({"chunk": 4}, "chunk is 3 there, 4 here"),
         ({"model": network(8)}, "model.parameters is "),
+        ({"model": jv.edited(network(), jv.ablate(network(), "first"))}, "model.interventions is null there, "),
     ],
     ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",
 )
