@@ -126,13 +126,23 @@ class _Finder:
         if equation.primitive.name == "cond":
             found = [self.run(body, values[1:], (*place, at), scope) for at, body in enumerate(inner)]
             return [self.joint(each) for each in zip(*found, strict=True)]
+        at = 0
         if equation.primitive.name == "scan":
             first, carried = scan_split(equation)
-            state = values[first : first + carried]
-            if any(isinstance(each, Flow) for each in values):  # after the first iteration
-                state = [Flow(self.joint(values).layer) if not isinstance(each, Flow) else each for each in state]
+            state = self.carried(values[first : first + carried], values)
             values = [*values[:first], *state, *values[first + carried :]]
-        return self.run(inner[0], values, (*place, 0), scope)
+        elif equation.primitive.name == "while":
+            params = parameters(equation)
+            first = params["cond_nconsts"] + params["body_nconsts"]
+            fixed = values[params["cond_nconsts"] : first]
+            values = [*fixed, *self.carried(values[first:], [*fixed, *values[first:]])]
+            at = [name for name in params if name.endswith("_jaxpr")].index("body_jaxpr")
+        return self.run(inner[at], values, (*place, at), scope)
+
+    def carried(self, state: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
+        """What a loop carries after its first iteration: it may depend on whatever the inputs of its body depend on."""
+        joint = self.joint(inputs)
+        return [Flow(joint.layer) if isinstance(joint, Flow) and not isinstance(each, Flow) else each for each in state]
 
     def joint(self, values: Sequence[Any]) -> Any:
         flows = [each for each in values if isinstance(each, Flow)]
@@ -161,7 +171,7 @@ class _Finder:
             layer.kind = "Norm" if leaves and layer.kind in ("Add", "Scale") else layer.kind
             return Flow(flow.layer, end=True)
 
-        if called := closed_name(equation):
+        if called := closed_name(equation) or ("shard_map" if primitive == "shard_map" else ""):
             return new(called)
         if primitive in PRODUCTS and weights:
             spread = primitive == "conv_general_dilated" and set(parameters(equation)["lhs_dilation"]) != {1}

@@ -17,9 +17,11 @@ LAYOUT = ("squeeze", "transpose", "reshape")
 
 
 def is_open(equation: Any) -> bool:
-    """Whether the layers of a program may lie in the body of an equation: all but `while` and the like."""
+    """Whether layers of a program may lie in the body of an equation; not in `shard_map`, whose parts have devices."""
     primitive = equation.primitive.name
-    return (primitive in OPEN or primitive == "cond") and bool(bodies(equation)) and not closed_name(equation)
+    return (
+        (primitive in OPEN or primitive in ("cond", "while")) and bool(bodies(equation)) and not closed_name(equation)
+    )
 
 
 def closed_name(equation: Any) -> str:

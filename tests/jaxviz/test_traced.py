@@ -287,6 +287,34 @@ def test_layers_in_a_branch_are_refused_by_name():
         model.check_layer("conv")
 
 
+def test_layers_in_a_loop_of_unknown_length_are_refused_by_name():
+    kernel = weights(3, 3, 3, 3)
+
+    def loop(params, x):
+        step = lambda state: (state[0] + 1, jax.nn.relu(convolve(params["conv"], state[1])))  # noqa: E731
+        return jax.lax.while_loop(lambda state: state[0] < 3, step, (0, x))[1]
+
+    model = jv.wrap(loop, {"conv": {"w": kernel}}, SHAPE)
+    assert model.layers == ("output",)
+    for name in ("conv", "conv/relu"):
+        with pytest.raises(jv.InputError, match=f"{name} cannot be read: it runs inside while"):
+            model.check_layer(name)
+
+
+def test_a_part_that_is_spread_over_devices_is_one_layer():
+    mesh = jax.make_mesh((1,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
+    place = jax.sharding.PartitionSpec("rows")
+
+    def network(params, x):
+        part = jax.shard_map(lambda x: jax.nn.relu(x - 0.5), mesh=mesh, in_specs=place, out_specs=place)
+        return part(convolve(params["conv"], x)).mean((1, 2))
+
+    model = jv.wrap(network, {"conv": {"w": weights(3, 3, 3, 4)}}, SHAPE)
+    assert model.layers == ("conv", "conv/shard_map", "conv/mean", "output")
+    found = jv.activations(model, image(), ["conv", "conv/shard_map"])
+    np.testing.assert_allclose(found["conv/shard_map"], np.maximum(found["conv"] - 0.5, 0), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "function",
     [
