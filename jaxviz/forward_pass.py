@@ -20,7 +20,7 @@ def activations(
     Args:
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
         layers: one or several handles: layer names, `name/pre` for the value before a fused activation function, or
-            `"image"`. None: all layers.
+            `"image"`; `blocks[:]/conv` is this layer of each block of a scan. None: all layers.
         batch: images computed at a time.
 
     Raises:
@@ -30,7 +30,7 @@ def activations(
     wanted = [layers] if isinstance(layers, str) or not np.iterable(layers) else list(layers)
     if not wanted:
         raise InputError("activations need at least one layer: give names, or None for all; given: []")
-    names = tuple(name if name == IMAGE else model.check_layer(name) for name in wanted)
+    names = tuple(each for name in wanted for each in ((name,) if name == IMAGE else model.check_layers([name])))
     images = model.check_images(image)
     if images.ndim == len(model.image_shape):
         found = compute(model, images, names=names)

@@ -7,6 +7,7 @@ minus means …) is the value `inputs`.
 """
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -263,6 +264,18 @@ class Model:
         raise InputError(
             f"no layer {name!r} in this model: {near(name, self.handles)}its layers are {', '.join(self.layers)}"
         )
+
+    def check_layers(self, names: Iterable[str]) -> tuple[str, ...]:
+        """`names`, if they are handles of this model; `blocks[:]/conv` stands for all of `blocks[0]/conv`, ….
+
+        Raises:
+            InputError: one of them is not; the message has the nearest names and the whole list.
+        """
+        found: list[str] = []
+        for name in names:
+            every = re.escape(name).replace(re.escape("[:]"), r"\[\d+\]") if isinstance(name, str) else ""
+            found += [each for each in self.handles if re.fullmatch(every, each)] or [self.check_layer(name)]
+        return tuple(dict.fromkeys(found))
 
     def check_images(self, images: Any) -> np.ndarray:
         """`images` as float32 `[h w c]`, as the network takes it, or `[n h w c]`; the caller's array is not changed.

@@ -101,12 +101,12 @@ def seen_layers(model: Model, objective: Objective, layer: Layers, size: Shape) 
     """
     if layer is None:
         network = before(model, objective, (), size)
-        names = [_usual_layer(model, network, objective)]
+        names: tuple[str, ...] = (_usual_layer(model, network, objective),)
     else:
-        names = [layer] if isinstance(layer, str) or not np.iterable(layer) else list(layer)
+        names = model.check_layers([layer] if isinstance(layer, str) or not np.iterable(layer) else layer)
         if not names:
             raise InputError("a CAM needs at least one layer: give names, or None for the last convolution; given: []")
-        network = before(model, objective, [model.check_layer(name) for name in names], size)
+        network = before(model, objective, names, size)
     grid = network.picture[:-1]
     for name in names:
         if not _is_map(network, name) and _tokens(model, network, name) is None:

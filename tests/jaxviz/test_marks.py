@@ -149,6 +149,9 @@ def test_transforms_change_no_layer(pair, relative):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), ours, theirs)
     assert relative(ours[0]["output"], jax.jit(run)(batch)) < 1e-6 < relative(ours[1][1], theirs[0]["output"])
     assert names[last_convolution(plain, jv.Unit("output", 0))] == last_convolution(lifted, jv.Unit("output", 0))
+    every = jv.activations(lifted, batch[0], "blocks[:]/conv")
+    assert list(every) == ["blocks[0]/conv", "blocks[1]/conv"]
+    np.testing.assert_allclose(every["blocks[1]/conv"], ours[0]["blocks1/conv"][0], atol=1e-5)
     maps = jv.grad_cam(lifted, batch, 1, layer="blocks[0]/conv", relu=False).values
     assert relative(maps, jv.grad_cam(plain, batch, 1, layer="blocks0/conv", relu=False).values) < 1e-5
 
