@@ -6,6 +6,7 @@ Law: the same intervention in Keras, nnx and linen has the same result. On a net
 each path is known exactly. Other units, images and directions compile nothing.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -281,8 +282,20 @@ WRONG = {
         lambda m: jv.through(m, image(), jv.ablate(m, "second"), "first"),
         r"the receiver of a path, first, must depend on the layer of the intervention, second",
     ),
-    "lrp": (lambda m: jv.lrp(jv.edited(m, jv.ablate(m, "first")), image(), 0), r"lrp .* edited at first"),
 }
+
+
+@pytest.mark.parametrize("composite", jv.rules.COMPOSITES)
+def test_lrp_of_an_ablated_unit_is_that_of_a_unit_without_weights(composite):
+    model = keras_model()
+
+    def without(path, leaf):
+        return leaf.at[..., 1].set(0) if "first" in jax.tree_util.keystr(path) else leaf
+
+    plain = model.replace(params=jax.tree_util.tree_map_with_path(without, model.params))
+    ablated = jv.edited(model, jv.ablate(model, "first", 1))
+    ours, theirs = (jv.lrp(each, image(), 0, composite=composite) for each in (ablated, plain))
+    np.testing.assert_allclose(ours.values, theirs.values, atol=1e-6 * np.abs(theirs.values).max())
 
 
 @pytest.mark.parametrize("case", WRONG)
