@@ -197,6 +197,15 @@ def test_keys_walk_through_the_filters(visit, origin):
     expect(tile(page, "block/conv_2", 19 % columns + 1)).to_be_focused()
 
 
+def test_a_visitor_who_goes_on_to_the_search_is_left_there(visit, server):
+    """A browser reports that a panel is closed some time later, when the visitor may be typing already."""
+    page = visit(server, "one/index.html#/0/0/5")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.evaluate("panel.close(), query.focus()")
+    page.wait_for_url("**/index.html#/")
+    expect(page.get_by_role("combobox")).to_be_focused()
+
+
 def test_tab_stops_once_at_each_layer(visit, server):
     page = visit(server)
     assert page.locator(".tile[tabindex='0']").count() == 3

@@ -195,7 +195,7 @@ panel.addEventListener("close", () => {
   if (location.hash !== shown) return; // the address closed the panel, or names the next filter already
   const [layer, i] = named();
   leave();
-  layer.tiles[i].focus();
+  if (document.activeElement !== query) layer.tiles[i].focus(); // a visitor may have gone on to the search by now
 });
 panel.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
