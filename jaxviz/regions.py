@@ -1,13 +1,13 @@
-"""Objectives of parts of a layer, and of the whole of it: a region, one place, one token, the energy of all.
+"""Objectives of parts of a layer, and of the whole of it: a region, one place, one token, one head, the energy of all.
 
-    Region, Neuron, Token, Energy: {name: activation} -> score
+    Region, Neuron, Token, Head, Energy: {name: activation} -> score
 
 They are what networks without classes are asked: a U-Net for its pixels of an object, a detector for one box, a
 transformer for one token. Their positions, channels, boxes and masks are leaves, so another pixel, box or channel
 compiles nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -16,9 +16,10 @@ import numpy as np
 from flax import struct
 
 from jaxviz.errors import InputError
+from jaxviz.model import Model
 from jaxviz.objectives import Objective, check_index, fitting
 
-__all__ = ["Energy", "Neuron", "Region", "Token"]
+__all__ = ["Energy", "Head", "Neuron", "Region", "Token", "heads"]
 
 
 @struct.dataclass
@@ -187,6 +188,48 @@ class Region(Objective):
 
 def _one_channel(shape: tuple[int, ...]) -> bool:
     return len(shape) > 1 and shape[-1] == 1
+
+
+@struct.dataclass
+class Head(Objective):
+    """The mean square of what one head of an attention reads: of all numbers `[t c]` of a layer `[heads t c]`.
+
+    Such a layer is a handle of `jv.with_attention(model)`, whose name ends in `/heads`.
+    """
+
+    layer: str = struct.field(pytree_node=False)
+    index: Any
+
+    def __call__(self, activations: Mapping[str, Any]) -> jax.Array:
+        return (jnp.asarray(activations[self.layer])[self.index] ** 2).mean()
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        shape = shapes[self.layer]
+        if len(shape) != 3:
+            raise InputError(
+                f"heads are those of a layer [heads t c], such as block/attn/heads of jv.with_attention(model); given: "
+                f"{self.layer}, {list(shape)}"
+            )
+        check_index(self.layer, "head", self.index, shape[0])
+
+
+def heads(model: Model, layer: str, indices: Iterable[int] | None = None) -> list[Head]:
+    """A list with a `Head` for each of `indices` (None: all) of an attention.
+
+    Args:
+        model: of `jv.with_attention`.
+        layer: such as "block_11/attn/heads".
+        indices: numbers of heads.
+
+    Raises:
+        InputError: an unknown layer, one that is not `[heads t c]`, or an index out of range.
+    """
+    shapes = model.shapes(names=[model.check_layer(layer)])
+    Head(layer, 0).check(shapes)
+    found = [Head(layer, index) for index in (range(shapes[layer][0]) if indices is None else indices)]
+    for each in found:
+        each.check(shapes)
+    return found
 
 
 @struct.dataclass

@@ -102,7 +102,7 @@ def _attentions(model: Model, objective: Objective, size: Shape) -> tuple[tuple[
         InputError: there are none, they have different tokens, or it is not known how these lie in the image.
     """
     network = before(model, objective, (), size)
-    known = model.forward.names if isinstance(model.forward, AttentionForward) else ()
+    known = model.forward.attentions if isinstance(model.forward, AttentionForward) else ()
     names = tuple(name for name in known if name in network.seen and leads_to(network, name, objective))
     counts = {count for name in names for count in network.shapes[name][1:]}
     if len(counts) != 1:

@@ -1,7 +1,7 @@
 """Attention in a traced program: the softmaxes whose results weigh values.
 
-    attentions(program) -> where they are
-    run_seen(program, args, names, see)    the program runs; each attention becomes `see(name, value)`
+    attentions(program) -> where they are, and where they weigh values
+    run_seen(program, args, names, see)    the program runs; each value that is named becomes `see(name, value)`
 
 Law: a softmax is an attention if a matrix product sums over the axis along which its numbers add up to 1. So a
 classifier's softmax is none, and neither is one over the channels of a map. It does not matter who wrote it: a
@@ -29,6 +29,7 @@ class Attention(NamedTuple):
         shape: of all its numbers, with a batch axis somewhere, such as `[n heads t s]`.
         axis: the one along which its numbers add up to 1.
         product: the place of the matrix product in which it weighs values.
+        written: for each axis of that product: the axis of the attention that it is, or VALUE for one of the values.
     """
 
     place: Place
@@ -36,27 +37,36 @@ class Attention(NamedTuple):
     shape: tuple[int, ...]
     axis: int
     product: Place = ()
+    written: tuple[int, ...] = ()
+
+
+VALUE, UNKNOWN = -1, -2  # instead of an axis of an attention
 
 
 class _Weights(NamedTuple):
-    """A value on the way to an attention: exponentials, their sum along `axis`, or the exponentials divided by it."""
+    """A value on the way to an attention: exponentials, their sum along `axis`, or the exponentials divided by it.
+
+    Attributes:
+        axes: of a softmax: for each axis of this value, the axis of the softmax that it is.
+    """
 
     what: str
     place: Place
     axis: int = 0
+    axes: tuple[int, ...] = ()
 
 
 def attentions(program: ClosedJaxpr) -> list[Attention]:
     """The attentions of a program, in execution order. Nothing is computed."""
     found: dict[Place, Attention] = {}
-    used: dict[Place, Place] = {}
+    used: dict[Place, tuple[Place, tuple[int, ...]]] = {}
 
     def step(place: Place, stack: str, equation: Any, inputs: Sequence[Any]) -> list[Any]:
         primitive, count = equation.primitive.name, len(equation.outvars)
         weights = [each for each in inputs if isinstance(each, _Weights)]
         made = None
         if nn_function(equation) == "softmax":
-            made = _Weights("softmax", place, _summed_axis(body_of(equation)))
+            made = _softmax(place, equation, _summed_axis(body_of(equation)))
         elif _is_open(equation):
             return _inside(equation, inputs, place, stack, step)
         elif primitive == "exp":
@@ -64,13 +74,20 @@ def attentions(program: ClosedJaxpr) -> list[Attention]:
         elif weights:
             made = _passed(place, equation, inputs, weights)
             if primitive == "dot_general":
-                used.update({each: place for each in _summed(equation, inputs) if each not in used})
+                for each, written in _written(equation, inputs).items():
+                    used.setdefault(each, (place, written))
         if made and made.what == "softmax" and made.place == place:
             found[place] = Attention(place, stack, tuple(equation.outvars[0].aval.shape), made.axis)
         return [made] * count
 
     _run(program, [None] * len(program.in_avals), (), "", step)
-    return [each._replace(product=used[place]) for place, each in found.items() if place in used]
+    return [
+        each._replace(product=used[place][0], written=used[place][1]) for place, each in found.items() if place in used
+    ]
+
+
+def _softmax(place: Place, equation: Any, axis: int) -> _Weights:
+    return _Weights("softmax", place, axis, tuple(range(len(equation.outvars[0].aval.shape))))
 
 
 def _passed(place: Place, equation: Any, inputs: Sequence[Any], weights: list[_Weights]) -> _Weights | None:
@@ -79,20 +96,25 @@ def _passed(place: Place, equation: Any, inputs: Sequence[Any], weights: list[_W
     if primitive == "reduce_sum" and first.what == "exp" and len(params["axes"]) == 1:
         return first._replace(what="sum", axis=int(params["axes"][0]))
     if primitive == "div" and [each.what for each in weights] == ["exp", "sum"] and weights[1].place == first.place:
-        return _Weights("softmax", place, weights[1].axis)
+        return _softmax(place, equation, weights[1].axis)
     if primitive in ("stop_gradient", "convert_element_type", "copy") or (first.what == "sum" and primitive in _LAYOUT):
         return first
     if first.what != "softmax":
         return None
     before, after = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
     if primitive == "transpose":
-        return first._replace(axis=params["permutation"].index(first.axis))
+        return first._replace(axes=tuple(first.axes[axis] for axis in params["permutation"]))
     if primitive == "broadcast_in_dim":
-        return first._replace(axis=int(params["broadcast_dimensions"][first.axis]))
+        known = dict(zip(params["broadcast_dimensions"], first.axes, strict=True))
+        return first._replace(axes=tuple(known.get(axis, UNKNOWN) for axis in range(len(after))))
     if primitive == "squeeze":
-        return first._replace(axis=first.axis - sum(axis < first.axis for axis in params["dimensions"]))
-    if primitive == "reshape" and first.axis == len(before) - 1 and before[-1] == after[-1]:
-        return first._replace(axis=len(after) - 1)
+        left = (axis for axis in range(len(before)) if axis not in params["dimensions"])
+        return first._replace(axes=tuple(first.axes[axis] for axis in left))
+    if primitive == "reshape":  # the last axes of the same lengths are the same axes
+        ends = itertools.takewhile(lambda each: each[0] == each[1], zip(before[::-1], after[::-1], strict=False))
+        same = sum(1 for _ in ends)
+        kept = first.axes[len(before) - same :]
+        return first._replace(axes=(*[UNKNOWN] * (len(after) - same), *kept)) if first.axis in kept else None
     alone = len(weights) == 1 and equation.invars[inputs.index(first)].aval.shape == after
     return first if primitive in ELEMENTWISE and alone else None
 
@@ -100,14 +122,22 @@ def _passed(place: Place, equation: Any, inputs: Sequence[Any], weights: list[_W
 _LAYOUT = ("broadcast_in_dim", "reshape", "squeeze", "transpose")
 
 
-def _summed(equation: Any, inputs: Sequence[Any]) -> list[Place]:
-    """The softmaxes over whose axis a matrix product sums."""
-    (contracted, _) = parameters(equation)["dimension_numbers"]
-    return [
-        each.place
-        for each, axes in zip(inputs, contracted, strict=True)
-        if isinstance(each, _Weights) and each.what == "softmax" and each.axis in axes
-    ]
+def _written(equation: Any, inputs: Sequence[Any]) -> dict[Place, tuple[int, ...]]:
+    """The softmaxes over whose axis a matrix product sums, and what the axes of the product are for each of them."""
+    contracted, batched = parameters(equation)["dimension_numbers"]
+    found = {}
+    for side, each in enumerate(inputs):
+        if not isinstance(each, _Weights) or each.what != "softmax":
+            continue
+        if each.axis not in [each.axes[axis] for axis in contracted[side]]:
+            continue
+        free = []
+        for operand, variable in enumerate(equation.invars):
+            used = {*contracted[operand], *batched[operand]}
+            left = (axis for axis in range(len(variable.aval.shape)) if axis not in used)
+            free += [each.axes[axis] if operand == side else VALUE for axis in left]
+        found[each.place] = (*(each.axes[axis] for axis in batched[side]), *free)
+    return found
 
 
 def _summed_axis(body: ClosedJaxpr) -> int:
@@ -124,7 +154,7 @@ def _summed_axis(body: ClosedJaxpr) -> int:
 def run_seen(
     program: ClosedJaxpr, args: Sequence[Any], names: Mapping[Place, str], see: Callable[[str, jax.Array], jax.Array]
 ) -> list[Any]:
-    """The outputs of a program in which each attention of `names` is replaced by `see(name, attention)`."""
+    """The outputs of a program in which what the equation at a place of `names` makes becomes `see(name, value)`."""
 
     def step(place: Place, stack: str, equation: Any, inputs: Sequence[Any]) -> list[Any]:
         if place in names:

@@ -1,19 +1,21 @@
-"""The attention maps of a network as handles, `layer/attention`.
+"""The attentions of a network as handles: its weights, `layer/attention`, and what each head reads, `layer/heads`.
 
-    with_attention(model) -> the model with a handle for each attention
+    with_attention(model) -> the model with both handles for each attention
 
 Law: an attention `[heads t s]` is what the layer computes: token t reads token s with this weight, and each row adds up
-to 1. An edit of it changes everything after it. A forward pass that asks for no attention is the one that it was.
+to 1. The heads `[heads t c]` are the sums over s of these weights times the values. An edit changes everything after
+it. A forward pass that asks for none of them is the one that it was.
 """
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxviz.compiling.attention import Attention, Place, attentions, run_seen
+from jaxviz.compiling.attention import VALUE, Attention, Place, attentions, run_seen
 from jaxviz.compiling.jit import jit
 from jaxviz.compiling.workarounds import ClosedJaxpr
 from jaxviz.model import Activations, Edits, Forward, Model
@@ -21,17 +23,20 @@ from jaxviz.structure import dependent, handle_at
 
 __all__ = ["with_attention"]
 
-ATTENTION = "attention"  # the last part of the name of a handle
+ATTENTION, HEADS = "attention", "heads"  # the last parts of the names of handles
 
 
 def with_attention(model: Model) -> Model:
-    """The model with a handle for each of its attentions: `block/attn/attention`, of shape `[heads t s]`.
+    """The model with two handles for each of its attentions: `block/attn/attention` and `block/attn/heads`.
 
-    Token t reads token s with this weight. The handle is found in the traced network, whoever wrote it, and can be
-    read, edited and explained as any other. A model that has no attention stays as it is.
+    The first has shape `[heads t s]`: token t reads token s with this weight. The second has shape `[heads t c]`: what
+    each head reads, the sum of the values by these weights, before a dense layer joins the heads. The handles are found
+    in the traced network, whoever wrote it, and can be read, edited and explained as any other; `jv.heads` makes
+    objectives of them. A model that has no attention stays as it is.
 
         seen = jv.with_attention(model)
         jv.activations(seen, image, "block_11/attn/attention")
+        jv.sweep(seen, jv.heads(seen, "block_11/attn/heads"))
 
     Attention in windows of the image has another leading axis than the images, and is left out; so is what runs within
     `cond` or `while`, and within a `scan` whose layers have no handles.
@@ -44,27 +49,29 @@ def with_attention(model: Model) -> Model:
     found, others = attentions(one), attentions(two)
     if [(each.stack, len(each.shape)) for each in found] != [(each.stack, len(each.shape)) for each in others]:
         return model
-    names = _names(found, handles)
-    seen: dict[str, tuple[str, int]] = {}
+    seen: list[Seen] = []
     order = list(model.handles)
     variables = dict(zip(sorted(handles), one.jaxpr.outvars, strict=True))
+    names = _names(found, handles)
     for each, other in zip(found, others, strict=True):
         rank = len(each.shape)
         grown = [axis for axis, (n, m) in enumerate(zip(each.shape, other.shape, strict=True)) if n != m]
         if len(grown) != 1 or grown[0] > rank - 3 or each.shape[grown[0]] != 1 or each.axis != rank - 1:
             continue
-        name = names[each.place]
+        (batch,) = grown
         after, end = (
             dependent(one.jaxpr.eqns, one.jaxpr.eqns[place[0]].outvars, variables)
             for place in (each.place, each.product)
         )
         until = next((handle for handle in order if handle in end), model.output)
-        order.insert(next(at for at, handle in enumerate(order) if handle in {*after, model.output}), name)
-        seen[name] = until, grown[0]
+        for place, later in ((each.place, after), (each.product, end)):
+            if _laid(each, place, batch) and _laid(other, place, batch):
+                name = names[place]
+                order.insert(next(at for at, handle in enumerate(order) if handle in {*later, model.output}), name)
+                seen.append(Seen(name, until, batch))
     if not seen:
         return model
-    forward = AttentionForward(model.forward, tuple((name, *each) for name, each in seen.items()), handles)
-    return replace(model, forward=forward, handles=tuple(order))
+    return replace(model, forward=AttentionForward(model.forward, tuple(seen), handles), handles=tuple(order))
 
 
 def _trace(model: Model, count: int, handles: tuple[str, ...]) -> ClosedJaxpr:
@@ -79,16 +86,48 @@ def _whole(model: Model, images: jax.Array, names: tuple[str, ...]) -> Activatio
 
 
 def _names(found: list[Attention], handles: tuple[str, ...]) -> dict[Place, str]:
-    """{place: name} of attentions: the module that they are in, and the number of those in one module."""
+    """{place: name} of attentions and of their heads: the module that they are in, and their number in one module."""
     parts = [handle.split("/") for handle in handles]
     modules = {"/".join(each[:count]) for each in parts for count in range(1, len(each) + 1)}  # also those without one
     calls = Counter(handles)
     names = {}
     for each in found:
-        name = "/".join(filter(None, (handle_at(each.stack, modules), ATTENTION)))
-        calls[name] += 1
-        names[each.place] = name if calls[name] == 1 else f"{name}#{calls[name]}"
+        for place, word in ((each.place, ATTENTION), (each.product, HEADS)):
+            name = "/".join(filter(None, (handle_at(each.stack, modules), word)))
+            calls[name] += 1
+            names[place] = name if calls[name] == 1 else f"{name}#{calls[name]}"
     return names
+
+
+def _laid(attention: Attention, place: Place, batch: int) -> tuple[int, tuple[int, ...]] | None:
+    """How the value at a place, of an attention or its heads, becomes `[n heads t …]`; None if that is not known.
+
+    Returns:
+        The number of axes to put in front, since axes of length 1 may be left out; and then the order of all axes.
+    """
+    tokens = len(attention.shape) - 2
+    heads = (axis for axis in range(tokens) if axis != batch)
+    if place == attention.place:
+        return 0, (batch, *heads, tokens, tokens + 1)
+    left_out = [axis for axis in range(tokens + 1) if axis not in attention.written and attention.shape[axis] == 1]
+    axes = (*left_out, *attention.written)
+    if sorted(axes) != [VALUE, *range(tokens + 1)]:
+        return None
+    return len(left_out), tuple(axes.index(axis) for axis in (batch, *heads, tokens, VALUE))
+
+
+class Seen(NamedTuple):
+    """A handle in an attention.
+
+    Attributes:
+        name: of the handle.
+        until: the first layer that depends on what the attention weighs.
+        batch: the axis of the images in the attention.
+    """
+
+    name: str
+    until: str
+    batch: int
 
 
 @dataclass(frozen=True)
@@ -97,18 +136,18 @@ class AttentionForward:
 
     Attributes:
         forward: of the network itself.
-        attentions: (name, the first layer that depends on what it weighs, the batch axis) of each.
+        seen: the handles of its attentions and their heads, in execution order.
         handles: of the network itself.
     """
 
     forward: Forward
-    attentions: tuple[tuple[str, str, int], ...]
+    seen: tuple[Seen, ...]
     handles: tuple[str, ...]
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def attentions(self) -> tuple[str, ...]:
         """The handles of the attentions, in execution order."""
-        return tuple(name for name, *_ in self.attentions)
+        return tuple(each.name for each in self.seen if _word(each.name) == ATTENTION)
 
     @property
     def channels_first(self) -> bool:
@@ -116,12 +155,12 @@ class AttentionForward:
         return getattr(self.forward, "channels_first", False)
 
     def __call__(self, params: Any, images: jax.Array, names: tuple[str, ...] | None, edits: Edits) -> Activations:
-        known = {name: (until, axis) for name, until, axis in self.attentions}
+        known = {each.name: each for each in self.seen}
         asked = [name for name in (*(names or ()), *edits) if name in known]
         if not asked:
             return self.forward(params, images, names, edits)
         # The layers after the attentions are computed as well: the program must reach them.
-        after = (known[name][0] for name in asked)
+        after = (known[name].until for name in asked)
         inner = tuple(dict.fromkeys((*(name for name in names or () if name not in known), *after)))
         others = {name: edit for name, edit in edits.items() if name not in known}
 
@@ -130,13 +169,24 @@ class AttentionForward:
 
         jaxpr, shapes = jax.make_jaxpr(run, return_shape=True)(params, images)
         found: Activations = {}
+        program = attentions(jaxpr)
+        places, laid = {}, {}
+        for place, name in _names(program, self.handles).items():
+            each = next(each for each in program if place in (each.place, each.product))
+            if name in asked and (how := _laid(each, place, known[name].batch)):
+                places[place], laid[name] = name, how
 
         def see(name: str, value: jax.Array) -> jax.Array:
-            moved = jnp.moveaxis(value, known[name][1], 0)
+            front, order = laid[name]
+            moved = jnp.transpose(value[(None,) * front], order)
             heads = moved.reshape(len(moved), -1, *moved.shape[-2:])
             found[name] = edits[name](heads) if name in edits else heads
-            return jnp.moveaxis(found[name].reshape(moved.shape), 0, known[name][1])
+            return jnp.transpose(found[name].reshape(moved.shape), np.argsort(order).tolist()).reshape(value.shape)
 
-        places = {place: name for place, name in _names(attentions(jaxpr), self.handles).items() if name in asked}
         values = run_seen(jaxpr, jax.tree.leaves((params, images)), places, see)
         return {**jax.tree.unflatten(jax.tree.structure(shapes), values), **found}
+
+
+def _word(name: str) -> str:
+    """The last part of the name of a handle, without the number of a call."""
+    return name.rpartition("/")[2].partition("#")[0]

@@ -3,12 +3,13 @@
     restored(module, path, …) -> the module and its variables, as `wrap` takes them
     write_parameters(model, path)
 
-Law: every parameter of a Flax module is in the file, with its shape, and the file has no other; or else an error lists
-both sides. A function takes whatever the file has. What `write_parameters` wrote comes back bit for bit. Nothing in a
-file is executed, imported or unpickled.
+Law: every parameter of a module of Flax, Equinox or Haiku is in the file, with its shape, and the file has no other; or
+else an error lists both sides. A function takes whatever the file has. What `write_parameters` wrote comes back bit for
+bit. Nothing in a file is executed, imported or unpickled.
 
 A file is read as a tree, {path: array}. Orbax and msgpack keep one; safetensors has flat names, `a/b/kernel` or
-`a.b.kernel`. Numbers in a path, of layers in a list, are compared as text, since msgpack makes them text.
+`a.b.kernel`. Numbers in a path, of layers in a list, are compared as text, since msgpack makes them text. A file that
+Equinox wrote itself has arrays without names, one after the other; Equinox reads it.
 """
 
 import zipfile
@@ -29,19 +30,22 @@ from safetensors.numpy import save_file
 
 from jaxviz.errors import InputError
 from jaxviz.model import Model
-from jaxviz.networks.calls import APPLY, evaluation, switched
-from jaxviz.networks.equinox import is_equinox
+from jaxviz.networks.calls import APPLY, EVALUATION, evaluation, switched
+from jaxviz.networks.equinox import has_state, is_equinox
 from jaxviz.networks.forwards import own_errors
 from jaxviz.networks.haiku import is_haiku
+from jaxviz.networks.traced import paths_of
 from weights_convert.files.foreign import foreign, foreign_path, foreign_zip, is_hdf5
 
 __all__ = ["write_parameters"]
 
 Flat = dict[tuple[str, ...], Any]  # {path: array, or its shape}
 
-OF_TRAINING = ("opt_state", "step")  # what a TrainState of Flax has besides the variables of its module
+OF_TRAINING = {("opt_state",), ("step",)}  # what a TrainState of Flax has besides the variables of its module
+PAIR = {"params": "0", "state": "1"}  # what a pair of parameters and state is saved as
 BOX = "value"  # the last name in the path of a variable that was saved with its box, as nnx did
 ORBAX = "_METADATA"  # the file that each folder with a tree of Orbax has
+NUMPY = b"\x93NUMPY"  # how an array in NumPy's format begins, and so a file of Equinox
 
 
 def restored(
@@ -49,18 +53,17 @@ def restored(
 ) -> tuple[Any, Any]:
     """The module and its variables, as `wrap` takes them, with the parameters of a file or folder.
 
-    The module is not changed. An nnx module may be abstract (`nnx.eval_shape`): it needs no parameters of its own.
+    The module is not changed. An nnx or Equinox module may be abstract (`nnx.eval_shape`, `eqx.filter_eval_shape`): it
+    needs no parameters of its own.
 
     Raises:
-        InputError: what is there cannot be read, or has other parameters than the module; a module of Equinox.
+        InputError: what is there cannot be read, or has other parameters than the module; an Equinox module with state.
         FileNotFoundError: there is nothing there.
     """
+    path = Path(path)
     if is_equinox(module):
-        raise InputError(
-            "a module of Equinox holds its own weights, in files of Equinox: read them first, "
-            f"wrap(eqx.tree_deserialise_leaves(path, module), image_shape=…); given: the path {path}"
-        )
-    found = read_parameters(Path(path))
+        return _equinox(module, path), None
+    found = read_parameters(path)
     if isinstance(module, nnx.Module):
         graphdef, state = nnx.split(module)
         leaves = {tuple(map(str, key)): (key, leaf) for key, leaf in nnx.to_flat_state(state)}
@@ -72,11 +75,32 @@ def restored(
             for name, (key, leaf) in leaves.items()
         ]
         return nnx.merge(graphdef, nnx.from_flat_state(filled)), None
-    if isinstance(module, nn.Module):
-        found = _fit(path, module, dict(_flat(_initial(module, image_shape, channels_first, bound))), found)
-    if is_haiku(module):  # a tree of two levels, whose first names are paths
-        found = {("/".join(key[:-1]), key[-1]): leaf for key, leaf in found.items()}
+    if isinstance(module, nn.Module) or is_haiku(module):
+        return module, _filled(path, module, _initial(module, image_shape, channels_first, bound), found)
     return module, _nested(found)
+
+
+def _equinox(module: Any, path: Path) -> Any:
+    """A module of Equinox with the parameters of a file: one of Equinox' own, or another whose names are its paths."""
+    import equinox
+
+    if has_state(module):
+        raise InputError(
+            "the state of a module of Equinox is restored together with it: module, state = "
+            f"eqx.tree_deserialise_leaves(path, (module, state)), then wrap(module, state, …); given: the path {path}"
+        )
+    if path.is_file() and _begins(path, NUMPY):
+        try:
+            return equinox.tree_deserialise_leaves(path, module)
+        except Exception as error:  # of an array that is missing, has another shape, or is damaged
+            own = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+            raise InputError(f"{path} does not fit {type(module).__name__}: {own}") from error
+
+    def is_parameter(leaf: Any) -> bool:
+        return equinox.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
+
+    arrays, rest = equinox.partition(module, is_parameter)
+    return equinox.combine(_filled(path, module, arrays, read_parameters(path)), rest)
 
 
 def write_parameters(model: Model, path: str | PathLike[str]) -> None:
@@ -96,7 +120,11 @@ def write_parameters(model: Model, path: str | PathLike[str]) -> None:
     params = model.params
     if isinstance(params, nnx.State):
         params = nnx.to_pure_dict(nnx.filter_state(params, nnx.Not(nnx.RngState)))
-    arrays = {"/".join(key): np.array(leaf, order="C") for key, leaf in _flat(nn.meta.unbox(params))}
+    if isinstance(params, tuple) and len(params) == 1:  # of Equinox
+        (params,) = params
+    params = nn.meta.unbox(params)
+    named = zip(paths_of(params), jax.tree.leaves(params), strict=True)
+    arrays = {"/".join(path): np.array(leaf, order="C") for path, leaf in named}
     if not arrays or "" in arrays:
         raise InputError(f"parameters are a tree of arrays with names; given: {type(model.params).__name__}")
     save_file(arrays, path)
@@ -135,6 +163,11 @@ def _guarded(path: Path, read: Callable[[Path], Flat]) -> Flat:
     except Exception as error:  # whatever a reader raises for a damaged file
         own = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise InputError(f"{path} is damaged, or no file of Orbax, safetensors or msgpack (flax): {own}") from error
+
+
+def _begins(path: Path, magic: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -221,38 +254,59 @@ def _random(leaf: Any) -> Any:
     )
 
 
-def _initial(module: nn.Module, image_shape: tuple[int, ...], channels_first: bool, bound: Mapping[str, Any]) -> Any:
-    """The shapes of the variables of a linen module. Nothing is computed."""
+def _initial(module: Any, image_shape: tuple[int, ...], channels_first: bool, bound: Mapping[str, Any]) -> Any:
+    """The shapes of the variables of a linen module or Haiku function. Nothing is computed."""
     *sides, channels = image_shape
     shape = (1, channels, *sides) if channels_first else (1, *image_shape)
     images = jax.ShapeDtypeStruct(shape, jnp.float32)
-    method = bound.get("method", "__call__")
-    arguments = {**evaluation(module, method), **{name: value for name, value in bound.items() if name not in APPLY}}
-    keys = {name: jax.random.key(0) for name in ("params", *bound.get("rngs", ()))}
+    keys: Any = jax.random.key(0)
+    others = {name: value for name, value in bound.items() if name not in APPLY}
+    if is_haiku(module):  # which makes its state only while it trains
+        others = {name: not EVALUATION[name] if name in EVALUATION else value for name, value in others.items()}
+        init, arguments = module.init, {name: value for name, value in others.items() if name != "rng"}
+    else:
+        method = bound.get("method", "__call__")
+        init, arguments = switched(module).init, {"method": method, **evaluation(module, method), **others}
+        keys = dict.fromkeys(("params", *bound.get("rngs", ())), keys)
     with own_errors(images):
-        found = jax.eval_shape(partial(switched(module).init, method=method, **arguments), keys, images)
-    return nn.meta.unbox(found)
+        return nn.meta.unbox(jax.eval_shape(partial(init, **arguments), keys, images))
+
+
+def _filled(path: Path, module: Any, tree: Any, found: Flat) -> Any:
+    """A tree of arrays, or of their shapes, with the arrays of a file in their places."""
+    names = [_split(name) for name in paths_of(tree)]
+    needed = dict(zip(names, jax.tree.leaves(tree), strict=True))
+    values = _fit(path, module, needed, {_split(name): leaf for name, leaf in found.items()})
+    return jax.tree.unflatten(jax.tree.structure(tree), [values[name] for name in names])
+
+
+def _split(path: tuple[str, ...]) -> tuple[str, ...]:
+    """A path whose names are no paths themselves, as those of Haiku are."""
+    return tuple("/".join(path).split("/"))
 
 
 def _fit(path: Any, module: Any, needed: Flat, found: Flat, ignored: Iterable[tuple[str, ...]] = ()) -> Flat:
     """The arrays of a file under the paths of a module, in its precision.
 
-    A file may lack the name `params` in front of linen's parameters, have one more name in front of all, or a last name
-    `value`, as nnx saved its variables. The view of the file that fits best is taken.
+    A file may lack the name `params` in front of linen's parameters, have one more name in front of all, the names
+    `params` and `state` for Haiku's pair of both, or a last name `value`, as nnx saved its variables. The view of the
+    file that fits best is taken.
 
     Raises:
         InputError: a parameter without a counterpart of its shape; all of them are listed.
     """
     own = {key[:1] for key in needed}
-    found = {key: leaf for key, leaf in found.items() if key[:1] in own or key[0] not in OF_TRAINING}
+    found = {key: leaf for key, leaf in found.items() if key[:1] in own or key[:1] not in OF_TRAINING}
     views = [found, {("params", *key): leaf for key, leaf in found.items()}]
+    views.append({(*(PAIR.get(name, name) for name in key[:1]), *key[1:]): leaf for key, leaf in found.items()})
     if len({key[:1] for key in found}) == 1:
         views.append({key[1:]: leaf for key, leaf in found.items()})
     views += [{key[:-1] if key[-1:] == (BOX,) else key: leaf for key, leaf in view.items()} for view in views]
     views = [{key: leaf for key, leaf in view.items() if key not in ignored} for view in views]
     best = min(views, key=lambda view: len(_differences(needed, view)))
     if lines := _differences(needed, best):
-        if any(key[-1:] == ("weight",) for key in found):
+        named = [any(key[-1:] == ("weight",) for key in each) for each in (needed, found)]
+        if named == [False, True]:
             lines.append("These may be the names of PyTorch, whose kernels have other axes, too: convert them first.")
         head = f"{path} does not fit {type(module).__name__} (- what the module needs, + what the file has):"
         raise InputError("\n".join([head, *lines]))

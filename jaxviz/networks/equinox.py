@@ -22,6 +22,13 @@ def is_equinox(module: Any) -> bool:
     return equinox is not None and isinstance(module, equinox.Module)
 
 
+def has_state(module: Any) -> bool:
+    """Whether a module of Equinox keeps some of its numbers in an `eqx.nn.State`."""
+    import equinox
+
+    return bool(_with_paths(module, equinox.nn.StateIndex))
+
+
 def of_equinox(module: Any, state: Any) -> Network:
     """The network of a callable module.
 

@@ -68,9 +68,9 @@ def wrap(
             or `hk.transform_with_state` returned; or a function `(variables, images [n h w c])`, which returns an array
             or {name: array}.
         variables: what linen's or Haiku's `init` returned; the `eqx.nn.State` of an Equinox module, if it has one; the
-            first argument of a function; None for an nnx module, which holds its own. For all but Equinox modules and
-            Haiku functions with state, it may be the path of a file or folder with the parameters: of Orbax, of
-            safetensors, or flax's msgpack. An nnx module may be abstract then,
+            first argument of a function; None for an nnx module, which holds its own. For all but Equinox modules with
+            state, it may be the path of a file or folder with the parameters: of Orbax, of safetensors, of flax's
+            msgpack, or of `eqx.tree_serialise_leaves` for an Equinox module. An nnx module may be abstract then,
             `nnx.eval_shape(lambda: Net(nnx.Rngs(0)))`. A function gets a tree of dictionaries.
         image_shape: of one image: `(h, w, c)`, also if the module takes images `[n c h w]`; `(t, c)` of a signal;
             `(d, h, w, c)` of a volume; `(h, w)` or `(pixels,)` of an image without channels.
@@ -89,7 +89,7 @@ def wrap(
             an argument that the call lacks or does not know, or a module that takes images `[n c h w]` without
             `channels_first`, that a word such as mode="train" switches, that fails (its own error is the cause), or
             that does not turn a batch of n images into an array `[n …]`; a file that cannot be read, or with other
-            parameters than a Flax module has, which are all listed.
+            parameters than the module has, which are all listed.
     """
     if not np.iterable(image_shape) or not 1 <= len(tuple(image_shape)) <= 4:
         raise InputError(

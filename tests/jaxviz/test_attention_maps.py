@@ -46,7 +46,7 @@ def test_attention_by_the_formula(net, models):
     for each, first in zip(models, ("blocks/0/attn/attention", "blocks_0/attn/attention"), strict=True):
         seen = jv.with_attention(each)
         assert handles(seen)[0] == first
-        assert seen.handles.index(first) == seen.handles.index(first.replace("attention", "out")) - 1
+        assert seen.handles.index(first) == seen.handles.index(first.replace("attention", "out")) - 2
         assert seen.shapes(names=[first])[first] == (2, 7, 7)
         pictures = np.stack([vits.image(0), vits.image(1)])
         found = jv.activations(seen, pictures, handles(seen))
@@ -55,6 +55,50 @@ def test_attention_by_the_formula(net, models):
                 np.testing.assert_allclose(values[one], expected, atol=1e-6)
         np.testing.assert_array_equal(jv.predict(seen, pictures), jv.predict(each, pictures))
         assert jv.with_attention(seen) is seen
+
+
+def heads(model: jv.Model) -> list[str]:
+    return [name for name in model.handles if name.endswith("/heads")]
+
+
+def test_the_heads_are_the_values_by_the_attention(net, models):
+    """However the network lays out the axes of its product, and of several images."""
+    pictures = np.stack([vits.image(0), vits.image(1)])
+    for each in models:
+        seen = jv.with_attention(each)
+        names = [name.replace("attention", "heads") for name in handles(seen)]
+        assert heads(seen) == names
+        values = [name.replace("attention", "value") for name in handles(seen)]
+        found = jv.activations(seen, pictures, [*handles(seen), *names, *values])
+        for name, value in zip(names, values, strict=True):
+            attention = found[name.replace("heads", "attention")]
+            expected = np.einsum("nhts,nshc->nhtc", attention, found[value])
+            np.testing.assert_allclose(found[name], expected, atol=1e-5)
+            assert found[name].shape == (2, *seen.shapes(names=[name])[name])
+
+
+def test_a_head_can_be_climbed_ablated_and_explained(net, model):
+    seen, pixels = jv.with_attention(model), vits.image()
+    name = heads(seen)[1]
+    units = jv.heads(seen, name)
+    assert units == [jv.Head(name, 0), jv.Head(name, 1)]
+    found = jv.sweep(seen, units, **jv.recipes.chollet(size=vits.SHAPE[:2], steps=4))
+    assert (found.scores[:, -1] > found.scores[:, 0]).all()
+    score = jv.gradient(model=seen, image=pixels, target=units[1]).score
+    values = jv.activations(seen, pixels, name)[name]
+    assert score == pytest.approx((values[1] ** 2).mean(), rel=1e-5)
+    # A head that reads nothing adds nothing but the bias of the projection.
+    mask = np.zeros(values.shape[:2], bool)
+    mask[1] = True
+    without = jv.edited(seen, jv.ablate(seen, name, places=mask))
+    out = net.blocks[1].attn.out
+    expected = np.asarray(values[0] @ np.asarray(out.kernel[...])[0] + np.asarray(out.bias[...]))
+    layer = name.replace("heads", "out")
+    np.testing.assert_allclose(jv.activations(without, pixels, layer)[layer], expected, atol=1e-5)
+    with pytest.raises(jv.InputError, match=r"blocks/1/attn/heads has 2 heads, 0 to 1; given: 2"):
+        jv.heads(seen, name, [2])
+    with pytest.raises(jv.InputError, match=r"heads are those of a layer \[heads t c\], .*given: patches|head, \["):
+        jv.heads(seen, "head")
 
 
 def test_an_edited_attention_changes_what_comes_after_it(net, model):
@@ -299,7 +343,7 @@ def test_a_layer_that_has_the_name_of_an_attention():
     module = Alike()
     shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros((1, *vits.SHAPE))))
     seen = jv.with_attention(jv.wrap(module, filled(shapes), vits.SHAPE))
-    assert seen.handles == ("attention", "attention#2", "output")
+    assert seen.handles == ("attention", "attention#2", "heads", "output")
     found = jv.activations(seen, vits.image(), ["attention", "attention#2"])
     expected = jax.nn.softmax(found["attention"] @ found["attention"].T)
     np.testing.assert_allclose(found["attention#2"][0], expected, atol=1e-6)

@@ -5,6 +5,7 @@ that one side lacks, or that has another shape, is listed, with all others. A da
 gets a sentence, and a pickle is never read.
 """
 
+import functools
 import pickle
 
 import equinox as eqx
@@ -151,20 +152,67 @@ def test_what_is_written_is_read(module, variables, tmp_path):
         jv.write_parameters(jv.wrap(lambda _, x: x.mean((1, 2)), (), SHAPE), tmp_path / "c.safetensors")
 
 
-def test_a_haiku_function_and_an_equinox_module(tmp_path):
-    """The names of Haiku are paths themselves. Equinox reads its own files."""
-    function = hk.transform(lambda x: hk.nets.MLP([3, 2])(x.mean((1, 2))))
-    params = filled(jax.eval_shape(function.init, jax.random.key(0), jnp.zeros((1, *SHAPE))))
-    model = jv.wrap(function, params, SHAPE)
-    jv.write_parameters(model, tmp_path / "haiku.safetensors")
-    save_msgpack(tmp_path / "haiku.msgpack", params)
-    for path in tmp_path.iterdir():
-        again = jv.wrap(function, path, SHAPE)
-        assert again.layers == model.layers
-        np.testing.assert_array_equal(jv.predict(again, image()), jv.predict(model, image()))
-    module = eqx.nn.Linear(3, 2, key=jax.random.key(0))
-    with pytest.raises(jv.InputError, match=r"wrap\(eqx.tree_deserialise_leaves\(path, module\), .*; given: the path"):
-        jv.wrap(module, tmp_path / "haiku.msgpack", (3,))
+def test_haiku(tmp_path):
+    """Its names are paths themselves. A function with state has a pair of variables."""
+
+    def network(x, is_training=True):
+        return hk.nets.MLP([3, 2])(hk.BatchNorm(True, True, 0.9)(x, is_training).mean((1, 2)))
+
+    plain = hk.transform(lambda x: hk.nets.MLP([3, 2])(x.mean((1, 2))))
+    for function, bound in ((plain, {}), (hk.transform_with_state(network), {"is_training": False})):
+        variables = filled(jax.eval_shape(function.init, jax.random.key(0), jnp.zeros((1, *SHAPE))))
+        named = dict(zip(("params", "state"), variables, strict=True)) if bound else variables
+        wrap = functools.partial(jv.wrap, image_shape=SHAPE, **bound)
+        model = wrap(function, variables)
+        folder = tmp_path / str(len(bound))
+        folder.mkdir()
+        jv.write_parameters(model, folder / "haiku.safetensors")
+        save_msgpack(folder / "haiku.msgpack", named)
+        save_orbax(folder / "haiku", named)
+        for path in list(folder.iterdir()):
+            again = wrap(function, path)
+            assert again.layers == model.layers
+            np.testing.assert_array_equal(jv.predict(again, image()), jv.predict(model, image()))
+        save_msgpack(folder / "less", {"mlp/~/linear_0": {"w": np.zeros((3, 2), np.float32)}})
+        with pytest.raises(jv.InputError, match=r"(?s)- .*mlp/~/linear_0/b \(3,\).*\+ .*mlp/~/linear_0/w \(3, 2\)"):
+            wrap(function, folder / "less")
+
+
+class Linear(eqx.Module):
+    layers: list
+
+    def __init__(self, units: int = 4):
+        keys = jax.random.split(jax.random.key(0))
+        self.layers = [eqx.nn.Linear(3, units, key=keys[0]), jnp.tanh, eqx.nn.Linear(units, 2, key=keys[1])]
+
+    def __call__(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def test_equinox(tmp_path):
+    """Its own files have no names; all others have those of the module's parameters."""
+    arrays, rest = eqx.partition(Linear(), eqx.is_array)
+    module, x = eqx.combine(filled(arrays), rest), np.float32([1, 0.5, 0.2])
+    model = jv.wrap(module, image_shape=(3,))
+    jv.write_parameters(model, tmp_path / "a.safetensors")
+    tree = {"layers": {str(i): {name: getattr(module.layers[i], name) for name in ("weight", "bias")} for i in (0, 2)}}
+    for save in WRITERS:
+        save(tmp_path / save.__name__, tree)
+    eqx.tree_serialise_leaves(tmp_path / "a.eqx", module)
+    paths = list(tmp_path.iterdir())
+    assert len(paths) == 7
+    for path in paths:
+        for target in (Linear(), eqx.filter_eval_shape(Linear)):
+            again = jv.wrap(target, path, (3,))
+            np.testing.assert_array_equal(jv.predict(again, x), jv.predict(model, x))
+    for path in paths:
+        with pytest.raises(jv.InputError, match=r"does not fit Linear"):
+            jv.wrap(Linear(5), path, (3,))
+    norm, _ = eqx.nn.make_with_state(eqx.nn.BatchNorm)(3, "batch", mode="batch")
+    with pytest.raises(jv.InputError, match=r"restored together with it: .*; given: the path"):
+        jv.wrap(norm, tmp_path / "a.eqx", (3,))
 
 
 def test_parts_of_one_network_and_half_precision(variables, tmp_path):
@@ -213,6 +261,8 @@ class Run:
         return (open, (str(self.path), "w"))
 
 
+# Orbax reads many files at once, and closes its loop at the first that is missing.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_is_no_file_of_parameters(variables, tmp_path):
     good = serialization.to_bytes(variables)
     save_steps(tmp_path / "steps", variables)

@@ -61,6 +61,7 @@ EXAMPLES = {
     "logit": (jv.Unit("head/pre", 3), lambda a: a["head/pre"][3]),
     "probability": (jv.Unit("head", 3), lambda a: a["head"][3]),
     "highest": (jv.Highest("head/pre"), lambda a: a["head/pre"].max()),
+    "head": (jv.Head("second", 3), lambda a: (a["second"][3] ** 2).mean()),
     "energy": (jv.Energy("second"), lambda a: (a["second"] ** 2).mean()),
     "direction": (jv.Direction("second", VECTOR), lambda a: (a["second"] @ VECTOR).mean()),
     "direction × cosine": (jv.Direction("second", VECTOR, 2.0), lambda a: along(a["second"], VECTOR, 2)),
