@@ -1,7 +1,8 @@
 """Networks that others wrote, from packages; `.ci/run` tests them in an environment of their own.
 
 Laws: a wrapped network computes what its library computes: the output, its gradient, and each value that the library
-shows. Maps, sweeps and guided gradients work as they do for other networks; `docs/zoo.md` says what does not.
+shows. Maps, sweeps, guided gradients, LRP and Monitors work as they do for other networks; `docs/zoo.md` says what does
+not.
 """
 
 import jax
@@ -40,6 +41,17 @@ def test_a_network_that_others_wrote(make, relative):
     units = [jv.Channel(name, i) for i in range(4)] if name in maps else jv.classes(model, range(4))
     sweep = jv.sweep(model, units, **settings)
     assert (sweep.scores[:, -1] > sweep.scores[:, 0]).all()
+
+    other = jax.tree.map(jnp.flip, model.params)
+    written = []
+    view = jv.views.Activations(x, name)
+    with jv.Monitor(lambda tag, step, picture: written.append(picture), {"view": view}, every=1) as monitor:
+        monitor(0, model)
+        monitor(1, model.replace(params=other))
+    for found, params in zip(written, (model.params, other), strict=True):
+        np.testing.assert_array_equal(found, view(model.replace(params=params)))
+    assert (written[0] != written[1]).any()
+
     shown = row(make.__name__, entry, model, len(found))
-    assert shown.endswith((" yes |", " no ReLU |"))
+    assert shown.endswith((" yes | yes |", " no ReLU | yes |"))
     assert shown in PAGE.read_text(encoding="utf-8").splitlines(), "run: python tests/zoo/zoo_page.py"

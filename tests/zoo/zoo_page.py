@@ -25,10 +25,11 @@ built by the code of their packages, small and with random weights, and wrapped 
 value. So are the values of as many layers as the library itself shows (`capture_intermediates` of linen,
 `intercept_methods` of Haiku, calls of nnx and Equinox without a compiler), and those of activation functions and means,
 computed again from the layer before. Grad-CAM of the default layer and of a named one works, and so does an ascent of
-four units, each of which scores more than its start.
+four units, each of which scores more than its start. A Monitor writes the picture of the parameters that it is given.
+The last two columns are `guided_gradient` and `deconvnet`, which change ReLUs alone, and `lrp`.
 
-| network | package | written in | layers | of which compared | default layer of a CAM | `guided_gradient` |
-|---|---|---|---|---|---|---|
+| network | package | written in | layers | of which compared | default layer of a CAM | guided | LRP |
+|---|---|---|---|---|---|---|---|
 """
 TAIL = """
 Not here: eqxvision 0.2.8 imports `equinox.experimental`, which Equinox no longer has.
@@ -82,12 +83,18 @@ def default_layer(model: jv.Model) -> str:
         return "none: there is no convolution, so a layer is named"
 
 
-def guided(model: jv.Model) -> str:
+def answer(method: Callable[..., Any], model: jv.Model) -> str:
+    """ "yes", if a method of attribution has finite values that are not all 0; or why there are none."""
     try:
-        found = jv.guided_gradient(model, images(1)[0], 1).values
+        found = method(model, images(1)[0], 1).values
     except jv.InputError as error:
         return "no ReLU" if "need a ReLU" in str(error) else str(error)
     return "yes" if np.isfinite(found).all() and found.any() else "blank"
+
+
+def guided(model: jv.Model) -> str:
+    both = {answer(method, model) for method in (jv.guided_gradient, jv.deconvnet)}
+    return " or ".join(sorted(both))
 
 
 def row(name: str, entry: Entry, model: jv.Model, compared: int) -> str:
@@ -95,7 +102,7 @@ def row(name: str, entry: Entry, model: jv.Model, compared: int) -> str:
     retyped = entry.package == "flax"
     package = "an example of flax" if retyped else f"{entry.package} {importlib.metadata.version(entry.package)}"
     shown = (name, package, entry.library, str(len(model.layers)), str(compared))
-    return f"| {' | '.join((*shown, default_layer(model), guided(model)))} |"
+    return f"| {' | '.join((*shown, default_layer(model), guided(model), answer(jv.lrp, model)))} |"
 
 
 def page() -> str:
