@@ -190,6 +190,9 @@ def _one_channel(shape: tuple[int, ...]) -> bool:
     return len(shape) > 1 and shape[-1] == 1
 
 
+HEADS = "heads are those of a layer [heads t c], such as block/attn/heads of jv.with_attention(model)"
+
+
 @struct.dataclass
 class Head(Objective):
     """The mean square of what one head of an attention reads: of all numbers `[t c]` of a layer `[heads t c]`.
@@ -206,10 +209,7 @@ class Head(Objective):
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         shape = shapes[self.layer]
         if len(shape) != 3:
-            raise InputError(
-                f"heads are those of a layer [heads t c], such as block/attn/heads of jv.with_attention(model); given: "
-                f"{self.layer}, {list(shape)}"
-            )
+            raise InputError(f"{HEADS}; given: {self.layer}, {list(shape)}")
         check_index(self.layer, "head", self.index, shape[0])
 
 
@@ -225,7 +225,8 @@ def heads(model: Model, layer: str, indices: Iterable[int] | None = None) -> lis
         InputError: an unknown layer, one that is not `[heads t c]`, or an index out of range.
     """
     shapes = model.shapes(names=[model.check_layer(layer)])
-    Head(layer, 0).check(shapes)
+    if layer.rpartition("/")[2].partition("#")[0] != "heads":  # a map `[h w c]` has three axes as well
+        raise InputError(f"{HEADS}; given: {layer}, {list(shapes[layer])}")
     found = [Head(layer, index) for index in (range(shapes[layer][0]) if indices is None else indices)]
     for each in found:
         each.check(shapes)

@@ -23,8 +23,12 @@ MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 SOLE_USERS = {
     "h5py": {"weights_convert/files/hdf5.py", "weights_convert/files/write_keras.py"},
     "onnx": {"weights_convert/files/onnx.py"},
-    "safetensors": {"weights_convert/files/safetensors.py", "jaxviz/networks/checkpoints.py"},
-    "orbax": {"jaxviz/networks/checkpoints.py"},
+    "safetensors": {
+        "weights_convert/files/safetensors.py",
+        "jaxviz/networks/checkpoints.py",
+        "jaxviz/networks/parameter_files.py",
+    },
+    "orbax": {"jaxviz/networks/parameter_files.py"},
     "pooch": {"jaxviz/networks/fetch.py", "jaxviz/compiling/cache.py"},
     "matplotlib": {
         "jaxviz/rendering/figures.py",

@@ -4,7 +4,8 @@
 
 The activation that a picture causes measures contrast more than anything else, and a pattern that one pixel's shift
 destroys scores as high as a clear one. So all pictures are brought to one contrast, and are scored after perturbations
-that no recipe trains on. Law: neither the brightness of a picture nor its contrast changes the result, up to rounding.
+that no recipe trains on all together. Law: neither the brightness of a picture nor its contrast changes the result, up
+to rounding.
 """
 
 from collections.abc import Sequence

@@ -29,7 +29,8 @@ class Attention(NamedTuple):
         shape: of all its numbers, with a batch axis somewhere, such as `[n heads t s]`.
         axis: the one along which its numbers add up to 1.
         product: the place of the matrix product in which it weighs values.
-        written: for each axis of that product: the axis of the attention that it is, or VALUE for one of the values.
+        written: one number for each axis of that product: the number of the attention's axis, VALUE for an axis of the
+            values, or UNKNOWN. It is empty if the attention weighs values in several products, none of which is all.
     """
 
     place: Place
@@ -47,7 +48,7 @@ class _Weights(NamedTuple):
     """A value on the way to an attention: exponentials, their sum along `axis`, or the exponentials divided by it.
 
     Attributes:
-        axes: of a softmax: for each axis of this value, the axis of the softmax that it is.
+        axes: of a softmax: for each axis of this value, the number of the same axis in the softmax, or UNKNOWN.
     """
 
     what: str
@@ -75,7 +76,7 @@ def attentions(program: ClosedJaxpr) -> list[Attention]:
             made = _passed(place, equation, inputs, weights)
             if primitive == "dot_general":
                 for each, written in _written(equation, inputs).items():
-                    used.setdefault(each, (place, written))
+                    used[each] = (used[each][0], ()) if each in used else (place, written)
         if made and made.what == "softmax" and made.place == place:
             found[place] = Attention(place, stack, tuple(equation.outvars[0].aval.shape), made.axis)
         return [made] * count
@@ -115,7 +116,8 @@ def _passed(place: Place, equation: Any, inputs: Sequence[Any], weights: list[_W
         same = sum(1 for _ in ends)
         kept = first.axes[len(before) - same :]
         return first._replace(axes=(*[UNKNOWN] * (len(after) - same), *kept)) if first.axis in kept else None
-    alone = len(weights) == 1 and equation.invars[inputs.index(first)].aval.shape == after
+    at = next(number for number, each in enumerate(inputs) if each is first)  # others may be arrays, which == compares
+    alone = len(weights) == 1 and equation.invars[at].aval.shape == after
     return first if primitive in ELEMENTWISE and alone else None
 
 

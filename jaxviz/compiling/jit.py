@@ -1,13 +1,15 @@
 """`jit`: `jax.jit` with the compiler options of the platform, safe against Ctrl-C and against two faults of JAX."""
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 
 from jaxviz.compiling import interrupts, workarounds
 from jaxviz.compiling.execution import platform_of
+from jaxviz.errors import InputError
 
 
 class Jit:
@@ -18,6 +20,7 @@ class Jit:
       `import jaxviz` starts no backend.
     - Ctrl-C during a compilation takes effect after it (`interrupts.held`).
     - Arguments of two classes with the same fields are never taken for each other (`workarounds.classes_of`).
+    - A network that JAX cannot differentiate or run gets a sentence that says why (`workarounds.REFUSALS`).
     """
 
     def __init__(self, function: Callable, static: tuple[str, ...], donate: tuple[str, ...]):
@@ -57,8 +60,20 @@ class Jit:
         return self.compiled().trace(*args, **kwargs, classes=workarounds.classes_of(args, kwargs))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        with interrupts.held():
+        with interrupts.held(), explained():
             return self.compiled()(*args, **kwargs, classes=workarounds.classes_of(args, kwargs))
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """A context in which what JAX refuses is an `InputError` that says what can be done; JAX's error is the cause."""
+    try:
+        yield
+    except ValueError as error:
+        for part, sentence in workarounds.REFUSALS.items():
+            if part in str(error):
+                raise InputError(sentence) from error
+        raise
 
 
 def jit(*, static: tuple[str, ...] = (), donate: tuple[str, ...] = ()) -> Callable[[Callable], Jit]:

@@ -158,3 +158,20 @@ def compiler_options() -> dict[str, str] | None:
     norms = jax.jit(lambda matrix: jax.vmap(lambda row: jnp.sum((matrix @ row) ** 2))(matrix))
     wrong = lost or bool((norms(np.ones((1024, 1024), np.float32)) != 1024.0**3).any())
     return _WITHOUT_YNNPACK if wrong else None
+
+
+REFUSALS = {
+    "callbacks do not support JVP": (
+        "the network calls Python, by jax.pure_callback or io_callback, and JAX has no gradient through such a call: "
+        "give it one with jax.custom_vjp, or ask what needs no gradient, such as activations, occlusion or score_cam"
+    ),
+    "incompatible devices": (
+        "one program runs on one set of devices, and parts of the network are on different ones: put all of its "
+        "parameters on one device, jax.device_put(variables, device), or shard them over one mesh"
+    ),
+}
+"""Parts of what JAX says when it refuses to trace or run a program, and sentences that say what can be done.
+
+The errors are ValueErrors without a class of their own in JAX 0.10 to 0.12. Tests: `test_a_gradient_through_python` and
+`test_devices.py`. It stays for good.
+"""

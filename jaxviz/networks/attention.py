@@ -3,7 +3,7 @@
     with_attention(model) -> the model with both handles for each attention
 
 Law: an attention `[heads t s]` is what the layer computes: token t reads token s with this weight, and each row adds up
-to 1. The heads `[heads t c]` are the sums over s of these weights times the values. An edit changes everything after
+to 1. The heads `[heads t c]` are the sums over s of the values, each times its weight. An edit changes everything after
 it. A forward pass that asks for none of them is the one that it was.
 """
 
@@ -30,16 +30,17 @@ def with_attention(model: Model) -> Model:
     """The model with two handles for each of its attentions: `block/attn/attention` and `block/attn/heads`.
 
     The first has shape `[heads t s]`: token t reads token s with this weight. The second has shape `[heads t c]`: what
-    each head reads, the sum of the values by these weights, before a dense layer joins the heads. The handles are found
-    in the traced network, whoever wrote it, and can be read, edited and explained as any other; `jv.heads` makes
-    objectives of them. A model that has no attention stays as it is.
+    each head reads, the sum of the values, each times its weight, before a dense layer joins the heads. The handles are
+    found in the traced network, whoever wrote it, and can be read, edited and explained as any other; `jv.heads` makes
+    objectives of the second. A model that has no attention stays as it is.
 
         seen = jv.with_attention(model)
         jv.activations(seen, image, "block_11/attn/attention")
         jv.sweep(seen, jv.heads(seen, "block_11/attn/heads"))
 
-    Attention in windows of the image has another leading axis than the images, and is left out; so is what runs within
-    `cond` or `while`, and within a `scan` whose layers have no handles.
+    There is no `heads` where the network joins the axes of images and heads before it weighs the values, or weighs
+    several values by the same attention. Attention in windows of the image has another leading axis than the images,
+    and is left out; so is what runs within `cond` or `while`, and within a `scan` whose layers have no handles.
     """
     if isinstance(model.forward, AttentionForward):
         return model
@@ -52,7 +53,7 @@ def with_attention(model: Model) -> Model:
     seen: list[Seen] = []
     order = list(model.handles)
     variables = dict(zip(sorted(handles), one.jaxpr.outvars, strict=True))
-    names = _names(found, handles)
+    parts = _parts(found, handles)
     for each, other in zip(found, others, strict=True):
         rank = len(each.shape)
         grown = [axis for axis, (n, m) in enumerate(zip(each.shape, other.shape, strict=True)) if n != m]
@@ -65,8 +66,8 @@ def with_attention(model: Model) -> Model:
         )
         until = next((handle for handle in order if handle in end), model.output)
         for place, later in ((each.place, after), (each.product, end)):
-            if _laid(each, place, batch) and _laid(other, place, batch):
-                name = names[place]
+            name, word, _ = parts[place]
+            if _laid(each, word, batch) and _laid(other, word, batch):
                 order.insert(next(at for at, handle in enumerate(order) if handle in {*later, model.output}), name)
                 seen.append(Seen(name, until, batch))
     if not seen:
@@ -85,29 +86,32 @@ def _whole(model: Model, images: jax.Array, names: tuple[str, ...]) -> Activatio
     return model(images, names)
 
 
-def _names(found: list[Attention], handles: tuple[str, ...]) -> dict[Place, str]:
-    """{place: name} of attentions and of their heads: the module that they are in, and their number in one module."""
-    parts = [handle.split("/") for handle in handles]
-    modules = {"/".join(each[:count]) for each in parts for count in range(1, len(each) + 1)}  # also those without one
+def _parts(found: list[Attention], handles: tuple[str, ...]) -> dict[Place, tuple[str, str, Attention]]:
+    """{place: (name, ATTENTION or HEADS, the attention)} of attentions and of their heads.
+
+    A name has the module that they are in, and their number in one module.
+    """
+    paths = [handle.split("/") for handle in handles]
+    modules = {"/".join(each[:count]) for each in paths for count in range(1, len(each) + 1)}  # also those without one
     calls = Counter(handles)
-    names = {}
+    parts = {}
     for each in found:
         for place, word in ((each.place, ATTENTION), (each.product, HEADS)):
             name = "/".join(filter(None, (handle_at(each.stack, modules), word)))
             calls[name] += 1
-            names[place] = name if calls[name] == 1 else f"{name}#{calls[name]}"
-    return names
+            parts[place] = name if calls[name] == 1 else f"{name}#{calls[name]}", word, each
+    return parts
 
 
-def _laid(attention: Attention, place: Place, batch: int) -> tuple[int, tuple[int, ...]] | None:
-    """How the value at a place, of an attention or its heads, becomes `[n heads t …]`; None if that is not known.
+def _laid(attention: Attention, word: str, batch: int) -> tuple[int, tuple[int, ...]] | None:
+    """How the value of an attention or its heads becomes `[n heads t …]`; None if that is not known.
 
     Returns:
         The number of axes to put in front, since axes of length 1 may be left out; and then the order of all axes.
     """
     tokens = len(attention.shape) - 2
     heads = (axis for axis in range(tokens) if axis != batch)
-    if place == attention.place:
+    if word == ATTENTION:
         return 0, (batch, *heads, tokens, tokens + 1)
     left_out = [axis for axis in range(tokens + 1) if axis not in attention.written and attention.shape[axis] == 1]
     axes = (*left_out, *attention.written)
@@ -169,11 +173,9 @@ class AttentionForward:
 
         jaxpr, shapes = jax.make_jaxpr(run, return_shape=True)(params, images)
         found: Activations = {}
-        program = attentions(jaxpr)
         places, laid = {}, {}
-        for place, name in _names(program, self.handles).items():
-            each = next(each for each in program if place in (each.place, each.product))
-            if name in asked and (how := _laid(each, place, known[name].batch)):
+        for place, (name, word, each) in _parts(attentions(jaxpr), self.handles).items():
+            if name in asked and (how := _laid(each, word, known[name].batch)):
                 places[place], laid[name] = name, how
 
         def see(name: str, value: jax.Array) -> jax.Array:

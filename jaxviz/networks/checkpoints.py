@@ -1,19 +1,18 @@
-"""The parameters of a module from a file or folder, and into a file: Orbax, msgpack and safetensors.
+"""The parameters of a module from a file or folder, and into a file.
 
     restored(module, path, …) -> the module and its variables, as `wrap` takes them
     write_parameters(model, path)
 
 Law: every parameter of a module of Flax, Equinox or Haiku is in the file, with its shape, and the file has no other; or
 else an error lists both sides. A function takes whatever the file has. What `write_parameters` wrote comes back bit for
-bit. Nothing in a file is executed, imported or unpickled.
+bit. The state of an Equinox module is neither read nor written.
 
-A file is read as a tree, {path: array}. Orbax and msgpack keep one; safetensors has flat names, `a/b/kernel` or
-`a.b.kernel`. Numbers in a path, of layers in a list, are compared as text, since msgpack makes them text. A file that
-Equinox wrote itself has arrays without names, one after the other; Equinox reads it.
+A file is read as a tree, {path: array} (`parameter_files.py`), which may differ from the module's in how its paths
+begin and end; `_fit` knows the ways. A file that Equinox wrote itself has arrays without names, one after the other, so
+an error names the first that does not fit.
 """
 
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -24,27 +23,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from flax.serialization import msgpack_restore
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from jaxviz.errors import InputError
 from jaxviz.model import Model
 from jaxviz.networks.calls import APPLY, EVALUATION, evaluation, switched
-from jaxviz.networks.equinox import has_state, is_equinox
+from jaxviz.networks.equinox import has_state, is_equinox, is_state
 from jaxviz.networks.forwards import own_errors
 from jaxviz.networks.haiku import is_haiku
+from jaxviz.networks.parameter_files import Flat, begins, read_parameters
 from jaxviz.networks.traced import paths_of
-from weights_convert.files.foreign import foreign, foreign_path, foreign_zip, is_hdf5
 
 __all__ = ["write_parameters"]
-
-Flat = dict[tuple[str, ...], Any]  # {path: array, or its shape}
 
 OF_TRAINING = {("opt_state",), ("step",)}  # what a TrainState of Flax has besides the variables of its module
 PAIR = {"params": "0", "state": "1"}  # what a pair of parameters and state is saved as
 BOX = "value"  # the last name in the path of a variable that was saved with its box, as nnx did
-ORBAX = "_METADATA"  # the file that each folder with a tree of Orbax has
 NUMPY = b"\x93NUMPY"  # how an array in NumPy's format begins, and so a file of Equinox
 
 
@@ -89,12 +83,16 @@ def _equinox(module: Any, path: Path) -> Any:
             "the state of a module of Equinox is restored together with it: module, state = "
             f"eqx.tree_deserialise_leaves(path, (module, state)), then wrap(module, state, …); given: the path {path}"
         )
-    if path.is_file() and _begins(path, NUMPY):
-        try:
-            return equinox.tree_deserialise_leaves(path, module)
-        except Exception as error:  # of an array that is missing, has another shape, or is damaged
-            own = " ".join(f"{type(error).__name__}: {error}".split())[:400]
-            raise InputError(f"{path} does not fit {type(module).__name__}: {own}") from error
+    if path.is_file() and begins(path, NUMPY):
+        with path.open("rb") as file:  # of a path without a suffix, Equinox would open another one
+            try:
+                found = equinox.tree_deserialise_leaves(file, module)
+            except Exception as error:  # of an array that is missing, has another shape, or is damaged
+                own = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+                raise InputError(f"{path} does not fit {type(module).__name__}: {own}") from error
+            if file.read(1):
+                raise InputError(f"{path} does not fit {type(module).__name__}: it has more arrays than the module")
+        return found
 
     def is_parameter(leaf: Any) -> bool:
         return equinox.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
@@ -114,7 +112,7 @@ def write_parameters(model: Model, path: str | PathLike[str]) -> None:
         path: of the file.
 
     Raises:
-        InputError: a model whose parameters are no tree of arrays.
+        InputError: a model whose parameters are no tree of arrays, or a module of Equinox with state.
         OSError: the file cannot be written.
     """
     params = model.params
@@ -122,115 +120,17 @@ def write_parameters(model: Model, path: str | PathLike[str]) -> None:
         params = nnx.to_pure_dict(nnx.filter_state(params, nnx.Not(nnx.RngState)))
     if isinstance(params, tuple) and len(params) == 1:  # of Equinox
         (params,) = params
+    if any(map(is_state, params if isinstance(params, tuple) else ())):
+        raise InputError(
+            "the state of a module of Equinox has no names: save both by Equinox, "
+            'eqx.tree_serialise_leaves("net.eqx", (module, state))'
+        )
     params = nn.meta.unbox(params)
     named = zip(paths_of(params), jax.tree.leaves(params), strict=True)
     arrays = {"/".join(path): np.array(leaf, order="C") for path, leaf in named}
     if not arrays or "" in arrays:
         raise InputError(f"parameters are a tree of arrays with names; given: {type(model.params).__name__}")
     save_file(arrays, path)
-
-
-def read_parameters(path: Path) -> Flat:
-    """The arrays in a file or folder, by their paths.
-
-    Raises:
-        InputError: it holds something else, or is damaged.
-        FileNotFoundError: there is nothing there.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file or folder {path}")
-    if path.is_dir():
-        parts = sorted(path.glob("*.safetensors"))
-        return _all_of(parts) if parts else _guarded(path, lambda path: _read_orbax(_orbax_folder(path)))
-    if _is_safetensors(path):
-        return _all_of([path])
-    what = foreign(path)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as file:
-            what = foreign_zip(path, file.namelist()) or f"{path} is an archive: unpack it"
-    if is_hdf5(path):
-        what = f"{path} is an HDF5 file. If Keras wrote it, jv.load(path) reads the network with its weights"
-    if what:
-        raise InputError(f"{what}. Parameters of a module come from Orbax, safetensors or msgpack (flax)")
-    return _guarded(path, lambda path: dict(_flat(msgpack_restore(path.read_bytes()))))
-
-
-def _guarded(path: Path, read: Callable[[Path], Flat]) -> Flat:
-    try:
-        return read(path)
-    except InputError:
-        raise
-    except Exception as error:  # whatever a reader raises for a damaged file
-        own = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise InputError(f"{path} is damaged, or no file of Orbax, safetensors or msgpack (flax): {own}") from error
-
-
-def _begins(path: Path, magic: bytes) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(magic)) == magic
-
-
-def _is_safetensors(path: Path) -> bool:
-    """Whether a file begins as such a file does: the length of a text, and the text, which is JSON."""
-    with path.open("rb") as file:
-        head = file.read(9)
-    return path.suffix == ".safetensors" or (head[8:] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000)
-
-
-def _all_of(paths: Iterable[Path]) -> Flat:
-    """The arrays of safetensors files, the parts of one network."""
-    found: Flat = {}
-    for path in paths:
-        part = _guarded(path, _read_safetensors)
-        if twice := sorted(found.keys() & part.keys()):
-            name = "/".join(twice[0])
-            raise InputError(f"the .safetensors files of a folder are parts of one network; {path} repeats {name}")
-        found |= part
-    return found
-
-
-def _read_safetensors(path: Path) -> Flat:
-    with safe_open(path, "numpy") as file:
-        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    separator = "/" if any("/" in name for name in found) else "."
-    return {tuple(name.split(separator)): array for name, array in found.items()}
-
-
-def _orbax_folder(path: Path) -> Path:
-    """The folder with the tree itself, in that of a `CheckpointManager`, which has one for each step and each item."""
-    while not (path / ORBAX).exists():
-        inner = [each for each in path.iterdir() if each.is_dir() and any(each.glob(f"**/{ORBAX}"))]
-        inner.sort(key=lambda each: (len(each.name), each.name))  # steps are numbers
-        if not inner:
-            raise InputError(foreign_path(path) or f"{path} is no folder of Orbax: no {ORBAX} in it")
-        if len(inner) > 1:
-            names = ", ".join(each.name for each in inner)
-            raise InputError(f"{path} holds several checkpoints, {names}: name one of them, such as {inner[-1]}")
-        (path,) = inner
-    return path
-
-
-def _read_orbax(path: Path) -> Flat:
-    try:
-        from orbax import checkpoint
-    except ImportError:
-        raise InputError("a folder of Orbax needs the package orbax-checkpoint: pip install orbax-checkpoint") from None
-    with checkpoint.Checkpointer(checkpoint.PyTreeCheckpointHandler()) as reader:
-        tree = reader.metadata(path.absolute()).item_metadata.tree
-        # As NumPy's arrays, they need no devices like those that they were saved from.
-        arguments = jax.tree.map(lambda _: checkpoint.RestoreArgs(restore_type=np.ndarray), tree)
-        return dict(_flat(reader.restore(path.absolute(), args=checkpoint.args.PyTreeRestore(restore_args=arguments))))
-
-
-def _flat(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """(path, array) of each array in a tree of dictionaries and lists. What is no number, such as a text, is left."""
-    if isinstance(tree, Mapping | list | tuple):
-        for name, part in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
-            yield from _flat(part, (*path, str(name)))
-    elif isinstance(tree, int | float):
-        yield path, np.asarray(tree)
-    elif hasattr(tree, "dtype"):
-        yield path, tree
 
 
 def _nested(flat: Flat) -> dict[str, Any]:

@@ -22,6 +22,11 @@ def is_equinox(module: Any) -> bool:
     return equinox is not None and isinstance(module, equinox.Module)
 
 
+def is_state(part: Any) -> bool:
+    equinox = sys.modules.get("equinox")
+    return equinox is not None and isinstance(part, equinox.nn.State)
+
+
 def has_state(module: Any) -> bool:
     """Whether a module of Equinox keeps some of its numbers in an `eqx.nn.State`."""
     import equinox

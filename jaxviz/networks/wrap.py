@@ -89,7 +89,7 @@ def wrap(
             an argument that the call lacks or does not know, or a module that takes images `[n c h w]` without
             `channels_first`, that a word such as mode="train" switches, that fails (its own error is the cause), or
             that does not turn a batch of n images into an array `[n …]`; a file that cannot be read, or with other
-            parameters than the module has, which are all listed.
+            parameters than the module has, which are all listed (of a file of Equinox, the first).
     """
     if not np.iterable(image_shape) or not 1 <= len(tuple(image_shape)) <= 4:
         raise InputError(

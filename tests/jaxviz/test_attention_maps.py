@@ -97,8 +97,22 @@ def test_a_head_can_be_climbed_ablated_and_explained(net, model):
     np.testing.assert_allclose(jv.activations(without, pixels, layer)[layer], expected, atol=1e-5)
     with pytest.raises(jv.InputError, match=r"blocks/1/attn/heads has 2 heads, 0 to 1; given: 2"):
         jv.heads(seen, name, [2])
-    with pytest.raises(jv.InputError, match=r"heads are those of a layer \[heads t c\], .*given: patches|head, \["):
-        jv.heads(seen, "head")
+    for layer in ("head", "patches"):
+        with pytest.raises(jv.InputError, match=rf"heads are those of a layer \[heads t c\], .*given: {layer}, \["):
+            jv.heads(seen, layer)
+
+
+def test_numbers_beside_an_attention_and_two_products_of_one():
+    """A number on the left is no attention. Of two products, neither is all that a head reads."""
+
+    def network(table, x):
+        x = x.reshape(len(x), -1, 12)
+        weights = jax.nn.softmax(x @ x.swapaxes(1, 2))
+        places = jnp.einsum("nts,tsc->ntc", weights, table)
+        return (0.5 * weights @ x + places + np.float32([2]) * x).mean(1)
+
+    model = jv.wrap(network, jnp.ones((24, 24, 12)), vits.SHAPE)
+    assert {*jv.with_attention(model).handles} - {*model.handles} == {"softmax/attention"}
 
 
 def test_an_edited_attention_changes_what_comes_after_it(net, model):

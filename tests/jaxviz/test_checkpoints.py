@@ -201,8 +201,10 @@ def test_equinox(tmp_path):
     for save in WRITERS:
         save(tmp_path / save.__name__, tree)
     eqx.tree_serialise_leaves(tmp_path / "a.eqx", module)
+    with (tmp_path / "a").open("wb") as file:
+        eqx.tree_serialise_leaves(file, module)
     paths = list(tmp_path.iterdir())
-    assert len(paths) == 7
+    assert len(paths) == 8
     for path in paths:
         for target in (Linear(), eqx.filter_eval_shape(Linear)):
             again = jv.wrap(target, path, (3,))
@@ -210,7 +212,13 @@ def test_equinox(tmp_path):
     for path in paths:
         with pytest.raises(jv.InputError, match=r"does not fit Linear"):
             jv.wrap(Linear(5), path, (3,))
-    norm, _ = eqx.nn.make_with_state(eqx.nn.BatchNorm)(3, "batch", mode="batch")
+    with (tmp_path / "longer").open("wb") as file:
+        eqx.tree_serialise_leaves(file, (module, module))
+    with pytest.raises(jv.InputError, match=r"longer does not fit Linear: it has more arrays than the module"):
+        jv.wrap(Linear(), tmp_path / "longer", (3,))
+    norm, state = eqx.nn.make_with_state(eqx.nn.BatchNorm)(3, "batch", mode="batch")
+    with pytest.raises(jv.InputError, match=r"has no names: save both by Equinox"):
+        jv.write_parameters(jv.wrap(norm, state, (3,)), tmp_path / "b.safetensors")
     with pytest.raises(jv.InputError, match=r"restored together with it: .*; given: the path"):
         jv.wrap(norm, tmp_path / "a.eqx", (3,))
 

@@ -204,6 +204,11 @@ def test_a_visitor_who_goes_on_to_the_search_is_left_there(visit, server):
     page.evaluate("panel.close(), query.focus()")
     page.wait_for_url("**/index.html#/")
     expect(page.get_by_role("combobox")).to_be_focused()
+    page.keyboard.type("block 17")
+    page.keyboard.press("Enter")  # but from a filter that was searched, the way leads to its tile
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(tile(page, "block/conv_2", 17)).to_be_focused()
 
 
 def test_tab_stops_once_at_each_layer(visit, server):

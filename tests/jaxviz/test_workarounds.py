@@ -244,3 +244,19 @@ def test_the_compiler_knows_the_options():
     options = workarounds.compiler_options()
     assert options is None or set(options) == {"xla_cpu_experimental_ynn_fusion_type"}
     assert jax.jit(lambda x: x + 1, compiler_options=options)(1) == 2
+
+
+def test_a_gradient_through_python():
+    """The network can be read, and a sentence says why it cannot be differentiated."""
+
+    def network(scale, x):
+        shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
+        x = jax.pure_callback(lambda x: 2 * np.asarray(x), shape, x, vmap_method="expand_dims")
+        return (scale * x).mean((1, 2))
+
+    model, image = jaxviz.wrap(network, jnp.float32(3), (8, 8, 3)), np.full((8, 8, 3), 0.25, np.float32)
+    np.testing.assert_allclose(jaxviz.predict(model, image), [1.5, 1.5, 1.5], rtol=1e-6)
+    assert jaxviz.occlusion(model, image, 1).values.shape == (8, 8)
+    for call in (jaxviz.gradient, lambda model, *_: jaxviz.sweep(model, jaxviz.classes(model, [1]), steps=2)):
+        with pytest.raises(jaxviz.InputError, match="no gradient through such a call: give it one"):
+            call(model, image, 1)

@@ -48,8 +48,8 @@ def test_a_network_that_others_wrote(make, relative):
     with jv.Monitor(lambda tag, step, picture: written.append(picture), {"view": view}, every=1) as monitor:
         monitor(0, model)
         monitor(1, model.replace(params=other))
-    for found, params in zip(written, (model.params, other), strict=True):
-        np.testing.assert_array_equal(found, view(model.replace(params=params)))
+    for picture, params in zip(written, (model.params, other), strict=True):
+        np.testing.assert_array_equal(picture, view(model.replace(params=params)))
     assert (written[0] != written[1]).any()
 
     shown = row(make.__name__, entry, model, len(found))

@@ -70,7 +70,10 @@ function select(k) {
 function go(layer, i) {
   shut();
   query.value = "";
-  if (i !== null) return show(layer, i);
+  if (i !== null) {
+    query.blur(); // or the panel would give the focus back to the search
+    return show(layer, i);
+  }
   layer.tiles[0]?.focus({ preventScroll: true });
   layer.tiles[0]?.closest(".row").scrollIntoView();
 }
