@@ -1,6 +1,6 @@
 """Claim: an atlas of three layers takes at most 1.03 × the time of the bare sweeps, and two workers no longer than it.
 
-    python benchmarks/atlas.py            the claims, on a sample: half an hour
+    python benchmarks/atlas.py            the claims, on a sample: a quarter of an hour
     python benchmarks/atlas.py --full     all 4,224 filters once, into --out, and its page, opened in Chromium; hours
 
 The network is the real VGG16 base, fed with raw pixels, with Chollet's recipe at 64 × 64 pixels: 40 steps for each of

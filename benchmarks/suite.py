@@ -29,6 +29,7 @@ NAMES = (
     "start_up",
     "load_time",
     "monitor",
+    "atlas",
     "page_load",
 )
 

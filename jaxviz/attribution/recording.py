@@ -262,9 +262,10 @@ _ONE_BY_ONE = ELEMENTWISE | {
 _KINDS = {
     **dict.fromkeys(("reduce_sum", "reduce_window_sum", "cumsum"), AVERAGE),
     **dict.fromkeys((
-        "broadcast_in_dim", "concatenate", "cummax", "dynamic_slice", "dynamic_update_slice", "expand_dims", "gather",
-        "pad", "reduce_max", "reduce_min", "reduce_window_max", "reduce_window_min", "reshape", "rev", "scatter",
-        "slice", "sort", "split", "squeeze", "top_k", "transpose",
+        "broadcast_in_dim", "concatenate", "cummax", "device_put", "dynamic_slice", "dynamic_update_slice",
+        "expand_dims", "gather", "optimization_barrier", "pad", "reduce_max", "reduce_min", "reduce_window_max",
+        "reduce_window_min", "reshape", "reshard", "rev", "scatter", "sharding_constraint", "slice", "sort", "split",
+        "squeeze", "stack", "tile", "top_k", "transpose", "unstack",
     ), MOVE),
 }
 # fmt: on

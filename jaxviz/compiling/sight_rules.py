@@ -325,8 +325,9 @@ def _along(name: str) -> Rule:
 RULES: dict[str, Rule] = {
     **dict.fromkeys((
         *ELEMENTWISE, "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh",
-        "digamma", "erf_inv", "erfc", "exp2", "floor", "imag", "is_finite", "lgamma", "nextafter",
-        "optimization_barrier", "real", "reduce_precision", "rem", "round", "sin", "sinh", "tan", "xor",
+        "device_put", "digamma", "erf_inv", "erfc", "exp2", "floor", "imag", "is_finite", "lgamma", "nextafter",
+        "optimization_barrier", "real", "reduce_precision", "rem", "reshard", "round", "sharding_constraint", "sin",
+        "sinh", "tan", "xor",
     ), _elementwise),
     **dict.fromkeys(("reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or", "argmax",
                      "argmin"), _reduce),

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.lax import stop_gradient
+from jax.sharding import SingleDeviceSharding
 from networks import image, six_of_a_kind
 
 import jaxviz as jv
@@ -90,12 +91,22 @@ def one_by_one(params, x, fix):
     return x.max((1, 2)) @ head
 
 
+def moves(params, x, fix):
+    """Numbers that change their places only, by operations that differ between versions of JAX."""
+    kernel, head = params
+    x = jax.lax.with_sharding_constraint(jax.device_put(x), SingleDeviceSharding(jax.devices()[0]))
+    x, y = jax.lax.optimization_barrier((convolution(x, kernel), x.mean(-1, keepdims=True)))
+    first, *_, last = jnp.moveaxis(jnp.stack([x, jnp.tile(y, (1, 1, 1, 4))], 1), 2, 0)
+    return jnp.einsum("nawc,awck->nk", first - 2 * jax.nn.relu(last), head)
+
+
 BLOCKS = [(3, 3, 3, 4), (3, 3, 3, 4, 4), (4, 2)]
 NETWORKS = {
     squeeze_and_excitation: [(3, 3, 3, 4), (4, 2), (2, 4), (4, 2)],
     transformer: [(2, 2, 3, 4), (4,), (4, 4), (4, 4), (4, 4), (4, 8), (8, 4), (4, 2)],
     decoder: [(3, 3, 3, 4), (3, 3, 4, 4), (6, 6, 7, 2)],
     blocks: BLOCKS,
+    moves: [(3, 3, 3, 4), (2, 6, 4, 2)],
 }
 
 
