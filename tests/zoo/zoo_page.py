@@ -26,7 +26,8 @@ value. So are the values of as many layers as the library itself shows (`capture
 `intercept_methods` of Haiku, calls of nnx and Equinox without a compiler), and those of activation functions and means,
 computed again from the layer before. Grad-CAM of the default layer and of a named one works, and so does an ascent of
 four units, each of which scores more than its start. A Monitor writes the picture of the parameters that it is given.
-The last two columns are `guided_gradient` and `deconvnet`, which change ReLUs alone, and `lrp`.
+The last two columns are `guided_gradient` and `deconvnet`, which change ReLUs alone, and `lrp`, or the reason why it
+has no answer.
 
 | network | package | written in | layers | of which compared | default layer of a CAM | guided | LRP |
 |---|---|---|---|---|---|---|---|
