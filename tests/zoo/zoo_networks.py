@@ -92,7 +92,7 @@ def _calls(path: tuple, values: Any) -> list:
 
 
 def of_nnx(package: str, module: Any, scan: str = "") -> Entry:
-    """An nnx module. Its own way is a call of it, not compiled, in which each layer with a kernel writes its output.
+    """An nnx module. Its own way is a call of it, not compiled, in which each of its modules writes its output.
 
     Args:
         scan: the path of a scan over layers, which is a loop where nothing is compiled.
@@ -107,7 +107,8 @@ def of_nnx(package: str, module: Any, scan: str = "") -> Entry:
 
     def parts(x: Any) -> dict[str, Any]:
         found: dict[str, list] = defaultdict(list)
-        with jax.disable_jit(), _recorded((nnx.Conv, nnx.Linear, nnx.LayerNorm, nnx.LinearGeneral), found):
+        kinds = {type(part) for path, part in nnx.iter_modules(module) if path and callable(part)}
+        with jax.disable_jit(), _recorded(tuple(kinds), found):
             module(x)
         return {name: each for name, values in found.items() for name, each in _iterations(name, values)}
 
@@ -182,9 +183,10 @@ def of_equinox(package: str, module: Any) -> Entry:
     module = filled(module)
     quiet = eqx.nn.inference_mode(module)
     kinds = (eqx.nn.Conv, eqx.nn.Linear, eqx.nn.LayerNorm, eqx.nn.GroupNorm)
+    own = ("LayerNorm2d", "LayerScale", "LearnedPosEmbed")  # of equimo
 
     def is_layer(part: Any) -> bool:
-        return isinstance(part, kinds)
+        return isinstance(part, kinds) or type(part).__name__ in own
 
     def call(x: Any) -> Any:
         return jax.vmap(quiet)(jnp.moveaxis(x, -1, 1))
@@ -226,7 +228,8 @@ class _Recording:
 
     def __call__(self, x: Any, **kwargs: Any) -> Any:
         value = self.part(x, **kwargs)
-        self.found[self.name] = _batch(value) if isinstance(value, jax.core.Tracer) else jnp.moveaxis(value, 0, -1)
+        is_map = not isinstance(value, jax.core.Tracer) and value.ndim != 2
+        self.found[self.name] = jnp.moveaxis(value, 0, -1) if is_map else _batch(value)
         return value
 
     def __getattr__(self, name: str) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,11 +24,11 @@ built by the code of their packages, small and with random weights, and wrapped 
 
 **Checked** for each: the prediction and the gradient are those of the network itself, to 1e-4 and 1e-3 of the greatest
 value. So are the values of as many layers as the library itself shows (`capture_intermediates` of linen,
-`intercept_methods` of Haiku, calls of nnx and Equinox without a compiler), and those of activation functions and means,
-computed again from the layer before. Grad-CAM of the default layer and of a named one works, and so does an ascent of
-four units, each of which scores more than its start. A Monitor writes the picture of the parameters that it is given.
-The last two columns are `guided_gradient` and `deconvnet`, which change ReLUs alone, and `lrp`, or the reason why it
-has no answer.
+`intercept_methods` of Haiku, calls of nnx and Equinox without a compiler), and those of activation functions, means,
+pools and sums of two paths, computed again from the layers before. Grad-CAM of the default layer and of a named one
+works, and so does an ascent of four units, each of which scores more than its start. A Monitor writes the picture of
+the parameters that it is given. The last two columns are `guided_gradient` and `deconvnet`, which change ReLUs alone,
+and `lrp`, or the reason why it has no answer.
 
 | network | package | written in | layers | of which compared | default layer of a CAM | guided | LRP |
 |---|---|---|---|---|---|---|---|
@@ -47,6 +48,7 @@ AGAIN: dict[str, tuple[Callable, ...]] = {
     "hard_silu": (jax.nn.hard_silu,),
     "sigmoid": (jax.nn.sigmoid,),
     "gelu": (jax.nn.gelu, lambda x: jax.nn.gelu(x, approximate=False)),
+    "max_pool": (lambda x: nn.max_pool(x, (3, 3), (2, 2), "SAME"),),  # of ResNets
     "mean": (_mean, lambda x: _mean(x[:, 1:])),  # or without a class token
 }
 
@@ -64,6 +66,12 @@ def differences(entry: Entry, model: jv.Model) -> dict[str, float]:
         if layer.name not in own and before is not None and layer.kind in AGAIN:
             again = [function(jnp.asarray(found[before])) for function in AGAIN[layer.kind]]
             own[layer.name] = min(again, key=lambda each: float(np.abs(each - found[layer.name]).max()))
+        if layer.name not in own and layer.kind == "add":  # of the layer that it follows, and of one before that
+            last, shape = found[before], found[before].shape
+            names = list(found)
+            others = (found[each] for each in names[: names.index(before)])
+            sums = [last + each for each in others if each.shape == shape]
+            own[layer.name] = min(sums, key=lambda each: float(np.abs(each - found[layer.name]).max()))
         before = layer.name
     return {name: _difference(found[name], own[name]) for name in found if name in own}
 
