@@ -394,12 +394,21 @@ def botnet() -> Entry:
 def equimo_vit() -> Entry:
     from equimo.models import VisionTransformer
 
-    return of_equinox(
+    entry = of_equinox(
         "equimo",
         VisionTransformer(
             SIZE, 3, 16, 8, num_heads=2, depths=[2], reg_tokens=0, num_classes=CLASSES, key=jax.random.key(0)
         ),
     )
+    (module,) = entry.arguments
+
+    def parts(x: Any) -> dict[str, Any]:
+        found = entry.parts(x)
+        patches = found["patch_embed/proj"].reshape(len(x), -1, 16)
+        token = jnp.broadcast_to(module.cls_token, (len(x), 1, 16))
+        return {**found, "cls_token": jnp.concatenate([token, patches], 1)}
+
+    return entry._replace(parts=parts)
 
 
 def equimo_convnext() -> Entry:

@@ -23,12 +23,12 @@ HEAD = """# Networks that others wrote
 built by the code of their packages, small and with random weights, and wrapped without a change.
 
 **Checked** for each: the prediction and the gradient are those of the network itself, to 1e-4 and 1e-3 of the greatest
-value. So are the values of as many layers as the library itself shows (`capture_intermediates` of linen,
-`intercept_methods` of Haiku, calls of nnx and Equinox without a compiler), and those of activation functions, means,
-pools and sums of two paths, computed again from the layers before. Grad-CAM of the default layer and of a named one
-works, and so does an ascent of four units, each of which scores more than its start. A Monitor writes the picture of
-the parameters that it is given. The last two columns are `guided_gradient` and `deconvnet`, which change ReLUs alone,
-and `lrp`, or the reason why it has no answer.
+value. So are the values of the layers, as the library itself shows them (`capture_intermediates` of linen,
+`intercept_methods` of Haiku, calls of nnx and Equinox without a compiler); those of activation functions, means,
+pools, sums of two paths and attentions are computed again from the layers before. Grad-CAM of the default layer and of
+a named one works, and so does an ascent of four units, each of which scores more than its start. A Monitor writes the
+picture of the parameters that it is given. The last two columns are `guided_gradient` and `deconvnet`, which change
+ReLUs alone, and `lrp`, or the reason why it has no answer.
 
 | network | package | written in | layers | of which compared | default layer of a CAM | guided | LRP |
 |---|---|---|---|---|---|---|---|
@@ -72,8 +72,16 @@ def differences(entry: Entry, model: jv.Model) -> dict[str, float]:
             others = (found[each] for each in names[: names.index(before)])
             sums = [last + each for each in others if each.shape == shape]
             own[layer.name] = min(sums, key=lambda each: float(np.abs(each - found[layer.name]).max()))
+        if layer.name not in own and layer.kind == "softmax":  # of queries and keys, which one layer makes
+            own[layer.name] = _attention(found[before], found[layer.name].shape[1])
         before = layer.name
     return {name: _difference(found[name], own[name]) for name in found if name in own}
+
+
+def _attention(joined: np.ndarray, heads: int) -> jax.Array:
+    """The attention `[n heads t s]` of queries, keys and values in one array `[n t 3·heads·c]`."""
+    query, key, _ = jnp.moveaxis(joined.reshape(*joined.shape[:2], 3, heads, -1), 2, 0)
+    return jax.nn.softmax(jnp.einsum("nthc,nshc->nhts", query, key) / np.sqrt(query.shape[-1]))
 
 
 def _difference(ours: Any, theirs: Any) -> float:
