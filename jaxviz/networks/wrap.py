@@ -131,6 +131,8 @@ def wrap(
     batch = _batch_axes(forward, params, images, found) if network else {}
     axes = channel_axes(program, len(image_shape)) if channels_first else None
     found, moved = _moved(found, batch, axes)
+    if found[-1].hidden == UNKNOWN_IMAGES:
+        raise InputError(f"{name} does not grow with the images: a network turns n images into an array [n …]")
     forward = replace(forward, moved=moved)
     sizes = _sizes(params, program)
     if network:

@@ -34,6 +34,11 @@ def models():
     return six_of_a_kind()
 
 
+def test_an_output_for_the_first_image_only_is_refused():
+    with pytest.raises(jv.InputError, match=r"output does not grow with the images: .* \[n …\]"):
+        jv.wrap(lambda weights, x: x[:1].mean((1, 2)) @ weights, jnp.ones((3, 4)), (8, 8, 3))
+
+
 def test_the_same_network_has_the_same_handles_in_every_library(models, relative):
     expected = jv.activations(models["keras"], images(2), SAME["keras"])
     for kind, names in SAME.items():
