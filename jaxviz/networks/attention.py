@@ -45,9 +45,11 @@ def with_attention(model: Model) -> Model:
     if isinstance(model.forward, AttentionForward):
         return model
     handles = tuple(dict.fromkeys((*model.handles, *model.outputs)))
-    # Of one and of two images, since the axis that grows is the batch axis.
-    one, two = (_trace(model, count, handles) for count in (1, 2))
-    found, others = attentions(one), attentions(two)
+    one = _trace(model, 1, handles)
+    found = attentions(one)
+    if not found:
+        return model
+    others = attentions(_trace(model, 2, handles))  # the axis that is longer for two images is the batch axis
     if [(each.stack, len(each.shape)) for each in found] != [(each.stack, len(each.shape)) for each in others]:
         return model
     seen: list[Seen] = []

@@ -23,6 +23,7 @@ def is_equinox(module: Any) -> bool:
 
 
 def is_state(part: Any) -> bool:
+    """Whether it is an `eqx.nn.State`."""
     equinox = sys.modules.get("equinox")
     return equinox is not None and isinstance(part, equinox.nn.State)
 

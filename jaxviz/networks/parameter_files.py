@@ -62,6 +62,7 @@ def _guarded(path: Path, read: Callable[[Path], Flat]) -> Flat:
 
 
 def begins(path: Path, magic: bytes) -> bool:
+    """Whether the first bytes of a file are these."""
     with path.open("rb") as file:
         return file.read(len(magic)) == magic
 

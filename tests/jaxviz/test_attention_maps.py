@@ -381,5 +381,8 @@ def test_tokens_that_are_not_found_are_given():
 def test_a_network_without_attention():
     model = keras_model()
     assert jv.with_attention(model) is model
+    # One that takes one image at a time, since an argument of its call is for one.
+    alone = jv.wrap(lambda age, x: jnp.concatenate([x.mean((1, 2)), age], -1), jnp.ones((1, 2)), vits.SHAPE)
+    assert jv.with_attention(alone) is alone
     with pytest.raises(jv.InputError, match="no attention before the target"):
         jv.attention_rollout(model, picture())
