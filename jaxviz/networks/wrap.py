@@ -131,8 +131,11 @@ def wrap(
     batch = _batch_axes(forward, params, images, found) if network else {}
     axes = channel_axes(program, len(image_shape)) if channels_first else None
     found, moved = _moved(found, batch, axes)
-    if found[-1].hidden == UNKNOWN_IMAGES:
-        raise InputError(f"{name} does not grow with the images: a network turns n images into an array [n …]")
+    if found[-1].hidden:  # another layer would be taken for the output
+        raise InputError(
+            f"{name} cannot be read: {_reason(found[-1].hidden)}. A network turns n images into an array [n …], whose "
+            "channels are last, or first where it takes them first"
+        )
     forward = replace(forward, moved=moved)
     sizes = _sizes(params, program)
     if network:

@@ -34,9 +34,17 @@ def models():
     return six_of_a_kind()
 
 
-def test_an_output_for_the_first_image_only_is_refused():
-    with pytest.raises(jv.InputError, match=r"output does not grow with the images: .* \[n …\]"):
+def test_an_output_that_cannot_be_read_is_refused():
+    """Of the first image only, or with channels that may be on several axes."""
+    with pytest.raises(jv.InputError, match=r"output cannot be read: none of its axes is that of the images"):
         jv.wrap(lambda weights, x: x[:1].mean((1, 2)) @ weights, jnp.ones((3, 4)), (8, 8, 3))
+
+    def network(kernel, x):
+        x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME")
+        return x.reshape(len(x), 2, 2, 8, 8).sum(2)
+
+    with pytest.raises(jv.InputError, match=r"output cannot be read: .* which of its axes has the channels"):
+        jv.wrap(network, jnp.ones((4, 3, 3, 3)), (8, 8, 3), channels_first=True)
 
 
 def test_the_same_network_has_the_same_handles_in_every_library(models, relative):
