@@ -37,9 +37,12 @@ def keep_compilations(folder: str | PathLike[str] | None = None, *, megabytes: i
     size = whole("megabytes", megabytes) * 2**20
     machine = hashlib.sha256(f"{platform.machine()} {_processor()}".encode()).hexdigest()[:12]
     place = Path(folder or cache_folder() / "compilations") / f"jaxlib-{jaxlib.__version__}-{machine}"
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if os.name == "posix":
-        for each in (place, place.parent):
+    for each in (
+        place.parent,
+        place,
+    ):  # parents that `mkdir` makes may be open to a group
+        each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.name == "posix":
             state = each.stat()
             if state.st_mode & 0o022 or state.st_uid != os.getuid():
                 raise InputError(
@@ -48,7 +51,7 @@ def keep_compilations(folder: str | PathLike[str] | None = None, *, megabytes: i
                 )
     jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_compilation_cache_max_size", size)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # together, small programs take seconds
     return place
 
 

@@ -151,8 +151,11 @@ def _fastest(
     few, many = sorted(kernel.shape[2:])
     if kernel.shape[3] == few <= FEW and many >= 8 * FEW:
         return "taps", f"{many} channels to {few}"
-    if copied and (pixels := math.prod(images.shape[:3])) <= SMALL * kernel.shape[2]:
-        return "taps", f"{pixels} pixels, few for a kernel of {kernel.shape[2]} channels"
+    if {*params["lhs_dilation"]} != {1}:
+        return "taps", "the gradient of a stride: most taps would meet zeros"
+    pixels = math.prod(images.shape[:3])
+    if copied and (kernel.shape[:2] == (1, 1) or pixels <= SMALL * kernel.shape[2]):
+        return "taps", f"{pixels} pixels: a direct convolution would copy the kernel of {kernel.shape[2]} channels"
     if kernel.shape[:2] != (3, 3) or {*params["window_strides"], *params["rhs_dilation"]} != {1}:
         return "direct", "not 3 × 3 of stride 1"
     if execution.winograd is None:
