@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from flax import nnx
+from jax import Array
 
 from .architectures import ARCHITECTURES, Architecture
 from .config.description import decode
@@ -79,11 +80,21 @@ def load(
             saved = _described(saved, description)
         graph, inputs = _identify(saved, architecture, custom or {})
         graph, saved = with_own(graph, saved)
-        net = nnx.eval_shape(lambda: KerasNet(graph, inputs or UNIT, rngs=nnx.Rngs(0)))
+        net = nnx.eval_shape(lambda: KerasNet(graph, inputs or UNIT, rngs=_OneKey()))
         _fill(net, saved)
     if inputs is None:
         net.inputs = recognized(net)
     return net
+
+
+class _OneKey(nnx.Rngs):
+    """The same key for every weight. Here weights only get their shapes, and counting keys would take most of the time.
+
+    Under a trace, each change of the counter of `nnx.Rngs` makes JAX compose a message of an error that nobody sees.
+    """
+
+    def params(self) -> Array:
+        return jax.random.key(0)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxviz.compiling import grouped, max_pool, taps, winograd
+from jaxviz.compiling import grouped, pools, taps, winograd
 from jaxviz.compiling.execution import AS_USUAL, Execution, platform_of
 from jaxviz.compiling.jaxprs import CALLS, Rule, bind, body_of, hoist, run, with_rules
 from jaxviz.compiling.workarounds import Equation, closed, parameters, scan_split
@@ -41,6 +41,7 @@ STEPS = 8  # a loop of fewer steps does not earn back the compilation of Winogra
 # A copy of the kernel takes longer than the products of all taps where the images have at most 2 pixels for each of its
 # input channels: for one image of VGG16's last six layers, and of ResNet50's last two stages, 1.1 to 2.4 times as long.
 SMALL = 2
+LONG = 8  # a pool over more pixels along an axis stays as it is: each is one more operation to compile
 FEW = 4  # a convolution with at most this many output channels (a gradient of an image) is computed tap by tap
 
 
@@ -116,8 +117,8 @@ def _convolution(
     swapped = lax.transpose(kernel, (*taps_axes, out_axis, in_axis))
     kernel = lax.transpose(kernel, (*taps_axes, in_axis, out_axis))
     params["dimension_numbers"] = canonical
-    copied = not looped and layout.rhs_spec == (2, 3, 0, 1)  # a gradient's kernel; a loop copies it once, before it
-    algorithm, reason = _fastest(images, kernel, params, looped, copied, execution)
+    turned = layout.rhs_spec == (2, 3, 0, 1)  # the kernel of a gradient
+    algorithm, reason = _fastest(images, kernel, params, looped, turned, execution)
     _note(equation, (images, kernel), algorithm, reason)
     if algorithm == "direct":
         output = lax.conv_general_dilated_p.bind(images, kernel, **params)
@@ -133,14 +134,14 @@ def _convolution(
 
 
 def _fastest(
-    images: jax.Array, kernel: jax.Array, params: dict[str, Any], looped: bool, copied: bool, execution: Execution
+    images: jax.Array, kernel: jax.Array, params: dict[str, Any], looped: bool, turned: bool, execution: Execution
 ) -> tuple[str, str]:
     """The algorithm of a convolution in the fast layout, and the reason.
 
     It is "direct", "taps", "grouped" or one of Winograd's tiles.
 
-    `looped` says whether the convolution is inside a loop that is long enough for Winograd, and `copied` whether a
-    direct convolution needs a copy of the kernel.
+    `looped` says whether the convolution is inside a loop that is long enough for Winograd, and `turned` whether the
+    kernel lies in memory with its channel axes swapped: a direct convolution copies it, in a loop once before it.
     """
     single = images.dtype == kernel.dtype == jnp.float32 and params["preferred_element_type"] in (None, jnp.float32)
     groups, kept = params["feature_group_count"], params["preferred_element_type"] in (None, images.dtype)
@@ -153,9 +154,10 @@ def _fastest(
         return "taps", f"{many} channels to {few}"
     if {*params["lhs_dilation"]} != {1}:
         return "taps", "the gradient of a stride: most taps would meet zeros"
-    pixels = math.prod(images.shape[:3])
-    if copied and (kernel.shape[:2] == (1, 1) or pixels <= SMALL * kernel.shape[2]):
-        return "taps", f"{pixels} pixels: a direct convolution would copy the kernel of {kernel.shape[2]} channels"
+    if turned and kernel.shape[:2] == (1, 1):
+        return "taps", "a product, which needs no copy of the kernel"
+    if turned and not looped and (pixels := math.prod(images.shape[:3])) <= SMALL * kernel.shape[2]:
+        return "taps", f"{pixels} pixels: a copy of a kernel of {kernel.shape[2]} channels would take longer"
     if kernel.shape[:2] != (3, 3) or {*params["window_strides"], *params["rhs_dilation"]} != {1}:
         return "direct", "not 3 × 3 of stride 1"
     if execution.winograd is None:
@@ -209,8 +211,17 @@ def _max_pool_backward(equation: Equation, cotangent: jax.Array, operand: jax.Ar
         _note(equation, (operand,), "select and scatter", "not a maximum")
         return bind(equation, cotangent, operand)
     _note(equation, (operand,), "mask", "a max-pool")
-    settings = (params[name] for name in ("window_dimensions", "window_strides", "padding"))
-    return [max_pool.backward(operand, cotangent, *settings)]
+    settings = {name: params[name] for name in ("window_dimensions", "window_strides", "padding")}
+    return [pools.max_backward(operand, cotangent, **settings)]
+
+
+def _pool(combine: Callable, fill: float, equation: Equation, operand: jax.Array) -> list[Any]:
+    """A pool of an average or a maximum, by slices."""
+    names = ("window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation")
+    settings = {name: parameters(equation)[name] for name in names}
+    if max(settings["window_dimensions"]) > LONG or not jnp.issubdtype(operand.dtype, jnp.floating):
+        return bind(equation, operand)
+    return [pools.forward(operand, combine, fill, **settings)]
 
 
 @functools.cache
@@ -223,6 +234,8 @@ def _rules(execution: Execution, *, looped: bool) -> dict[str, Rule]:
         return masks
     rules = masks | {
         "conv_general_dilated": functools.partial(_convolution, execution, looped),
+        "reduce_window_max": functools.partial(_pool, lax.max, -jnp.inf),
+        "reduce_window_sum": functools.partial(_pool, lax.add, 0.0),
         "while": functools.partial(_while, execution, looped),
         "scan": functools.partial(_scan, execution, looped),
     }

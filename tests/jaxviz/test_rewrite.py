@@ -100,6 +100,27 @@ def test_each_window_of_a_max_pool_gives_its_gradient_to_its_first_maximum(windo
     np.testing.assert_array_equal(*(jax.jit(each)(x) for each in (rewrite(gradient), gradient)))
 
 
+@pytest.mark.parametrize(("window", "strides"), POOLS)
+@pytest.mark.parametrize("padding", ["VALID", "SAME"])
+@pytest.mark.parametrize("pool", [nn.max_pool, nn.avg_pool])
+def test_a_pool_has_the_same_values_and_gradients(pool, window, strides, padding, relative):
+    x = np.random.default_rng(0).standard_normal((2, 13, 11, 3)).astype(np.float32)
+    function = jax.value_and_grad(lambda x: (pool(x, window, strides, padding) ** 2).sum())
+    assert "reduce_window" in primitives(function, x)
+    assert "reduce_window" not in primitives(rewrite(function), x)
+    ours, theirs = (jax.jit(each)(x) for each in (rewrite(function), function))
+    assert float(ours[0]) == pytest.approx(float(theirs[0]), rel=1e-5)
+    assert relative(ours[1], theirs[1]) < 1e-5
+
+
+def test_a_pool_keeps_what_is_not_finite():
+    x = np.full((1, 6, 6, 1), -np.inf, np.float32)
+    x[0, 0, 0, 0], x[0, 3, 3, 0] = np.nan, np.inf
+    for pool in (nn.max_pool, nn.avg_pool):
+        function = lambda x: pool(x, (2, 2), (2, 2))  # noqa: B023, E731
+        np.testing.assert_array_equal(*(jax.jit(each)(x) for each in (rewrite(function), function)))
+
+
 def bodies(x):
     k = jnp.ones((3, 3, 2, 2)) / 9
 
