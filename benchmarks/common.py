@@ -132,13 +132,14 @@ def race(found: Mapping[str, Contender], *work: Any, rounds: int) -> dict[str, l
     return alternate({name: lambda c=c: c(*work) for name, c in found.items()}, rounds, lambda answer: answer.seconds)
 
 
-def faster_batch(contender: Contender, *work: Any) -> int:
+def faster_batch(contender: Contender, *work: Any, most: int | None = None) -> int:
     """The number of images at a time, one or all, that takes less time once it is compiled.
 
-    The images are the last of `work`, and the contender takes the number as one more argument.
+    The images are the last of `work`, and the contender takes the number as one more argument. `most` is the number of
+    images that the contender makes of them; None: the images themselves.
     """
     seconds = {}
-    for batch in sorted({1, len(work[-1])}):
+    for batch in sorted({1, most or len(work[-1])}):
         contender(*work, batch)
         seconds[batch] = contender(*work, batch).seconds
     return min(seconds, key=seconds.__getitem__)

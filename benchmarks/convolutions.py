@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 from common import RESULTS, Contender, device, difference, options, write
-from networks import NETWORKS, save
+from network_works import NETWORKS, prepare
 
-IMAGES, TARGET = 8, 3
+IMAGES = 8
 SECONDS = 0.15  # of runs for each program
 INSTRUCTIONS = {"as it is": {}, "AVX2": {"XLA_FLAGS": "--xla_cpu_max_isa=AVX2", "DNNL_MAX_CPU_ISA": "AVX2"}}
 
@@ -52,7 +52,7 @@ def convolutions(model: Any, shape: tuple[int, ...]) -> Iterator[tuple[Any, int]
             for body in bodies(equation):
                 yield from equations(body.jaxpr)
 
-    gradient = jax.grad(lambda images: model(images, [model.scores])[model.scores][:, TARGET].sum())
+    gradient = jax.grad(lambda images: model(images, [model.scores])[model.scores][:, 0].sum())
     found: dict[Any, list[Any]] = {}
     for equation in equations(jax.make_jaxpr(gradient)(np.zeros((1, *shape), np.float32)).jaxpr):
         key = (*(variable.aval.shape for variable in equation.invars), str(sorted(parameters(equation).items())))
@@ -133,14 +133,14 @@ def best(row: dict[str, Any]) -> float:
 
 
 def main():
-    args = options(__doc__, {"--only": {"nargs": "+", "default": NETWORKS, "metavar": "NETWORK"}})
+    args = options(__doc__, {"--only": {"nargs": "+", "default": list(NETWORKS), "metavar": "NETWORK"}})
     names = ("MobileNetV2",) if args.quick else args.only
     path = RESULTS / "convolutions.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     results = known.get(device(), {}).get("results", {})
     with tempfile.TemporaryDirectory() as folder:
         for network in names:
-            shape = save(network, file := f"{folder}/{network}.keras")
+            shape = prepare(network, file := f"{folder}/{network}.keras").shape
             for instructions, settings in INSTRUCTIONS.items():
                 contender = Contender(measured, file, shape, settings)
                 for looped in (False, True):

@@ -7,6 +7,7 @@ its tables appear beside the first. The suite needs the extra `test`, and these 
 
     pip install torch==2.13.0 tf-keras-vis==0.8.7 decorator future
     pip install --no-deps captum==0.9.0 torch-lucent==0.1.8 kornia==0.9.0 kornia_rs==0.2.0
+    pip install --no-deps --ignore-requires-python zennit==1.0.0
 """
 
 import argparse
@@ -23,6 +24,7 @@ NAMES = (
     "ascent_profile",
     "full_gradient",
     "networks",
+    "networks_first",
     "attribution",
     "scaling",
     "top_images",
