@@ -8,6 +8,7 @@ minus means …) is the value `inputs`.
 
 import functools
 import re
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -230,11 +231,17 @@ class Model:
         return False
 
     def _shapes(self, shape: tuple[int, ...], names: tuple[str, ...]) -> dict[str, tuple]:
-        """The shapes for an image of `shape`.
+        """The shapes for an image of `shape`, which are kept: a method asks for them before each call.
 
         Raises:
             RunError: the network does not run on it, or nothing is left of the image at one of the layers.
         """
+        known = _SHAPES.setdefault(self, {})
+        if (shape, names) not in known:
+            known[shape, names] = self._traced_shapes(shape, names)
+        return dict(known[shape, names])
+
+    def _traced_shapes(self, shape: tuple[int, ...], names: tuple[str, ...]) -> dict[str, tuple]:
         image = jax.ShapeDtypeStruct(shape, jnp.float32)
         try:
             found = compute.compiled().eval_shape(self, image, names=names)
@@ -322,6 +329,10 @@ class Model:
         lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in rows]
         note = [f"inputs {self.inputs.name}: {self.inputs.note}"] if self.inputs.note else []
         return "\n".join([repr(self), *lines, *note])
+
+
+# A model's fields cannot change, so neither can the shapes of its activations. They are forgotten with the model.
+_SHAPES: weakref.WeakKeyDictionary[Model, dict[tuple, dict[str, tuple]]] = weakref.WeakKeyDictionary()
 
 
 def _by(shape: Iterable[int | None]) -> str:

@@ -1,5 +1,6 @@
 """`plan`: the algorithm that each layer gets in a gradient of a model, and the reason."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from jaxviz.ascent.step import loss
 from jaxviz.ascent.transforms.transform import Transform
 from jaxviz.compiling import rewrite
 from jaxviz.compiling.batches import map_in_loop
+from jaxviz.compiling.jaxprs import operations
 from jaxviz.compiling.one_channel import narrow
 from jaxviz.errors import InputError
 from jaxviz.model import Model
@@ -33,9 +35,18 @@ class Row(NamedTuple):
 
 
 class Plan(tuple[Row, ...]):
-    """A `Row` for each operation, in the order of execution; `print` shows them as a table."""
+    """A `Row` for each operation that is rewritten, in the order of execution; `print` shows them as a table.
 
-    __slots__ = ()
+    Attributes:
+        operations: the number of all operations of the program as XLA gets it; the time to compile it grows with them.
+    """
+
+    operations: int
+
+    def __new__(cls, rows: Iterable[Row], operations: int) -> "Plan":
+        plan = super().__new__(cls, rows)
+        plan.operations = operations
+        return plan
 
     def __str__(self) -> str:
         cells = [("layer", "pass", "operation", "input", "algorithm", "reason")]
@@ -44,7 +55,8 @@ class Plan(tuple[Row, ...]):
             way = "backward" if row.back else "forward"
             cells.append((row.layer, way, row.operation, shape, row.algorithm, row.reason))
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in cells)
+        table = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in cells)
+        return "\n".join([*table, f"{self.operations} operations to compile"])
 
 
 def plan(
@@ -99,8 +111,8 @@ def plan(
 
     count = rewrite.STEPS if looped else 1
     with rewrite.choices() as found:
-        jax.eval_shape(run, jax.random.split(jax.random.key(0), count))
-    return Plan(
+        program = jax.make_jaxpr(run)(jax.random.split(jax.random.key(0), count))
+    rows = (
         Row(
             handle_at(choice.where, model.handles) or choice.where or "image",
             "transpose(" in choice.where,
@@ -111,3 +123,4 @@ def plan(
         )
         for choice in found
     )
+    return Plan(rows, operations(program))

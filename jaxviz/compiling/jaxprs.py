@@ -160,6 +160,11 @@ def bodies(equation: Equation) -> list[ClosedJaxpr]:
     return [workarounds.closed(part) for part in parts if isinstance(part, ClosedJaxpr | Jaxpr)]
 
 
+def operations(body: ClosedJaxpr) -> int:
+    """The number of operations of a traced function, those of the functions in it included."""
+    return sum(sum(map(operations, bodies(each))) or 1 for each in body.jaxpr.eqns)
+
+
 PLAIN_CALLS = frozenset(("jit", "closed_call", "eval_jaxpr"))
 """Primitives that do nothing but call a function; `closed_call` is JAX 0.10's, `eval_jaxpr` its successor."""
 

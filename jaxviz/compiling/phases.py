@@ -96,18 +96,21 @@ def shifted_sum(
             phase meet there, a number and a slice for each axis.
         dtype: of the sum.
     """
-    shape = [axis.outputs for axis in axes]
 
-    def phase(places: Sequence[int]) -> jax.Array:
+    def phase(places: tuple[int, ...]) -> jax.Array:
+        """The sum for the outputs at these places of each axis' phases."""
         meetings = itertools.product(*(axis.slices(place) for axis, place in zip(axes, places, strict=True)))
         terms = [term(*zip(*meeting, strict=True)) for meeting in meetings]
-        return sum(terms[1:], start=terms[0]) if terms else jnp.zeros(shape, dtype)
+        return sum(terms[1:], start=terms[0]) if terms else jnp.zeros([axis.outputs for axis in axes], dtype)
 
-    counts = [axis.phases for axis in axes]
-    found = [phase(places) for places in itertools.product(*map(range, counts))]
-    if len(found) == 1:
-        return found[0]
-    every = jnp.stack(found).reshape(*counts, *shape)
-    interleaved = every.transpose([i + offset for i in range(len(axes)) for offset in (len(axes), 0)])
-    whole = interleaved.reshape([axis.outputs * axis.phases for axis in axes])
-    return lax.slice(whole, [0] * len(axes), [axis.length for axis in axes])
+    def interleaved(places: tuple[int, ...]) -> jax.Array:
+        """The sum at these places of the first axes, and at all places of the others."""
+        if (number := len(places)) == len(axes):
+            return phase(places)
+        parts = [interleaved((*places, place)) for place in range(axes[number].phases)]
+        if len(parts) == 1:
+            return parts[0]
+        every = jnp.stack(parts, number + 1)
+        return every.reshape(*every.shape[:number], -1, *every.shape[number + 2 :])
+
+    return lax.slice(interleaved(()), [0] * len(axes), [axis.length for axis in axes])

@@ -52,7 +52,15 @@ def test_a_keras_network_under_its_own_names(vgg):
     assert {row.layer for row in rows if row.operation == "max-pool"} == {"block1_pool", "block2_pool"}
     lines = str(rows).splitlines()
     assert lines[0].split() == ["layer", "pass", "operation", "input", "algorithm", "reason"]
-    assert len(lines) == 1 + len(rows)
+    assert len(lines) == 2 + len(rows)
+    assert lines[-1] == f"{rows.operations} operations to compile"
+
+
+def test_the_number_of_operations(vgg):
+    counts = [jv.plan(vgg, f"block{i}_conv1", size=64).operations for i in (1, 2, 3)]
+    assert counts == sorted(set(counts))
+    plain = vgg.replace(execution=jv.Execution(rewrite=False))
+    assert jv.plan(plain, "block3_conv1", size=64).operations < counts[-1]
 
 
 def test_what_is_asked_for_is_what_runs(vgg):

@@ -22,9 +22,7 @@ import weights_convert
 # The cheap families, and each kind of file. EfficientNetV2 has a test of its own below.
 SAMPLE = {
     "VGG16": ["weights"],
-    "ResNet50V2": ["weights.h5"],
     "MobileNet": ["h5", "keras", "keras 2 h5", "weights.h5", "weights"],
-    "MobileNetV3Small": ["keras 2 h5"],
     "ConvNeXtTiny": ["weights.h5", "weights"],
 }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FORMATS = ("h5", "h5 weights", "weights.h5", "weights.json", "keras", "safetensors")
-COUNT = 100
+COUNT = 60
 
 
 def test_spoiled_files():
