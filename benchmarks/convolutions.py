@@ -1,4 +1,4 @@
-"""Claim: the pass never makes a convolution slower, and picks the fastest algorithm it has, with AVX-512 and without.
+"""How long each algorithm takes for the convolutions of popular networks, to choose the rules of the pass.
 
     python benchmarks/convolutions.py [--only NETWORK …]
 
@@ -13,7 +13,6 @@ takes less than a millisecond, and the images are computed one at a time, as jax
 are compared. The sums count each convolution as often as the network has it.
 """
 
-import json
 import os
 import tempfile
 import time
@@ -21,10 +20,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from common import RESULTS, Contender, device, difference, options, write
-from network_works import NETWORKS, prepare
+from common import Contender, difference, options, read, write
+from network_works import IMAGES, NETWORKS, prepare
 
-IMAGES = 8
 SECONDS = 0.15  # of runs for each program
 INSTRUCTIONS = {"as it is": {}, "AVX2": {"XLA_FLAGS": "--xla_cpu_max_isa=AVX2", "DNNL_MAX_CPU_ISA": "AVX2"}}
 
@@ -135,9 +133,7 @@ def best(row: dict[str, Any]) -> float:
 def main():
     args = options(__doc__, {"--only": {"nargs": "+", "default": list(NETWORKS), "metavar": "NETWORK"}})
     names = ("MobileNetV2",) if args.quick else args.only
-    path = RESULTS / "convolutions.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    results = known.get(device(), {}).get("results", {})
+    results = read("convolutions") or {}
     with tempfile.TemporaryDirectory() as folder:
         for network in names:
             shape = prepare(network, file := f"{folder}/{network}.keras").shape

@@ -5,6 +5,7 @@ but their statistics are those of random images and their layer scales are 1, so
 They take pixels in 0–255. The score is the highest class's logit.
 """
 
+import datetime
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -152,9 +153,11 @@ class Work(NamedTuple):
 
 
 def keep(file: str, claim: str, name: str, rows: list[dict[str, Any]]) -> None:
-    """Write the rows of one network beside those that are known of the other networks."""
-    known = (read(file) or {}).get("rows", [])
-    others = [each for each in known if each["work"].split(",")[0] != name]
+    """Write the rows of one network beside those of the other networks that were measured for the same claim."""
+    known = read(file) or {}
+    known = known if known.get("claim") == claim else {"rows": [], "measured": {}}
+    others = [each for each in known["rows"] if each["work"].split(",")[0] != name]
     order = list(NETWORKS)
     rows = sorted([*others, *rows], key=lambda each: order.index(each["work"].split(",")[0]))
-    print(write(file, {"claim": claim, "rows": rows}, ("keras", "tensorflow", "torch")))
+    measured = known["measured"] | {name: datetime.date.today().isoformat()}
+    print(write(file, {"claim": claim, "rows": rows, "measured": measured}, ("keras", "tensorflow", "torch")))

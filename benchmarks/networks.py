@@ -20,7 +20,7 @@ from network_works import FILTERS, IMAGES, NETWORKS, Prepared, Work, grey, keep,
 STEPS = 4
 
 
-def works(name: str, prepared: Prepared) -> list[Work]:
+def works(prepared: Prepared) -> list[Work]:
     """The work on one network that is timed once everything is compiled."""
     images = pictures(prepared.shape)
     one, ascent = images[:1], (prepared.middle, STEPS, grey(FILTERS, images.shape[1]))
@@ -44,7 +44,7 @@ def steady(name: str, file: str, prepared: Prepared, limits: Limits, rounds: int
     ours = found[OURS]
     whole, part = (ours("multiplications", layer).value / limits.multiplications for layer in (None, layers.middle))
     rows = []
-    for work in works(name, prepared):
+    for work in works(prepared):
         calls = {}
         for who, contender in found.items():
             given = work.given(who)

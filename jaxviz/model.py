@@ -331,7 +331,8 @@ class Model:
         return "\n".join([repr(self), *lines, *note])
 
 
-# A model's fields cannot change, so neither can the shapes of its activations. They are forgotten with the model.
+# The shapes of activations, forgotten with their model. Arrays of other shapes make another model (`Model.replace`):
+# whoever exchanges arrays inside of `params` keeps their shapes.
 _SHAPES: weakref.WeakKeyDictionary[Model, dict[tuple, dict[str, tuple]]] = weakref.WeakKeyDictionary()
 
 

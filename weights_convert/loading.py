@@ -14,7 +14,6 @@ from pathlib import Path
 import jax
 import numpy as np
 from flax import nnx
-from jax import Array
 
 from .architectures import ARCHITECTURES, Architecture
 from .config.description import decode
@@ -80,7 +79,7 @@ def load(
             saved = _described(saved, description)
         graph, inputs = _identify(saved, architecture, custom or {})
         graph, saved = with_own(graph, saved)
-        net = nnx.eval_shape(lambda: KerasNet(graph, inputs or UNIT, rngs=_OneKey()))
+        net = nnx.eval_shape(lambda: KerasNet(graph, inputs or UNIT, rngs=_OneKey(0)))
         _fill(net, saved)
     if inputs is None:
         net.inputs = recognized(net)
@@ -93,7 +92,7 @@ class _OneKey(nnx.Rngs):
     Under a trace, each change of the counter of `nnx.Rngs` makes JAX compose a message of an error that nobody sees.
     """
 
-    def params(self) -> Array:
+    def params(self) -> jax.Array:
         return jax.random.key(0)
 
 

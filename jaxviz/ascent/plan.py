@@ -35,10 +35,11 @@ class Row(NamedTuple):
 
 
 class Plan(tuple[Row, ...]):
-    """A `Row` for each operation that is rewritten, in the order of execution; `print` shows them as a table.
+    """A `Row` for each convolution and each way back of a max-pool, as they run; `print` shows them as a table.
 
     Attributes:
-        operations: the number of all operations of the program as XLA gets it; the time to compile it grows with them.
+        operations: the number of equations of the rewritten program; the time that XLA takes to compile it grows with
+            them.
     """
 
     operations: int
@@ -47,6 +48,9 @@ class Plan(tuple[Row, ...]):
         plan = super().__new__(cls, rows)
         plan.operations = operations
         return plan
+
+    def __getnewargs__(self) -> tuple[Any, ...]:  # what `copy` and `pickle` call `__new__` with
+        return tuple(self), self.operations
 
     def __str__(self) -> str:
         cells = [("layer", "pass", "operation", "input", "algorithm", "reason")]
@@ -70,9 +74,9 @@ def plan(
 ) -> Plan:
     """The `Plan` of the gradient of one channel (or unit) of a layer with respect to the image, or to a canvas' latent.
 
-    It lists the operations that are rewritten for the platform. On a CPU, these are the convolutions and the backward
-    passes of max-pools; on a GPU, the latter. On a TPU, and with `Execution(rewrite=False)`, the plan is empty, because
-    XLA decides. The gradient is traced, not computed.
+    It lists the operations for which there is a choice on the platform. On a CPU, these are the convolutions and the
+    backward passes of max-pools; on a GPU, the latter. On a TPU, and with `Execution(rewrite=False)`, the plan is
+    empty, because XLA decides. The gradient is traced, not computed.
 
     Args:
         model: its `execution` decides which algorithms are allowed, and for which platform the gradient is written.

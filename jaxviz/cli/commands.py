@@ -1,8 +1,10 @@
 """The commands: each reads a Keras file, and most read a photograph, and writes pictures."""
 
 from pathlib import Path
+from typing import Any
 
 import click
+import jax
 
 import jaxviz as jv
 from jaxviz.cli import climbing, demo, dreaming, explaining, sites, whole
@@ -30,6 +32,22 @@ def main() -> None:
       jaxviz gradcam vgg16 elephants.jpg
       jaxviz attribute vgg16 elephants.jpg --method integrated_gradients --method lrp
     """
+    _keep_compilations()
+
+
+def _keep_compilations() -> None:
+    """Keep what this command compiles for the next one, by the safety rules of `jv.keep_compilations`.
+
+    JAX's own settings come first: a folder of the user's (`JAX_COMPILATION_CACHE_DIR`), or none at all
+    (`JAX_ENABLE_COMPILATION_CACHE=false`). A folder that is not safe is named on stderr, and the command runs without.
+    """
+    settings: Any = jax.config  # its attributes have no types
+    if settings.jax_compilation_cache_dir or not settings.jax_enable_compilation_cache:
+        return
+    try:
+        jv.keep_compilations()
+    except (jv.InputError, OSError) as error:
+        click.echo(f"jaxviz: compiled programs are not kept: {error}", err=True)
 
 
 @main.command("demo")

@@ -37,10 +37,7 @@ def keep_compilations(folder: str | PathLike[str] | None = None, *, megabytes: i
     size = whole("megabytes", megabytes) * 2**20
     machine = hashlib.sha256(f"{platform.machine()} {_processor()}".encode()).hexdigest()[:12]
     place = Path(folder or cache_folder() / "compilations") / f"jaxlib-{jaxlib.__version__}-{machine}"
-    for each in (
-        place.parent,
-        place,
-    ):  # parents that `mkdir` makes may be open to a group
+    for each in (place.parent, place):  # `mkdir` makes a parent open to a group where the umask is 002
         each.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.name == "posix":
             state = each.stat()

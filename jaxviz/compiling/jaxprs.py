@@ -161,7 +161,7 @@ def bodies(equation: Equation) -> list[ClosedJaxpr]:
 
 
 def operations(body: ClosedJaxpr) -> int:
-    """The number of operations of a traced function, those of the functions in it included."""
+    """The number of equations of a traced function; one with functions in it counts as their equations."""
     return sum(sum(map(operations, bodies(each))) or 1 for each in body.jaxpr.eqns)
 
 

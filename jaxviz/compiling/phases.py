@@ -33,7 +33,7 @@ class Axis(NamedTuple):
 
     @property
     def length(self) -> int:
-        """The number of outputs."""
+        """The number of outputs, at least 1."""
         covered = self.low + (self.size - 1) * self.phases + 1 + self.high - self.gap * (self.window - 1)
         return -(-covered // self.stride)
 

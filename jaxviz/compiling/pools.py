@@ -43,6 +43,8 @@ def forward(
     values = lax.pad(operand, jnp.array(fill, operand.dtype), around)
     settings = zip(window_dimensions, window_strides, window_dilation, strict=True)
     for axis, (size, stride, gap) in enumerate(settings):
+        if size == stride == 1:
+            continue
         span = values.shape[axis] - gap * (size - 1)
         shifted = [lax.slice_in_dim(values, tap * gap, tap * gap + span, stride, axis) for tap in range(size)]
         values = functools.reduce(combine, shifted)
@@ -105,6 +107,6 @@ def _first_maximum(
     largest = values(first)
     named = jnp.zeros(largest.shape, jnp.int32)
     for number, tap in enumerate(others, 1):
-        named = jnp.where(values(tap) > largest, number, named)
-        largest = jnp.maximum(largest, values(tap))
+        each = values(tap)
+        named, largest = jnp.where(each > largest, number, named), jnp.maximum(largest, each)
     return named

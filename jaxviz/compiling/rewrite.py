@@ -44,6 +44,7 @@ STEPS = 8  # a loop of fewer steps does not earn back the compilation of Winogra
 # A copy of the kernel takes longer than the products of all taps where the images have at most 2 pixels for each of its
 # input channels: for one image of VGG16's last six layers, and of ResNet50's last two stages, 1.1 to 2.4 times as long.
 SMALL = 2
+PRODUCTS = 16  # times the memory of its output, which the products of a dilated convolution may take
 LONG = 8  # a pool over more pixels along an axis stays as it is: each is one more operation to compile
 FEW = 4  # a convolution with at most this many output channels (a gradient of an image) is computed tap by tap
 
@@ -96,6 +97,12 @@ def _note(equation: Equation, inputs: Sequence[jax.Array], algorithm: str, reaso
         found.append(Choice(str(equation.source_info.name_stack), equation.primitive.name, shapes, algorithm, reason))
 
 
+def _is_empty(equation: Equation) -> bool:
+    """Whether nothing comes out, as where an image is smaller than a window."""
+    output: Any = equation.outvars[0].aval
+    return 0 in output.shape
+
+
 def _inline(rules: Mapping[str, Rule], equation: Equation, *inputs: Any) -> list[Any]:
     """The body of a call, also of a function with a custom derivative: differentiation is over, only values count."""
     body = body_of(equation)
@@ -106,6 +113,8 @@ def _convolution(
     execution: Execution, looped: bool, equation: Equation, images: jax.Array, kernel: jax.Array
 ) -> list[Any]:
     """The convolution between transposes to [n spatial c] and [spatial i o], the only fast layout of XLA:CPU."""
+    if _is_empty(equation):
+        return bind(equation, images, kernel)
     params = parameters(equation)
     layout = params["dimension_numbers"]
     spatial = range(2, images.ndim)
@@ -126,7 +135,8 @@ def _convolution(
     if algorithm == "direct":
         output = lax.conv_general_dilated_p.bind(images, kernel, **params)
     elif algorithm == "taps":
-        output = taps.convolution(images, swapped, params)
+        few_pixels = math.prod(images.shape[:3]) <= min(kernel.shape[2], math.prod(kernel.shape) // kernel.shape[2])
+        output = taps.convolution(images, swapped, params, kernel_first=few_pixels)
     elif algorithm == "grouped":
         output = grouped.convolution(images, kernel, params)
     else:
@@ -155,7 +165,9 @@ def _fastest(
     few, many = sorted(kernel.shape[2:])
     if kernel.shape[3] == few <= FEW and many >= 8 * FEW:
         return "taps", f"{many} channels to {few}"
-    if {*params["lhs_dilation"]} != {1}:
+    if (dilation := math.prod(params["lhs_dilation"])) > 1:
+        if math.prod(kernel.shape[:2]) > PRODUCTS * dilation:
+            return "direct", "a long kernel: its products with all pixels would take too much memory"
         return "taps", "the gradient of a stride: most taps would meet zeros"
     if turned and kernel.shape[:2] == (1, 1):
         return "taps", "a product, which needs no copy of the kernel"
@@ -213,8 +225,11 @@ def _max_pool_backward(equation: Equation, cotangent: jax.Array, operand: jax.Ar
     if params["select_prim"] is not lax.ge_p:
         _note(equation, (operand,), "select and scatter", "not a maximum")
         return bind(equation, cotangent, operand)
-    _note(equation, (operand,), "mask", "a max-pool")
     settings = {name: params[name] for name in ("window_dimensions", "window_strides", "padding")}
+    if max(settings["window_dimensions"]) > LONG or 0 in cotangent.shape:
+        _note(equation, (operand,), "select and scatter", f"more than {LONG} pixels, or none, along an axis")
+        return bind(equation, cotangent, operand)
+    _note(equation, (operand,), "mask", "a max-pool")
     return [pools.max_backward(operand, cotangent, **settings)]
 
 
@@ -222,7 +237,8 @@ def _pool(combine: Callable, fill: float, equation: Equation, operand: jax.Array
     """A pool of an average or a maximum, by slices."""
     names = ("window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation")
     settings = {name: parameters(equation)[name] for name in names}
-    if max(settings["window_dimensions"]) > LONG or not jnp.issubdtype(operand.dtype, jnp.floating):
+    half = operand.dtype not in (jnp.float32, jnp.float64)  # XLA adds numbers of half precision in float32
+    if half or max(settings["window_dimensions"]) > LONG or _is_empty(equation):
         return bind(equation, operand)
     return [pools.forward(operand, combine, fill, **settings)]
 

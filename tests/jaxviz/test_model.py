@@ -344,3 +344,15 @@ def test_a_module_of_other_images_says_so_and_keeps_the_cause():
         assert caught.value.__cause__ is not None
     with pytest.raises(jv.InputError, match="each number of image_shape is a whole number, 1 or more; given: 0"):
         jv.wrap(module, image_shape=(0, 12, 3))
+
+
+def test_shapes_are_found_once_for_each_model(monkeypatch):
+    asked, find = [], jv.Model._traced_shapes
+    monkeypatch.setattr(jv.Model, "_traced_shapes", lambda *args: asked.append(args) or find(*args))
+    model = jv.wrap(lambda params, images: images.mean((1, 2)), {}, image_shape=(8, 8, 3))
+    model.shapes().clear()  # the caller's own
+    before = len(asked)
+    assert model.shapes()["mean"] == (3,)
+    assert len(asked) == before
+    assert model.replace(image_shape=(None, None, 3)).shapes(9) == model.shapes()
+    assert len(asked) > before

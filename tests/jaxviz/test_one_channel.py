@@ -91,6 +91,16 @@ def test_what_acts_on_each_channel_by_itself_is_passed_through(ending, relative)
     assert relative(jax.grad(narrow(of))(x, 2), jax.grad(of)(x, 2)) < 1e-5
 
 
+@pytest.mark.parametrize("size", [(1, 2), (6, 5)])
+def test_a_transposed_convolution(size, relative):
+    module = nnx.ConvTranspose(3, 5, (3, 3), strides=(2, 2), rngs=nnx.Rngs(0))
+    of = score(lambda x: nnx.relu(module(x)))
+    x = jnp.asarray(np.random.default_rng(0).random((2, 1, *size, 3), np.float32))
+    assert convolutions(narrow(of), x[0], 2) == []
+    ours, theirs = (jax.vmap(jax.grad(each), (0, None))(x, 2) for each in (narrow(of), of))
+    assert relative(ours, theirs) < 1e-5
+
+
 def test_what_mixes_channels_is_left_alone(relative):
     module = nnx.Conv(3, 5, (3, 3), rngs=nnx.Rngs(0))
     of = score(lambda x: jax.nn.softmax(module(x)))

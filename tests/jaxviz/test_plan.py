@@ -1,5 +1,7 @@
 """Law: `jv.plan` lists every convolution and max-pool that runs, by its layer's name, with the algorithm that runs."""
 
+import copy
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -59,6 +61,9 @@ def test_a_keras_network_under_its_own_names(vgg):
 def test_the_number_of_operations(vgg):
     counts = [jv.plan(vgg, f"block{i}_conv1", size=64).operations for i in (1, 2, 3)]
     assert counts == sorted(set(counts))
+    plan = jv.plan(vgg, "block1_conv1", size=64)
+    assert copy.deepcopy(plan) == plan
+    assert copy.deepcopy(plan).operations == plan.operations
     plain = vgg.replace(execution=jv.Execution(rewrite=False))
     assert jv.plan(plain, "block3_conv1", size=64).operations < counts[-1]
 

@@ -52,6 +52,7 @@ def test_a_convolution_of_any_layout_has_the_same_gradients(layout, settings, re
 GROUPS = {
     "depthwise": ((9, 8), 6, 6, 6, {}),
     "stride": ((9, 8), 6, 6, 6, {"window_strides": (2, 2)}),
+    "stride beyond the window": ((11, 13), 4, 4, 4, {"window_strides": (4, 5), "padding": "VALID"}),
     "multiplier": ((9, 8), 4, 4, 12, {"window_strides": (2, 1), "padding": "VALID"}),
     "dilation": ((9, 8), 4, 4, 4, {"rhs_dilation": (2, 1)}),
     "signal": ((17,), 4, 4, 8, {"window_strides": (3,)}),
@@ -111,6 +112,67 @@ def test_a_pool_has_the_same_values_and_gradients(pool, window, strides, padding
     ours, theirs = (jax.jit(each)(x) for each in (rewrite(function), function))
     assert float(ours[0]) == pytest.approx(float(theirs[0]), rel=1e-5)
     assert relative(ours[1], theirs[1]) < 1e-5
+
+
+WINDOWS = {
+    "signal": ((2, 9, 3), (1, 3, 1), (1, 2, 1), ((0, 0), (1, 1), (0, 0)), {}),
+    "volume": ((1, 5, 6, 4, 2), (1, 2, 3, 2, 1), (1, 2, 1, 2, 1), ((0, 0), (0, 1), (1, 1), (0, 0), (0, 0)), {}),
+    "channels first": ((2, 3, 8, 7), (1, 1, 2, 3), (1, 1, 2, 2), ((0, 0),) * 4, {}),
+    "cropped": ((2, 9, 8, 3), (1, 2, 2, 1), (1, 2, 2, 1), ((0, 0), (-1, 0), (0, -2), (0, 0)), {}),
+    "dilated window": ((2, 9, 8, 3), (1, 3, 2, 1), (1, 1, 2, 1), ((0, 0),) * 4, {"window_dilation": (1, 2, 3, 1)}),
+    "dilated pixels": ((2, 5, 4, 3), (1, 2, 3, 1), (1, 1, 1, 1), ((0, 0),) * 4, {"base_dilation": (1, 2, 3, 1)}),
+}
+
+
+@pytest.mark.parametrize("combine", [lax.add, lax.max], ids=["sum", "maximum"])
+@pytest.mark.parametrize("name", WINDOWS)
+def test_windows_of_any_kind_have_the_same_values(name, combine, relative):
+    shape, window, strides, padding, more = WINDOWS[name]
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    start = np.float32(0 if combine is lax.add else -np.inf)
+    function = lambda x: lax.reduce_window(x, start, combine, window, strides, padding, **more)  # noqa: E731
+    assert "reduce_window" in primitives(function, x)
+    assert "reduce_window" not in primitives(rewrite(function), x)
+    ours, theirs = (jax.jit(each)(x) for each in (rewrite(function), function))
+    finite = np.isfinite(theirs)
+    np.testing.assert_array_equal(np.isfinite(ours), finite)
+    assert relative(np.where(finite, ours, 0), np.where(finite, theirs, 0)) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["signal", "volume", "channels first"])
+def test_the_way_back_of_a_max_pool_of_any_kind(name):
+    shape, window, strides, padding, _ = WINDOWS[name]
+    x = np.random.default_rng(0).integers(-3, 3, shape).astype(np.float32)
+
+    def score(x):
+        pooled = lax.reduce_window(x, np.float32(-np.inf), lax.max, window, strides, padding)
+        return (pooled * jnp.arange(1.0, pooled.size + 1).reshape(pooled.shape)).sum()
+
+    gradient = jax.grad(score)
+    assert "select_and_scatter_add" not in primitives(rewrite(gradient), x)
+    np.testing.assert_array_equal(*(jax.jit(each)(x) for each in (rewrite(gradient), gradient)))
+
+
+def test_what_does_not_pay_stays_a_window():
+    """Long windows would be many operations, and sums of bfloat16 would lose digits."""
+    long = jax.grad(lambda x: nn.max_pool(x, (9, 9), (9, 9)).sum())
+    assert "select_and_scatter_add" in primitives(rewrite(long), jnp.ones((1, 9, 9, 1)))
+    average = lambda x: nn.avg_pool(x, (2, 2), (2, 2))  # noqa: E731
+    assert "reduce_window_sum" in primitives(rewrite(average), jnp.ones((1, 4, 4, 1), jnp.bfloat16))
+    long = lambda x: nn.avg_pool(x, (9, 9), (9, 9))  # noqa: E731
+    assert "reduce_window_sum" in primitives(rewrite(long), jnp.ones((1, 9, 9, 1)))
+
+
+def test_nothing_comes_of_nothing():
+    """A branch of a network may be empty, where an image is smaller than a window."""
+    k, plain = jnp.ones((3, 3, 2, 2)), ("NHWC", "HWIO", "NHWC")
+    layers = (
+        lambda x: lax.conv_general_dilated(x, k, (2, 2), "VALID", dimension_numbers=plain),
+        lambda x: nn.avg_pool(x, (3, 3), (2, 2)),
+        lambda x: nn.max_pool(x, (3, 3), (2, 2)),
+    )
+    for layer in layers:
+        assert rewrite(layer)(jnp.ones((1, 2, 5, 2))).shape == (1, 0, 2, 2)
 
 
 def test_a_pool_keeps_what_is_not_finite():
