@@ -10,7 +10,7 @@ it copies each kernel, which takes longer than the multiplications where there a
 zeros that a stride puts between the pixels. `benchmarks/convolutions.py` measures each rule on the convolutions of
 popular networks, with AVX-512 and without. On a GPU, XLA's backward pass of a max-pool
 keeps five int32 indices for each output, and adds each gradient at its place by an atomic operation: with comparisons
-instead, an ascent step of VGG16 moves 1.6 times fewer bytes. On a TPU, XLA computes it together with the convolutions
+instead, an ascent step of VGG16 moves 1.8 times fewer bytes. On a TPU, XLA computes it together with the convolutions
 around it, and comparisons would take longer (`benchmarks/results/accelerators.md`).
 
 The pass replaces them after differentiation, in any model, so the code of models stays plain. On a TPU, and with
