@@ -8,10 +8,12 @@ element, which is 5 to 6 times slower. Everywhere, it computes convolutions in g
 element by element, pools one number at a time, and the backward pass of a max-pool in one serial loop. In a gradient,
 it copies each kernel, which takes longer than the multiplications where there are few pixels, and it multiplies the
 zeros that a stride puts between the pixels. `benchmarks/convolutions.py` measures each rule on the convolutions of
-popular networks, with AVX-512 and without. On a GPU, XLA's backward pass of a max-pool
-keeps five int32 indices for each output, and adds each gradient at its place by an atomic operation: with comparisons
-instead, an ascent step of VGG16 moves 1.8 times fewer bytes. On a TPU, XLA computes it together with the convolutions
-around it, and comparisons would take longer (`benchmarks/results/accelerators.md`).
+popular networks, with AVX-512 and without.
+
+On a GPU, XLA's backward pass of a max-pool keeps five int32 indices for each output, and adds each gradient at its
+place by an atomic operation: with comparisons instead, an ascent step of VGG16 moves 1.8 times fewer bytes. On a TPU,
+XLA computes it together with the convolutions around it, and comparisons would take longer
+(`benchmarks/results/accelerators.md`).
 
 The pass replaces them after differentiation, in any model, so the code of models stays plain. On a TPU, and with
 `Execution(rewrite=False)`, the function stays as it is.
