@@ -73,7 +73,8 @@ def max_backward(
         after = length - ((count - 1) * stride + 1) + (size - 1) - before
         axes.append(Axis(count, size, stride, stride=1, gap=1, low=before, high=after))
     around = [axis.around for axis in axes]
-    named = lax.pad(_first_maximum(operand, cotangent.shape, window_dimensions, window_strides, padding), -1, around)
+    named = _first_maximum(operand, cotangent.shape, window_dimensions, window_strides, padding)
+    named = lax.pad(named, jnp.array(-1, named.dtype), around)
     sent = lax.pad(cotangent, jnp.zeros((), cotangent.dtype), around)
     numbers = {tap: number for number, tap in enumerate(itertools.product(*map(range, window_dimensions)))}
 

@@ -124,6 +124,20 @@ WINDOWS = {
 }
 
 
+def test_float64_stays_float64():
+    with jax.enable_x64(True):
+        x, k = np.random.default_rng(0).standard_normal((1, 9, 8, 8)), np.ones((3, 3, 1, 8))
+        settings = {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "feature_group_count": 8}
+
+        def score(x):
+            y = nn.avg_pool(nn.max_pool(x, (3, 3), (2, 2), "SAME"), (2, 2), (1, 1))
+            return (lax.conv_general_dilated(y, k, (2, 2), "SAME", **settings) ** 2).sum()
+
+        ours, theirs = (jax.jit(each)(x) for each in (rewrite(jax.grad(score)), jax.grad(score)))
+        assert ours.dtype == theirs.dtype == jnp.float64
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("combine", [lax.add, lax.max], ids=["sum", "maximum"])
 @pytest.mark.parametrize("name", WINDOWS)
 def test_windows_of_any_kind_have_the_same_values(name, combine, relative):
