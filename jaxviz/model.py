@@ -236,10 +236,7 @@ class Model:
         Raises:
             RunError: the network does not run on it, or nothing is left of the image at one of the layers.
         """
-        known = _SHAPES.setdefault(self, {})
-        if (shape, names) not in known:
-            known[shape, names] = self._traced_shapes(shape, names)
-        return dict(known[shape, names])
+        return dict(remembered(self, ("shapes", shape, names), lambda: self._traced_shapes(shape, names)))
 
     def _traced_shapes(self, shape: tuple[int, ...], names: tuple[str, ...]) -> dict[str, tuple]:
         image = jax.ShapeDtypeStruct(shape, jnp.float32)
@@ -331,9 +328,17 @@ class Model:
         return "\n".join([repr(self), *lines, *note])
 
 
-# The shapes of activations, forgotten with their model. Arrays of other shapes make another model (`Model.replace`):
-# whoever exchanges arrays inside of `params` keeps their shapes.
-_SHAPES: weakref.WeakKeyDictionary[Model, dict[tuple, dict[str, tuple]]] = weakref.WeakKeyDictionary()
+# What was found in the traced programs of a model, forgotten with the model. Arrays of other shapes make another model
+# (`Model.replace`): whoever exchanges arrays inside of `params` keeps their shapes.
+_FOUND: weakref.WeakKeyDictionary[Model, dict[Any, Any]] = weakref.WeakKeyDictionary()
+
+
+def remembered(model: Model, key: Any, find: Callable[[], Any]) -> Any:
+    """What `find()` returns, which is called once for each model and key. It must not hold the model itself."""
+    known = _FOUND.setdefault(model, {})
+    if key not in known:
+        known[key] = find()
+    return known[key]
 
 
 def _by(shape: Iterable[int | None]) -> str:

@@ -21,7 +21,7 @@ from jaxviz.compiling.jit import jit
 from jaxviz.compiling.positions import Sights
 from jaxviz.compiling.sight import follow
 from jaxviz.compiling.workarounds import Var, parameters
-from jaxviz.model import Activations, Model
+from jaxviz.model import Activations, Model, remembered
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,16 @@ class Structure:
 def structure(model: Model, names: Sequence[str], size: tuple[int, ...]) -> Structure:
     """The `Structure` of the layers `names`, handles in execution order, for images of `size`, without their channels.
 
+    It is kept: a CAM asks for it before each call.
+
     Raises:
         InputError: the images are too small for a layer, or the layer needs the network's own size.
     """
+    key = ("structure", tuple(names), tuple(size))
+    return remembered(model, key, lambda: _found(model, names, size))
+
+
+def _found(model: Model, names: Sequence[str], size: tuple[int, ...]) -> Structure:
     try:
         program = _traced(model, size, names)
     except Exception:

@@ -4,6 +4,9 @@ Law: a network has the same activations however it is written (Keras file, nnx, 
 downstream; new parameters and images compile nothing.
 """
 
+import gc
+import weakref
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,6 +17,7 @@ from networks import SHAPE, image, images, keras_model, three_of_a_kind
 
 import jaxviz as jv
 from jaxviz.model import compute
+from jaxviz.structure import structure
 
 
 def test_the_same_network_has_the_same_activations_however_it_is_written(relative):
@@ -356,3 +360,15 @@ def test_shapes_are_found_once_for_each_model(monkeypatch):
     assert len(asked) == before
     assert model.replace(image_shape=(None, None, 3)).shapes(9) == model.shapes()
     assert len(asked) > before
+
+
+def test_what_is_found_in_a_program_is_forgotten_with_the_model():
+    model = jv.wrap(lambda params, images: jax.nn.relu(images) @ params, jnp.ones((3, 2)), image_shape=(8, 8, 3))
+    model.shapes()
+    first = structure(model, model.handles, (8, 8))
+    assert first is structure(model, model.handles, (8, 8))
+    assert first.sights
+    known = weakref.ref(model)
+    del model
+    gc.collect()
+    assert known() is None
