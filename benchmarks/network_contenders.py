@@ -12,8 +12,6 @@ for jaxviz. Layer-wise relevance propagation in PyTorch is zennit's, without tor
 import functools
 import itertools
 import os
-import sys
-import types
 from collections.abc import Callable
 from typing import Any
 
@@ -251,6 +249,8 @@ def pytorch(file: str, target: int, last: str, middle: str) -> Callable:
         return torch.stack(scores, 1).cpu().numpy()
 
     def lrp(images, batch):
+        from torchvision_stub import stub_torchvision
+
         stub_torchvision()
         from zennit.attribution import Gradient
         from zennit.composites import LayerMapComposite
@@ -266,21 +266,6 @@ def pytorch(file: str, target: int, last: str, middle: str) -> Callable:
         return peers.from_torch(relevance)[0]
 
     return composed(target, scores, gradient, cam, climb, LRP=lrp)
-
-
-def stub_torchvision() -> None:
-    """Make empty classes for those of torchvision that zennit imports; no network here uses them."""
-    for module, classes in {
-        "torchvision": (),
-        "torchvision.ops": ("FrozenBatchNorm2d",),
-        "torchvision.models": (),
-        "torchvision.models.resnet": ("Bottleneck", "BasicBlock"),
-    }.items():
-        stub = types.ModuleType(module)
-        for each in classes:
-            setattr(stub, each, type(each, (), {}))
-        sys.modules[module] = stub
-    sys.modules["torchvision"].ops = sys.modules["torchvision.ops"]
 
 
 def in_keras(file: str, backend: str) -> Any:

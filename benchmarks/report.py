@@ -21,7 +21,7 @@ The answers are compared before any time is printed. Times are medians. The numb
 as jaxviz a contender took: the median over rounds of the ratio within a round. **Bold** is a ratio below its aim, which
 stands beside it. The floor is the time of all multiplications at the speed of a large matrix product on this machine,
 with each layer counted as a direct convolution; or the time of its memory traffic, if that is longer. Winograd's
-algorithm needs fewer multiplications, so a time can be below the floor.
+algorithm needs fewer multiplications, so a time can be below the floor. A table was made by the code of its date.
 
 [accelerators.md](accelerators.md) has what XLA calculates for TPUs and an H100. Nothing in it is measured.
 [filter_quality.md](filter_quality.md) has how well the pictures of Chollet's and of Lucid's recipe excite their filters

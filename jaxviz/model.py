@@ -8,7 +8,6 @@ minus means …) is the value `inputs`.
 
 import functools
 import re
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -24,6 +23,7 @@ from jaxviz.checks import lengths, near
 from jaxviz.compiling.batches import at_once, map_in_loop
 from jaxviz.compiling.execution import Execution
 from jaxviz.compiling.jit import jit
+from jaxviz.compiling.remembered import remembered
 from jaxviz.errors import InputError, RunError
 from weights_convert import INPUTS, Inputs
 
@@ -231,7 +231,7 @@ class Model:
         return False
 
     def _shapes(self, shape: tuple[int, ...], names: tuple[str, ...]) -> dict[str, tuple]:
-        """The shapes for an image of `shape`, which are kept: a method asks for them before each call.
+        """The shapes for an image of `shape`. They are kept, since each call of a method asks for them.
 
         Raises:
             RunError: the network does not run on it, or nothing is left of the image at one of the layers.
@@ -326,19 +326,6 @@ class Model:
         lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in rows]
         note = [f"inputs {self.inputs.name}: {self.inputs.note}"] if self.inputs.note else []
         return "\n".join([repr(self), *lines, *note])
-
-
-# What was found in the traced programs of a model, forgotten with the model. Arrays of other shapes make another model
-# (`Model.replace`): whoever exchanges arrays inside of `params` keeps their shapes.
-_FOUND: weakref.WeakKeyDictionary[Model, dict[Any, Any]] = weakref.WeakKeyDictionary()
-
-
-def remembered(model: Model, key: Any, find: Callable[[], Any]) -> Any:
-    """What `find()` returns, which is called once for each model and key. It must not hold the model itself."""
-    known = _FOUND.setdefault(model, {})
-    if key not in known:
-        known[key] = find()
-    return known[key]
 
 
 def _by(shape: Iterable[int | None]) -> str:

@@ -19,9 +19,10 @@ from jaxviz.compiling.execution import AS_USUAL
 from jaxviz.compiling.jaxprs import CALLS, ELEMENTWISE, bodies, body_of
 from jaxviz.compiling.jit import jit
 from jaxviz.compiling.positions import Sights
+from jaxviz.compiling.remembered import remembered
 from jaxviz.compiling.sight import follow
 from jaxviz.compiling.workarounds import Var, parameters
-from jaxviz.model import Activations, Model, remembered
+from jaxviz.model import Activations, Model
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Structure:
 def structure(model: Model, names: Sequence[str], size: tuple[int, ...]) -> Structure:
     """The `Structure` of the layers `names`, handles in execution order, for images of `size`, without their channels.
 
-    It is kept: a CAM asks for it before each call.
+    It is kept, since each call of a CAM asks for it.
 
     Raises:
         InputError: the images are too small for a layer, or the layer needs the network's own size.

@@ -19,7 +19,6 @@ map. `target` is the class that is explained, and `score` its logit.
 
 import importlib.util
 import sys
-import types
 from collections import OrderedDict
 from pathlib import Path
 
@@ -29,21 +28,8 @@ import skimage.data
 import torch
 from torch import nn
 
-
-def stub_torchvision() -> None:
-    """Make empty classes for those of torchvision that zennit imports; no network here uses them."""
-    for module, names in {
-        "torchvision": (),
-        "torchvision.ops": ("FrozenBatchNorm2d",),
-        "torchvision.models": (),
-        "torchvision.models.resnet": ("Bottleneck", "BasicBlock"),
-    }.items():
-        stub = types.ModuleType(module)
-        for name in names:
-            setattr(stub, name, type(name, (), {}))
-        sys.modules[module] = stub
-    sys.modules["torchvision"].ops = sys.modules["torchvision.ops"]
-
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from torchvision_stub import stub_torchvision
 
 stub_torchvision()
 from zennit.composites import EpsilonAlpha2Beta1, EpsilonGammaBox, EpsilonPlus  # noqa: E402
