@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +73,17 @@ class Store:
             InputError: something else is there.
         """
         with self._said("read"):
+            # The folder is listed before its manifest is read: another writer may write the manifest, and then the
+            # rest, at any moment. A writer that has just begun, or died so, leaves a part of a manifest.
+            entries = [] if self.remote else [each.name for each in Path(self.path).glob("*")]
+            foreign = any(not fnmatchcase(name, "zarr.*.partial") for name in entries)
+            text = None
             with suppress(FileNotFoundError):  # there is no such folder
-                text = None
                 text = self._text("zarr.json")
-            if text is None:
-                # A writer that has just begun, or died so, leaves a part of a manifest.
-                if not self.remote and any(not each.match("zarr.*.partial") for each in Path(self.path).glob("*")):
-                    raise InputError(f"{self.path} is no atlas, since it holds other files: choose another place")
-                return None
+        if text is None and foreign:
+            raise InputError(f"{self.path} is no atlas, since it holds other files: choose another place")
+        if text is None:
+            return None
         try:
             found = json.loads(text)["attributes"][MANIFEST]
             form = found["format"]

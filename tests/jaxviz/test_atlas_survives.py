@@ -20,6 +20,7 @@ from atlas_network import SETTINGS, contents, network
 from zarr.storage import LocalStore
 
 import jaxviz as jv
+from jaxviz.atlases.store import Store
 
 HERE = Path(__file__).parent
 
@@ -106,6 +107,7 @@ import os, random, signal, sys, time
 sys.path.insert(0, {os.fspath(HERE)!r})
 from pathlib import Path
 import jaxviz as jv
+from jaxviz.atlases.store import Store
 from atlas_network import MANY, contents, network
 
 folder = Path(sys.argv[1])
@@ -207,3 +209,18 @@ def test_threads_that_write_at_once_lose_nothing(model, undisturbed, tmp_path):
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda _: jv.atlas(model, tmp_path / "a.zarr", **SETTINGS), range(2)))
     assert contents(tmp_path / "a.zarr") == undisturbed
+
+
+def test_an_atlas_that_another_writer_makes_just_after_the_look_is_continued(model, undisturbed, tmp_path, monkeypatch):
+    look, path = Store._text, tmp_path / "a.zarr"
+    path.mkdir()
+
+    def late(self, key):
+        found = look(self, key)
+        monkeypatch.setattr(Store, "_text", look)
+        jv.atlas(model, path, **SETTINGS)
+        return found
+
+    monkeypatch.setattr(Store, "_text", late)
+    jv.atlas(model, path, **SETTINGS)
+    assert contents(path) == undisturbed
