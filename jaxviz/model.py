@@ -392,7 +392,7 @@ def find_inputs(inputs: str | Inputs, channels: int) -> Inputs:
         raise InputError(f"no input convention {inputs!r}: {near(inputs, INPUTS)}there are {', '.join(INPUTS)}")
     found = inputs if isinstance(inputs, Inputs) else INPUTS[inputs]
     try:
-        found(np.zeros((1, channels), np.float32))
+        jax.eval_shape(found, jax.ShapeDtypeStruct((1, channels), jnp.float32))
     except ValueError as error:
         raise InputError(str(error)) from None
     return found

@@ -79,21 +79,18 @@ def load(
             saved = _described(saved, description)
         graph, inputs = _identify(saved, architecture, custom or {})
         graph, saved = with_own(graph, saved)
-        net = nnx.eval_shape(lambda: KerasNet(graph, inputs or UNIT, rngs=_OneKey(0)))
+        net = nnx.eval_shape(lambda: KerasNet(graph, inputs or UNIT, rngs=_NoKeys()))
         _fill(net, saved)
     if inputs is None:
         net.inputs = recognized(net)
     return net
 
 
-class _OneKey(nnx.Rngs):
-    """The same key for every weight. Here weights only get their shapes, and counting keys would take most of the time.
+class _NoKeys(nnx.Rngs):
+    """Keys for weights that only get their shapes: there are none, since drawing would take most of the time."""
 
-    Under a trace, each change of the counter of `nnx.Rngs` makes JAX compose a message of an error that nobody sees.
-    """
-
-    def params(self) -> jax.Array:
-        return jax.random.key(0)
+    def params(self) -> None:
+        return None
 
 
 @contextmanager

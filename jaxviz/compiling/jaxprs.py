@@ -90,32 +90,43 @@ def hoist(
 def _split(body: ClosedJaxpr, fixed: Sequence[Any], rules: Mapping[str, Rule]) -> tuple[Program, list[Any]]:
     """The equations of a body that depend on more than its first inputs, `fixed`, and the values that they need.
 
-    A broadcast, and arithmetic on broadcasts alone, stays in the body: XLA fuses it with the operation that reads it,
-    and computing it in every step is cheaper than reading it from memory.
+    Some values stay in the body, although they could be computed before the loop, because XLA fuses them with the
+    operation that reads them: broadcasts and arithmetic on broadcasts alone, which are cheaper to compute again than to
+    read from memory, and small slices. Each slice outside would be a function of its own to compile.
     """
     jaxpr = body.jaxpr
     known: dict[Any, Any] = dict(zip(jaxpr.constvars, body.consts, strict=True))
     known |= dict(zip(jaxpr.invars, fixed, strict=False))
-    spread: set[Any] = set()  # variables that are known and cheap to compute again
+    spread: set[Any] = set()  # variables that are made of broadcasts
+    again: set[Any] = set()  # variables that are known, and made again in each step
     late = []
     for equation in jaxpr.eqns:
         inputs = [atom for atom in equation.invars if isinstance(atom, Var)]
         early = all(atom in known for atom in inputs)
-        cheap = early and (equation.primitive.name in _SPREADING or spread.issuperset(inputs))
         if early:
             values = [known[atom] if isinstance(atom, Var) else atom.val for atom in equation.invars]
             outputs = _by_rules(rules, equation, *values)
             known.update(zip(equation.outvars, outputs, strict=True))
-        if cheap:
-            spread.update(equation.outvars)
-        if cheap or not early:
+            if equation.primitive.name in _SPREADING or spread.issuperset(inputs):
+                spread.update(equation.outvars)
+            if spread.issuperset(equation.outvars) or _is_small_view(equation):
+                again.update(equation.outvars)
+        if not early or again.issuperset(equation.outvars):
             late.append(equation)
-    kept = {variable: value for variable, value in known.items() if variable not in spread}
+    kept = {variable: value for variable, value in known.items() if variable not in again}
     rest = Program(list(kept), jaxpr.invars[len(fixed) :], late, jaxpr.outvars)
     return rest, list(kept.values())
 
 
 _SPREADING = ("broadcast_in_dim", "iota")
+_VIEWS = ("slice", "squeeze", "reshape", "rev")
+_SMALL = 2**13  # numbers; a larger slice, such as the matrix of a product, would be copied in each step
+
+
+def _is_small_view(equation: Equation) -> bool:
+    """Whether an equation picks a few numbers, which an operation can as well read where they are."""
+    outputs: list[Any] = equation.outvars
+    return equation.primitive.name in _VIEWS and max(each.aval.size for each in outputs) <= _SMALL
 
 
 def bind(

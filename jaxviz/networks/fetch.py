@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pooch
-import requests
 
 from jaxviz.compiling.cache import cache_folder
 from jaxviz.errors import InputError
@@ -72,7 +71,9 @@ def fetch(name: str, *, instead: str = "") -> Path:
     download = pooch.HTTPDownloader(progressbar=True, timeout=30)
     try:
         path = Path(pooch.retrieve(file.url, known, fname=file.name, path=cache_folder(), downloader=download))
-    except (requests.RequestException, OSError) as error:
+    except OSError as error:  # all errors of requests are such
+        import requests  # it takes 0.1 s, which only a download needs
+
         reason = "no connection" if isinstance(error, requests.ConnectionError) else str(error)
         raise InputError(
             f"could not download {file.name} ({reason}): put the file into {keras_cache()} or {cache_folder()}"

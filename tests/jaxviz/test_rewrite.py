@@ -258,3 +258,19 @@ def test_no_slow_path_in_the_compiled_ascent(vgg):
     assert set(re.findall(rf"= {kernel}([a-z-]+)\(", body)) <= {"get-tuple-element", "parameter", "bitcast"}
     assert "select-and-scatter" not in text
     assert "ynn_fusion" not in text
+
+
+@pytest.mark.parametrize(("channels", "inside"), [(16, True), (9000, False)])
+def test_small_slices_are_taken_in_the_loop_and_large_ones_before_it(channels, inside):
+    """Each slice outside is a function of its own to compile; a large slice inside would be copied in each step."""
+    weights = jnp.asarray(np.random.default_rng(0).random((3, channels), np.float32))
+
+    def function(x, weights):
+        return lax.scan(lambda x, _: (jnp.sin(x * weights[1]) * jnp.exp(weights)[2], None), x, None, length=9)[0]
+
+    body = jax.make_jaxpr(rewrite(function))(weights[0], weights).jaxpr
+    (scan,) = (each for each in body.eqns if each.primitive.name == "scan")
+    names = [each.primitive.name for each in scan.params["jaxpr"].jaxpr.eqns]
+    assert ("slice" in names) == inside
+    assert "exp" not in names  # whatever is computed, is computed before the loop
+    np.testing.assert_allclose(rewrite(function)(weights[0], weights), function(weights[0], weights), rtol=1e-6)

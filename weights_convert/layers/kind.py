@@ -137,9 +137,16 @@ class Weighted(nnx.Module):
         return self.function(dict(self.config), weights, *xs)
 
 
+def drawn(key: Array | None, shape: Shape, dtype: Any = jnp.float32, **options: Any) -> Array:
+    """The start of a kernel: random numbers, as Flax draws those of its layers; zeros, if there is no key."""
+    if key is None:
+        return jnp.zeros(shape, dtype)
+    return nnx.initializers.lecun_normal()(key, shape, dtype, **options)
+
+
 def kernel(rngs: nnx.Rngs, *shape: int) -> nnx.Param:
-    """A kernel with random numbers, drawn as flax draws those of its own layers."""
-    return nnx.Param(nnx.initializers.lecun_normal()(rngs.params(), shape, jnp.float32))
+    """A kernel that starts as `drawn`."""
+    return nnx.Param(drawn(rngs.params(), shape))
 
 
 def zeros(*shape: int, wanted: bool = True) -> nnx.Param | None:

@@ -14,6 +14,7 @@ from .kind import (
     Kind,
     Shape,
     Weighted,
+    drawn,
     kernel,
     length,
     named,
@@ -52,6 +53,7 @@ def _convolution(config: Config, shape: Shape, rngs: nnx.Rngs) -> nnx.Module:
         kernel_dilation=config["dilation_rate"],
         feature_group_count=config["groups"],
         use_bias=config["use_bias"],
+        kernel_init=drawn,
         rngs=rngs,
     )
 
@@ -67,6 +69,7 @@ def _transposed(config: Config, shape: Shape, rngs: nnx.Rngs) -> nnx.Module:
         kernel_dilation=config["dilation_rate"],
         use_bias=config["use_bias"],
         transpose_kernel=True,
+        kernel_init=drawn,
         rngs=rngs,
     )
 
@@ -140,7 +143,7 @@ def _run_separable(config: Config, weights: Weights, x: Array) -> Array:
 
 
 def _dense(config: Config, shape: Shape, rngs: nnx.Rngs) -> nnx.Module:
-    return nnx.Linear(length(shape), config["units"], use_bias=config["use_bias"], rngs=rngs)
+    return nnx.Linear(length(shape), config["units"], use_bias=config["use_bias"], kernel_init=drawn, rngs=rngs)
 
 
 def _options(rank: int, *paddings: str) -> dict[str, Option]:
