@@ -338,7 +338,7 @@ def compute(model: Model, images: jax.Array, names: tuple[str, ...]) -> Activati
     """`model(images, names)`, compiled once for each network, set of names and image shape."""
     if images.ndim == len(model.image_shape):
         return model(images, names)
-    size = at_once(*images.shape[1:-1], execution=model.execution)
+    size = at_once(*images.shape[1:-1], gradient=False, execution=model.execution)
     return map_in_loop(lambda image: model(image, names), images, size=size, execution=model.execution)
 
 

@@ -149,6 +149,6 @@ def _scores(model: Model, plain: Any, perturbed: Any, items: Any) -> tuple[jax.A
         return score(model, seen, objective)
 
     draw = narrow(partial(of, perturbed), model.execution)
-    size = at_once(*image.shape[:-1], execution=model.execution)
+    size = at_once(*image.shape[:-1], gradient=False, execution=model.execution)
     held = map_in_loop(draw, jax.random.split(key, DRAWS), size=size, execution=model.execution)
     return of(plain, key)[None], held.mean()[None]

@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +72,14 @@ class Store:
             InputError: something else is there.
         """
         with self._said("read"):
-            # The folder is listed before its manifest is read: another writer may write the manifest, and then the
-            # rest, at any moment. A writer that has just begun, or died so, leaves a part of a manifest.
-            entries = [] if self.remote else [each.name for each in Path(self.path).glob("*")]
-            foreign = any(not fnmatchcase(name, "zarr.*.partial") for name in entries)
+            # Listed first, since another writer may make the atlas now; one that died leaves a part of a manifest.
+            entries = () if self.remote else tuple(Path(self.path).glob("*"))
             text = None
             with suppress(FileNotFoundError):  # there is no such folder
                 text = self._text("zarr.json")
-        if text is None and foreign:
-            raise InputError(f"{self.path} is no atlas, since it holds other files: choose another place")
         if text is None:
+            if any(not each.match("zarr.*.partial") for each in entries):
+                raise InputError(f"{self.path} is no atlas, since it holds other files: choose another place")
             return None
         try:
             found = json.loads(text)["attributes"][MANIFEST]
@@ -233,8 +230,7 @@ class Store:
             self._write(group[MARKER], start, fate)
 
     def _write(self, array: Any, start: int, values: np.ndarray) -> None:
-        chunk = slice(start, start + len(values))
-        array = array.with_config({"write_empty_chunks": True})  # else what is all 0 would not be there
+        array, chunk = array.with_config({"write_empty_chunks": True}), slice(start, start + len(values))  # all 0, too
         try:
             array[chunk] = values
         except ValueError:  # what is there is damaged, and Zarr wants to read it first

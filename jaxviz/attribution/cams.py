@@ -140,7 +140,7 @@ def _cams(
         maps, scores, moves, weighed = zip(*each, strict=True)
         return Attribution(fuse(maps), scores[0]), jnp.stack(moves).any(), jnp.stack(weighed).any()
 
-    size = at_once(*images.shape[1:-1], execution=model.execution)
+    size = at_once(*images.shape[1:-1], gradient=False, execution=model.execution)
     return map_in_loop(one, images, objectives, size=size, execution=model.execution)
 
 

@@ -112,7 +112,7 @@ def _changes(model: Model, image: jax.Array, objective: Objective, several: Seve
     def changed(some: Several) -> jax.Array:
         return score(replace(model, interventions=(*model.interventions, *some)), image, objective) - whole
 
-    size = at_once(*image.shape[:-1], execution=model.execution)
+    size = at_once(*image.shape[:-1], gradient=False, execution=model.execution)
     return whole, map_in_loop(changed, several, size=size, execution=model.execution)
 
 

@@ -157,7 +157,7 @@ def reasons_by(moves: Bool[Array, " b"], otherwise: str) -> np.ndarray:
 @jit()
 def score_images(model: Model, images: jax.Array, objective: Objective) -> jax.Array:
     """The scores `[b]` of several images by one objective."""
-    size = at_once(*images.shape[1:-1], execution=model.execution)
+    size = at_once(*images.shape[1:-1], gradient=False, execution=model.execution)
     return map_in_loop(lambda image: score(model, image, objective), images, size=size, execution=model.execution)
 
 

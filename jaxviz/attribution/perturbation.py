@@ -138,7 +138,7 @@ def _occluded(
         # pixel loses nothing at all.
         return whole, jnp.where((changed == image).all(), 0.0, loss)
 
-    together = at_once(*image.shape[:-1], execution=model.execution)
+    together = at_once(*image.shape[:-1], gradient=False, execution=model.execution)
     return map_in_loop(occluded, corners, size=together, execution=model.execution)
 
 
@@ -218,5 +218,5 @@ def _masked(
         masked = (mask[..., None] * image.reshape(picture)).reshape(image.shape)
         return count * mask * score(model, masked, objective)
 
-    size = at_once(*image.shape[:-1], execution=model.execution)
+    size = at_once(*image.shape[:-1], gradient=False, execution=model.execution)
     return map_in_loop(weighted, keys, counts, size=size, execution=model.execution).sum(0)

@@ -87,7 +87,7 @@ def _seen(model: Model, image: jax.Array, objective: Objective, masks: jax.Array
     def through(mask: jax.Array) -> jax.Array:
         return score(model, (mask[..., None] * image.reshape(picture)).reshape(image.shape), objective)
 
-    together = at_once(*image.shape[:-1], execution=model.execution)
+    together = at_once(*image.shape[:-1], gradient=False, execution=model.execution)
     return map_in_loop(through, masks, size=together, execution=model.execution)
 
 

@@ -36,6 +36,7 @@ from jaxviz.errors import InputError
 
 LONG = 2.0  # seconds after which a run shows a progress bar
 ON_CPU = 128 * 128  # pixels at a time: one image keeps a CPU busy, and the caches of a CPU are small
+FORWARD = 2 * 224 * 224  # pixels at a time, where no gradient needs the activations of all layers
 ELSEWHERE = 32  # images at a time
 SHARE = 0.9  # of the memory that is allowed: a few items more are not worth another compilation
 
@@ -100,13 +101,16 @@ def map_in_loop(function: Callable, *items: Any, size: int, execution: Execution
     return rewrite(lambda *items: lax.map(lambda item: function(*item), items, batch_size=each), execution)(*items)
 
 
-def at_once(*size: int, execution: Execution = AS_USUAL) -> int:
-    """The number of images of this size (height and width, say) with which the platform is fastest, both ways.
+def at_once(*size: int, execution: Execution = AS_USUAL, gradient: bool = True) -> int:
+    """The number of images of this size (height and width, say) with which the platform is fastest.
 
     A GPU or TPU gains by more images, so where `execution` bounds the memory, the memory alone bounds their number.
+
+    Args:
+        gradient: whether the gradient is computed, too: the activations that it needs must fit into a CPU's caches.
     """
     if platform_of(execution) == "cpu":
-        return max(1, ON_CPU // math.prod(size))
+        return max(1, (ON_CPU if gradient else FORWARD) // math.prod(size))
     return ELSEWHERE if execution.limit is None else sys.maxsize
 
 

@@ -6,9 +6,10 @@ XLA:CPU transposes convolutions to the layout of its fast kernel only in the ent
 loop body, where gradient ascent spends its time, it computes the backward convolution of every NHWC model element by
 element, which is 5 to 6 times slower. Everywhere, it computes convolutions in groups (depthwise ones, for example)
 element by element, pools one number at a time, and the backward pass of a max-pool in one serial loop. In a gradient,
-it copies each kernel, which takes longer than the multiplications where there are few pixels, and it multiplies the
-zeros that a stride puts between the pixels. `benchmarks/convolutions.py` measures each rule on the convolutions of
-popular networks, with AVX-512 and without.
+it copies each kernel, also of a dense layer, which takes longer than the multiplications where there are few pixels or
+rows, and it multiplies the zeros that a stride puts between the pixels. It takes an image with fewer pixels than the
+kernel for the kernel. `benchmarks/convolutions.py` measures each rule on the convolutions of popular networks, with
+AVX-512 and without.
 
 On a GPU, XLA's backward pass of a max-pool keeps five int32 indices for each output, and adds each gradient at its
 place by an atomic operation: with comparisons instead, an ascent step of VGG16 moves 1.8 times fewer bytes. On a TPU,
@@ -32,7 +33,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxviz.compiling import grouped, pools, taps, winograd
+from jaxviz.compiling import grouped, pools, products, taps, winograd
 from jaxviz.compiling.execution import AS_USUAL, Execution, platform_of
 from jaxviz.compiling.jaxprs import CALLS, Rule, bind, body_of, hoist, run, with_rules
 from jaxviz.compiling.workarounds import Equation, closed, parameters, scan_split
@@ -42,7 +43,7 @@ from jaxviz.compiling.workarounds import Equation, closed, parameters, scan_spli
 # reading the transformed kernels costs more memory traffic than the multiplications that are saved; with fewer
 # channels, reading and writing the transformed images does.
 CHANNELS, PIXELS = 64, 128
-STEPS = 8  # a loop of fewer steps does not earn back the compilation of Winograd's convolution
+STEPS = 8  # a loop of fewer steps (or images, for Winograd) does not earn back what is done before it
 # A copy of the kernel takes longer than the products of all taps where the images have at most 2 pixels for each of its
 # input channels: for one image of VGG16's last six layers, and of ResNet50's last two stages, 1.1 to 2.4 times as long.
 SMALL = 2
@@ -59,7 +60,7 @@ def rewrite(function: Callable, execution: Execution = AS_USUAL) -> Callable:
 
     @functools.wraps(function)
     def rewritten(*args: Any) -> Any:
-        rules = _rules(execution, looped=False)
+        rules = _rules(execution, 1)
         return with_rules(function, rules)(*args) if rules else function(*args)
 
     return rewritten
@@ -112,7 +113,7 @@ def _inline(rules: Mapping[str, Rule], equation: Equation, *inputs: Any) -> list
 
 
 def _convolution(
-    execution: Execution, looped: bool, equation: Equation, images: jax.Array, kernel: jax.Array
+    execution: Execution, steps: int, equation: Equation, images: jax.Array, kernel: jax.Array
 ) -> list[Any]:
     """The convolution between transposes to [n spatial c] and [spatial i o], the only fast layout of XLA:CPU."""
     if _is_empty(equation):
@@ -132,9 +133,10 @@ def _convolution(
     kernel = lax.transpose(kernel, (*taps_axes, in_axis, out_axis))
     params["dimension_numbers"] = canonical
     turned = layout.rhs_spec == (2, 3, 0, 1)  # the kernel of a gradient
-    algorithm, reason = _fastest(images, kernel, params, looped, turned, execution)
+    algorithm, reason = _fastest(images, kernel, params, steps, turned, execution)
     _note(equation, (images, kernel), algorithm, reason)
     if algorithm == "direct":
+        images, params["padding"] = _wide(images, kernel, params)
         output = lax.conv_general_dilated_p.bind(images, kernel, **params)
     elif algorithm == "taps":
         few_pixels = math.prod(images.shape[:3]) <= min(kernel.shape[2], math.prod(kernel.shape) // kernel.shape[2])
@@ -148,15 +150,29 @@ def _convolution(
     return [lax.transpose(output, [position[axis] for axis in range(output.ndim)])]
 
 
+def _wide(images: jax.Array, kernel: jax.Array, params: dict[str, Any]) -> tuple[jax.Array, Any]:
+    """The images with their padding, and the padding that is left, where they have fewer pixels than the kernel.
+
+    XLA would take such images for the kernel, and the kernel for the images; for 2 × 2 pixels and 3 × 3 taps of 512
+    channels, this takes 90 times as long. It does so after it has moved all padding into the convolution, which the
+    barrier prevents.
+    """
+    if math.prod(images.shape[1:-1]) >= math.prod(kernel.shape[:-2]) or {*params["lhs_dilation"]} != {1}:
+        return images, params["padding"]
+    sides = [(0, 0, 0), *((*pad, 0) for pad in params["padding"]), (0, 0, 0)]
+    padded = lax.pad(images, jnp.zeros((), images.dtype), sides)
+    return lax.optimization_barrier(padded), ((0, 0),) * len(params["padding"])
+
+
 def _fastest(
-    images: jax.Array, kernel: jax.Array, params: dict[str, Any], looped: bool, turned: bool, execution: Execution
+    images: jax.Array, kernel: jax.Array, params: dict[str, Any], steps: int, turned: bool, execution: Execution
 ) -> tuple[str, str]:
     """The algorithm of a convolution in the fast layout, and the reason.
 
     It is "direct", "taps", "grouped" or one of Winograd's tiles.
 
-    `looped` says whether the convolution is inside a loop that is long enough for Winograd, and `turned` whether the
-    kernel lies in memory with its channel axes swapped: a direct convolution copies it, in a loop once before it.
+    `steps` says how often it runs, in the loop that it is in, and `turned` whether the kernel lies in memory with its
+    channel axes swapped: a direct convolution copies it, in a loop once before it.
     """
     single = images.dtype == kernel.dtype == jnp.float32 and params["preferred_element_type"] in (None, jnp.float32)
     groups, kept = params["feature_group_count"], params["preferred_element_type"] in (None, images.dtype)
@@ -173,14 +189,14 @@ def _fastest(
         return "taps", "the gradient of a stride: most taps would meet zeros"
     if turned and kernel.shape[:2] == (1, 1):
         return "taps", "a product, which needs no copy of the kernel"
-    if turned and not looped and (pixels := math.prod(images.shape[:3])) <= SMALL * kernel.shape[2]:
+    if turned and steps < STEPS and (pixels := math.prod(images.shape[:3])) <= SMALL * kernel.shape[2]:
         return "taps", f"{pixels} pixels: a copy of a kernel of {kernel.shape[2]} channels would take longer"
     if kernel.shape[:2] != (3, 3) or {*params["window_strides"], *params["rhs_dilation"]} != {1}:
         return "direct", "not 3 × 3 of stride 1"
     if execution.winograd is None:
         return "direct", "Winograd is switched off"
-    if not looped:
-        return "direct", "outside of a loop, Winograd costs more to compile than it saves"
+    if steps == 1 or steps * len(images) < STEPS:
+        return "direct", f"not in a loop of {STEPS} images: Winograd costs more to compile than it saves"
     if few < CHANNELS:
         return "direct", f"fewer than {CHANNELS} channels"
     height, width = (n + sum(pad) - 2 for n, pad in zip(images.shape[1:3], params["padding"], strict=True))
@@ -190,14 +206,23 @@ def _fastest(
     return execution.winograd, "3 × 3, stride 1"
 
 
-def _while(execution: Execution, looped: bool, equation: Equation, *inputs: Any) -> list[Any]:
+def _product(equation: Equation, rows: jax.Array, kernel: jax.Array) -> list[Any]:
+    """A product with the kernel on its left-hand side, if that is faster."""
+    if not products.is_turned(equation):
+        return bind(equation, rows, kernel)
+    _note(equation, (rows, kernel), "kernel first", "fewer rows than channels: a copy of the kernel would take longer")
+    ((axis,), _), _ = (params := parameters(equation)).pop("dimension_numbers")
+    return [products.kernel_first(rows, kernel, axis, **params)]
+
+
+def _while(execution: Execution, steps: int, equation: Equation, *inputs: Any) -> list[Any]:
     """The loop with a rewritten body; what is the same in every step is computed once, before the loop."""
-    rules = _rules(execution, looped=True)
+    rules = _rules(execution, STEPS)
     params = parameters(equation)
     test, body = closed(params["cond_jaxpr"]), closed(params["body_jaxpr"])
     split = params["cond_nconsts"]
     first = split + params["body_nconsts"]
-    step = hoist(body, inputs[split:first], rules, _rules(execution, looped=looped))
+    step = hoist(body, inputs[split:first], rules, _rules(execution, steps))
     return lax.while_loop(
         lambda state: run(test.jaxpr, test.consts, [*inputs[:split], *state], rules)[0],
         lambda state: step(*state),
@@ -205,12 +230,12 @@ def _while(execution: Execution, looped: bool, equation: Equation, *inputs: Any)
     )
 
 
-def _scan(execution: Execution, looped: bool, equation: Equation, *inputs: Any) -> list[Any]:
+def _scan(execution: Execution, steps: int, equation: Equation, *inputs: Any) -> list[Any]:
     """The scan with a rewritten body; what is the same in every step is computed once, before the scan."""
     params = parameters(equation)
     first, carried = scan_split(equation)
-    rules = _rules(execution, looped=looped or params["length"] >= STEPS)
-    step = hoist(closed(params["jaxpr"]), inputs[:first], rules, _rules(execution, looped=looped))
+    rules = _rules(execution, min(steps * params["length"], STEPS))
+    step = hoist(closed(params["jaxpr"]), inputs[:first], rules, _rules(execution, steps))
 
     def body(state: list[Any], item: list[Any]) -> tuple[list[Any], list[Any]]:
         outputs = step(*state, *item)
@@ -246,7 +271,7 @@ def _pool(combine: Callable, fill: float, equation: Equation, operand: jax.Array
 
 
 @functools.cache
-def _rules(execution: Execution, *, looped: bool) -> dict[str, Rule]:
+def _rules(execution: Execution, steps: int) -> dict[str, Rule]:
     platform = platform_of(execution)
     if not execution.rewrite or platform == "tpu":
         return {}
@@ -254,11 +279,12 @@ def _rules(execution: Execution, *, looped: bool) -> dict[str, Rule]:
     if platform == "gpu":
         return masks
     rules = masks | {
-        "conv_general_dilated": functools.partial(_convolution, execution, looped),
+        "conv_general_dilated": functools.partial(_convolution, execution, steps),
+        "dot_general": _product,
         "reduce_window_max": functools.partial(_pool, lax.max, -jnp.inf),
         "reduce_window_sum": functools.partial(_pool, lax.add, 0.0),
-        "while": functools.partial(_while, execution, looped),
-        "scan": functools.partial(_scan, execution, looped),
+        "while": functools.partial(_while, execution, steps),
+        "scan": functools.partial(_scan, execution, steps),
     }
     rules |= dict.fromkeys(CALLS, functools.partial(_inline, rules))
     return rules

@@ -95,7 +95,7 @@ def respond(model: Model, images: jax.Array, *, layer: str, by: str) -> tuple[ja
         place = jnp.where(values == highest, numbers, len(values)).min(0)
         return (highest if by == "max" else values.mean(0)), place
 
-    size = at_once(*images.shape[1:-1], execution=model.execution)
+    size = at_once(*images.shape[1:-1], gradient=False, execution=model.execution)
     return map_in_loop(one, images, size=size, execution=model.execution)
 
 

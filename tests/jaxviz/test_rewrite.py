@@ -274,3 +274,35 @@ def test_small_slices_are_taken_in_the_loop_and_large_ones_before_it(channels, i
     assert ("slice" in names) == inside
     assert "exp" not in names  # whatever is computed, is computed before the loop
     np.testing.assert_allclose(rewrite(function)(weights[0], weights), function(weights[0], weights), rtol=1e-6)
+
+
+FEW_PIXELS = {
+    "a pixel": ((3, 1, 1, 8), (3, 3), {"padding": "SAME"}),
+    "four pixels": ((3, 2, 2, 8), (3, 3), {"padding": "SAME"}),
+    "uneven padding": ((3, 2, 3, 8), (4, 4), {"padding": ((1, 3), (2, 0))}),
+    "a stride": ((3, 3, 3, 8), (5, 5), {"padding": "SAME", "window_strides": (2, 2)}),
+    "a dilation": ((3, 3, 2, 8), (3, 3), {"padding": ((2, 2), (3, 3)), "rhs_dilation": (2, 3)}),
+    "cropped": ((3, 2, 2, 8), (1, 5), {"padding": ((-1, 0), (3, 2))}),
+    "one axis": ((3, 2, 8), (5,), {"padding": "SAME"}),
+    "three axes": ((3, 1, 2, 2, 8), (3, 3, 3), {"padding": "SAME"}),
+}
+
+
+@pytest.mark.parametrize("name", FEW_PIXELS)
+def test_an_image_of_fewer_pixels_than_the_kernel_is_not_taken_for_the_kernel(name, relative):
+    shape, window, settings = FEW_PIXELS[name]
+    space = "DHW"[-len(window) :]
+    layout = (f"N{space}C", f"{space}IO", f"N{space}C")
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal(shape).astype(np.float32)
+    kernel = rng.standard_normal((*window, 8, 16)).astype(np.float32)
+
+    def function(images, kernel):
+        settings.setdefault("window_strides", (1,) * len(window))
+        return lax.conv_general_dilated(images, kernel, dimension_numbers=layout, **settings)
+
+    ours = jax.jit(rewrite(function))
+    assert relative(ours(images, kernel), function(images, kernel)) < 1e-5
+    digits = "012"[: len(window)]
+    lines = ours.lower(images, kernel).compile().as_text().splitlines()
+    assert all(f"dim_labels=b{digits}f_{digits}io->" in line for line in lines if " convolution(" in line)
