@@ -4,7 +4,7 @@
 
 Each distinct convolution of a gradient, forward and backward, is compiled alone: as JAX writes it (XLA), and by every
 algorithm of `jaxviz/compiling/rewrite.py` that can compute it. A time is the least of many runs, since a convolution
-takes less than a millisecond, and the images are computed one at a time, as jaxviz does on a CPU:
+takes less than a millisecond, and the images are computed one at a time, as in the gradients of jaxviz on a CPU:
 
     once        one image, outside of a loop, as in the gradient of one image
     in a loop   eight images, one after the other, as in a sweep of filters or a batch of images

@@ -33,7 +33,7 @@ class Step(NamedTuple):
 
 
 class KerasNet(nnx.Module):
-    """The network that a Keras file describes. Its weights are random until `weights_convert.load` fills them in.
+    """The network that a Keras file describes. Its weights are random; `weights_convert.load` takes those of the file.
 
     Attributes:
         graph: the network as data.

@@ -24,7 +24,7 @@ __all__ = ["plan"]
 
 
 class Row(NamedTuple):
-    """One convolution, or the backward pass of one max-pool."""
+    """One convolution, product or backward pass of a max-pool."""
 
     layer: str
     back: bool  # in the backward pass
@@ -35,7 +35,7 @@ class Row(NamedTuple):
 
 
 class Plan(tuple[Row, ...]):
-    """A `Row` for each convolution and each way back of a max-pool, as they run; `print` shows them as a table.
+    """A `Row` for each operation for which there is a choice, as they run; `print` shows them as a table.
 
     Attributes:
         operations: the number of equations of the rewritten program; the time that XLA takes to compile it grows with
@@ -74,9 +74,10 @@ def plan(
 ) -> Plan:
     """The `Plan` of the gradient of one channel (or unit) of a layer with respect to the image, or to a canvas' latent.
 
-    It lists the operations for which there is a choice on the platform. On a CPU, these are the convolutions and the
-    backward passes of max-pools; on a GPU, the latter. On a TPU, and with `Execution(rewrite=False)`, the plan is
-    empty, because XLA decides. The gradient is traced, not computed.
+    It lists the operations for which there is a choice on the platform. On a CPU, these are the convolutions, the
+    backward passes of max-pools, and those products that read a kernel across its rows, as in the gradient of a dense
+    layer for several images or places; on a GPU, the max-pools. On a TPU, and with `Execution(rewrite=False)`, the plan
+    is empty, because XLA decides. The gradient is traced, not computed.
 
     Args:
         model: its `execution` decides which algorithms are allowed, and for which platform the gradient is written.
@@ -120,7 +121,7 @@ def plan(
         Row(
             handle_at(choice.where, model.handles) or choice.where or "image",
             "transpose(" in choice.where,
-            {"conv_general_dilated": "convolution"}.get(choice.operation, "max-pool"),
+            _OPERATIONS.get(choice.operation, "max-pool"),
             choice.shapes[0],
             choice.algorithm,
             choice.reason,
@@ -128,3 +129,6 @@ def plan(
         for choice in found
     )
     return Plan(rows, operations(program))
+
+
+_OPERATIONS = {"conv_general_dilated": "convolution", "dot_general": "product"}  # by their names in JAX

@@ -62,8 +62,10 @@ class Store:
         from zarr.buffer import default_buffer_prototype
         from zarr.core.sync import sync
 
-        found = sync(self._store.get(key, default_buffer_prototype()))
-        return None if found is None else found.to_bytes()
+        with suppress(FileNotFoundError):  # there is no such folder
+            found = sync(self._store.get(key, default_buffer_prototype()))
+            return None if found is None else found.to_bytes()
+        return None
 
     def read_manifest(self) -> dict[str, Any] | None:
         """The manifest; None if nothing is there.
@@ -72,11 +74,9 @@ class Store:
             InputError: something else is there.
         """
         with self._said("read"):
-            # Listed first, since another writer may make the atlas now; one that died leaves a part of a manifest.
+            # It is listed first: another writer may make the atlas now. One that died leaves a part of a manifest.
             entries = () if self.remote else tuple(Path(self.path).glob("*"))
-            text = None
-            with suppress(FileNotFoundError):  # there is no such folder
-                text = self._text("zarr.json")
+            text = self._text("zarr.json")
         if text is None:
             if any(not each.match("zarr.*.partial") for each in entries):
                 raise InputError(f"{self.path} is no atlas, since it holds other files: choose another place")
@@ -230,7 +230,8 @@ class Store:
             self._write(group[MARKER], start, fate)
 
     def _write(self, array: Any, start: int, values: np.ndarray) -> None:
-        array, chunk = array.with_config({"write_empty_chunks": True}), slice(start, start + len(values))  # all 0, too
+        chunk = slice(start, start + len(values))
+        array = array.with_config({"write_empty_chunks": True})  # else what is all 0 would not be there
         try:
             array[chunk] = values
         except ValueError:  # what is there is damaged, and Zarr wants to read it first
@@ -249,11 +250,10 @@ class Store:
         return [name for name in part.arrays if not self._whole(group[name], start, stop)]
 
     def _whole(self, array: Any, start: int, stop: int) -> bool:
-        try:
+        with suppress(InputError):
             self.read(array, slice(start, stop))
-        except InputError:
-            return False
-        return True
+            return True
+        return False
 
     def read(self, array: Any, filters: int | slice) -> np.ndarray:
         """Some filters of an array. Zarr reads an object that is not there as zeros; here it is an error.

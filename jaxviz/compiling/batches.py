@@ -35,7 +35,7 @@ from jaxviz.compiling.rewrite import rewrite
 from jaxviz.errors import InputError
 
 LONG = 2.0  # seconds after which a run shows a progress bar
-ON_CPU = 128 * 128  # pixels at a time: one image keeps a CPU busy, and the caches of a CPU are small
+ON_CPU = 128 * 128  # pixels at a time for a gradient, since the caches of a CPU are small
 FORWARD = 2 * 224 * 224  # pixels at a time, where no gradient needs the activations of all layers
 ELSEWHERE = 32  # images at a time
 SHARE = 0.9  # of the memory that is allowed: a few items more are not worth another compilation
@@ -107,7 +107,7 @@ def at_once(*size: int, execution: Execution = AS_USUAL, gradient: bool = True) 
     A GPU or TPU gains by more images, so where `execution` bounds the memory, the memory alone bounds their number.
 
     Args:
-        gradient: whether the gradient is computed, too: the activations that it needs must fit into a CPU's caches.
+        gradient: whether a gradient needs the activations of all layers, which must fit into the caches of a CPU.
     """
     if platform_of(execution) == "cpu":
         return max(1, (ON_CPU if gradient else FORWARD) // math.prod(size))

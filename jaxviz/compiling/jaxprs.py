@@ -95,27 +95,43 @@ def _split(body: ClosedJaxpr, fixed: Sequence[Any], rules: Mapping[str, Rule]) -
     read from memory, and small slices. Each slice outside would be a function of its own to compile.
     """
     jaxpr = body.jaxpr
-    known: dict[Any, Any] = dict(zip(jaxpr.constvars, body.consts, strict=True))
-    known |= dict(zip(jaxpr.invars, fixed, strict=False))
-    spread: set[Any] = set()  # variables that are made of broadcasts
-    again: set[Any] = set()  # variables that are known, and made again in each step
-    late = []
+    values: dict[Any, Any] = dict(zip(jaxpr.constvars, body.consts, strict=True))
+    values |= dict(zip(jaxpr.invars, fixed, strict=False))
+    known = set(values)  # variables that do not change from step to step
+    spread: set[Any] = set()  # those that are made of broadcasts
+    again: set[Any] = set()  # those that are made again in each step
+    early, late = [], []
     for equation in jaxpr.eqns:
-        inputs = [atom for atom in equation.invars if isinstance(atom, Var)]
-        early = all(atom in known for atom in inputs)
-        if early:
-            values = [known[atom] if isinstance(atom, Var) else atom.val for atom in equation.invars]
-            outputs = _by_rules(rules, equation, *values)
-            known.update(zip(equation.outvars, outputs, strict=True))
-            if equation.primitive.name in _SPREADING or spread.issuperset(inputs):
-                spread.update(equation.outvars)
-            if spread.issuperset(equation.outvars) or _is_small_view(equation):
-                again.update(equation.outvars)
-        if not early or again.issuperset(equation.outvars):
+        inputs = _read(equation)
+        if not known.issuperset(inputs):
             late.append(equation)
-    kept = {variable: value for variable, value in known.items() if variable not in again}
+            continue
+        early.append(equation)
+        known.update(equation.outvars)
+        if equation.primitive.name in _SPREADING or spread.issuperset(inputs):
+            spread.update(equation.outvars)
+        if equation.outvars and (spread.issuperset(equation.outvars) or _is_small_view(equation)):
+            again.update(equation.outvars)
+            late.append(equation)
+    needed = {atom for equation in late for atom in _read(equation)}
+    needed = {*needed, *(atom for atom in jaxpr.outvars if isinstance(atom, Var))} - again
+    before = []  # the equations that are computed before the loop
+    wanted = set(needed)
+    for equation in reversed(early):
+        if equation.effects or wanted.intersection(equation.outvars):
+            before.append(equation)
+            wanted.update(_read(equation))
+    for equation in reversed(before):
+        inputs = [values[atom] if isinstance(atom, Var) else atom.val for atom in equation.invars]
+        values.update(zip(equation.outvars, _by_rules(rules, equation, *inputs), strict=True))
+    kept = {variable: value for variable, value in values.items() if variable in needed}
     rest = Program(list(kept), jaxpr.invars[len(fixed) :], late, jaxpr.outvars)
     return rest, list(kept.values())
+
+
+def _read(equation: Equation) -> list[Any]:
+    """The variables that an equation reads."""
+    return [atom for atom in equation.invars if isinstance(atom, Var)]
 
 
 _SPREADING = ("broadcast_in_dim", "iota")

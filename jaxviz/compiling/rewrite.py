@@ -139,8 +139,9 @@ def _convolution(
         images, params["padding"] = _wide(images, kernel, params)
         output = lax.conv_general_dilated_p.bind(images, kernel, **params)
     elif algorithm == "taps":
-        few_pixels = math.prod(images.shape[:3]) <= min(kernel.shape[2], math.prod(kernel.shape) // kernel.shape[2])
-        output = taps.convolution(images, swapped, params, kernel_first=few_pixels)
+        channels, pixels = kernel.shape[2], math.prod(images.shape[:3])
+        few = products.are_few(pixels, (math.prod(kernel.shape) // channels, channels))
+        output = taps.convolution(images, swapped, params, kernel_first=few)
     elif algorithm == "grouped":
         output = grouped.convolution(images, kernel, params)
     else:
@@ -171,8 +172,8 @@ def _fastest(
 
     It is "direct", "taps", "grouped" or one of Winograd's tiles.
 
-    `steps` says how often it runs, in the loop that it is in, and `turned` whether the kernel lies in memory with its
-    channel axes swapped: a direct convolution copies it, in a loop once before it.
+    `steps` says how often it runs in its loops; `STEPS` stands for any number from there on. `turned` says whether the
+    kernel lies in memory with its channel axes swapped: a direct convolution copies it, in a loop once before it.
     """
     single = images.dtype == kernel.dtype == jnp.float32 and params["preferred_element_type"] in (None, jnp.float32)
     groups, kept = params["feature_group_count"], params["preferred_element_type"] in (None, images.dtype)
@@ -210,8 +211,9 @@ def _product(equation: Equation, rows: jax.Array, kernel: jax.Array) -> list[Any
     """A product with the kernel on its left-hand side, if that is faster."""
     if not products.is_turned(equation):
         return bind(equation, rows, kernel)
-    _note(equation, (rows, kernel), "kernel first", "fewer rows than channels: a copy of the kernel would take longer")
-    ((axis,), _), _ = (params := parameters(equation)).pop("dimension_numbers")
+    _note(equation, (rows, kernel), "kernel first", "few rows: a copy of the kernel would take longer")
+    params = parameters(equation)
+    (axis,), _ = params.pop("dimension_numbers")[0]
     return [products.kernel_first(rows, kernel, axis, **params)]
 
 

@@ -116,7 +116,7 @@ def top_images(
         key: of the sample of ordinary images; default `jax.random.key(0)`.
         resume: the result for the first images of the same list, such as `.finished` of an interruption; the run goes
             on after them. Lists of paths are compared; of arrays, only the number is.
-        batch: images read and computed at a time; it bounds memory and changes no result.
+        batch: images read and computed at a time; it bounds memory and changes no result, up to rounding.
 
     Raises:
         InputError: an unknown layer, a folder without images, no file that can be read, arrays of another shape or

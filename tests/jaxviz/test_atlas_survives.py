@@ -107,7 +107,6 @@ import os, random, signal, sys, time
 sys.path.insert(0, {os.fspath(HERE)!r})
 from pathlib import Path
 import jaxviz as jv
-from jaxviz.atlases.store import Store
 from atlas_network import MANY, contents, network
 
 folder = Path(sys.argv[1])

@@ -127,6 +127,8 @@ def test_a_program_for_a_gpu_has_masks_but_its_own_convolutions(images):
 
 def test_how_many_images_are_computed_at_once_depends_on_the_platform():
     assert [at_once(64, 64, execution=Execution(platform=name)) for name in ("cpu", "gpu", "tpu")] == [4, 32, 32]
+    forward = [at_once(224, 224, gradient=False, execution=Execution(platform=name)) for name in ("cpu", "gpu", "tpu")]
+    assert forward == [2, 32, 32]
 
 
 @pytest.mark.parametrize("method", [jv.grad_cam, jv.gradient, jv.occlusion])

@@ -1,4 +1,4 @@
-"""Law: `jv.plan` lists every convolution and max-pool that runs, by its layer's name, with the algorithm that runs."""
+"""Law: `jv.plan` lists every operation with a choice that runs, by its layer's name, with the algorithm that runs."""
 
 import copy
 
@@ -46,6 +46,22 @@ def test_every_convolution_is_in_the_plan_by_its_layer(kind):
         ("one", True, "convolution", "taps"),
     ]
     assert [row[2:] for row in found if row[2] == "max-pool"] == [("max-pool", "mask")]
+
+
+class Tokens(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs):
+        self.one = nnx.Conv(3, 8, (8, 8), (8, 8), rngs=rngs)
+        self.wide = nnx.Linear(8, 32, rngs=rngs)
+        self.narrow = nnx.Linear(32, 8, rngs=rngs)
+
+    def __call__(self, x):
+        return self.narrow(nnx.relu(self.wide(self.one(x))))
+
+
+def test_a_product_that_reads_its_kernel_across_its_rows_is_in_the_plan():
+    rows = jv.plan(jv.wrap(Tokens(nnx.Rngs(0)), image_shape=(16, 16, 3)), "narrow")
+    found = [(row.layer, row.back, row.operation, row.algorithm) for row in rows if row.operation != "convolution"]
+    assert found == [("narrow", True, "product", "kernel first"), ("wide", True, "product", "kernel first")]
 
 
 def test_a_keras_network_under_its_own_names(vgg):

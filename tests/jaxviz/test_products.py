@@ -34,6 +34,22 @@ def test_the_gradient_of_a_dense_layer_reads_its_kernel_as_it_lies(features, rel
     assert any(line.strip().split(" = ")[1].startswith("f32[40,") for line in products), products
 
 
+def test_in_a_loop_and_in_half_precision(relative):
+    images, kernel = jnp.asarray(drawn(4, 3, 24), jnp.bfloat16), jnp.asarray(drawn(40, 24), jnp.bfloat16)
+
+    def product(x, w):
+        return lax.dot_general(x, w, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32)
+
+    def function(xs, w):
+        return lax.map(lambda x: product(x, w), xs)
+
+    with choices() as found:
+        values = jax.jit(rewrite(function))(images, kernel)
+    assert values.dtype == jnp.float32
+    assert [choice.algorithm for choice in found] == ["kernel first"]
+    assert relative(values, np.float64(images) @ np.float64(kernel).T) < 1e-6
+
+
 OTHERS = {
     "one row": (lambda x, w: x[:1] @ w.T, (3, 24)),
     "many rows": (lambda x, w: x @ w.T, (99, 24)),

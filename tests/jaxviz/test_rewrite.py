@@ -15,7 +15,7 @@ from jax import lax
 import jaxviz as jv
 from jaxviz.ascent import slots
 from jaxviz.ascent.arguments import alike
-from jaxviz.compiling.rewrite import rewrite
+from jaxviz.compiling.rewrite import choices, rewrite
 
 
 def primitives(function, *args):
@@ -297,12 +297,51 @@ def test_an_image_of_fewer_pixels_than_the_kernel_is_not_taken_for_the_kernel(na
     images = rng.standard_normal(shape).astype(np.float32)
     kernel = rng.standard_normal((*window, 8, 16)).astype(np.float32)
 
+    options = {"window_strides": (1,) * len(window)} | settings
+
     def function(images, kernel):
-        settings.setdefault("window_strides", (1,) * len(window))
-        return lax.conv_general_dilated(images, kernel, dimension_numbers=layout, **settings)
+        return lax.conv_general_dilated(images, kernel, dimension_numbers=layout, **options)
 
     ours = jax.jit(rewrite(function))
     assert relative(ours(images, kernel), function(images, kernel)) < 1e-5
     digits = "012"[: len(window)]
-    lines = ours.lower(images, kernel).compile().as_text().splitlines()
-    assert all(f"dim_labels=b{digits}f_{digits}io->" in line for line in lines if " convolution(" in line)
+    text = ours.lower(images, kernel).compile().as_text()
+    (convolution,) = (line for line in text.splitlines() if " convolution(" in line)
+    assert f"dim_labels=b{digits}f_{digits}io->" in convolution
+
+
+def test_what_a_loop_prints_of_its_weights_is_printed_once(capfd):
+    def step(x, weight):
+        jax.debug.print("the weight is {}", weight)
+        return x * weight
+
+    def function(x, weight):
+        return lax.scan(lambda x, _: (step(x, weight), None), x, None, length=3)[0]
+
+    jax.block_until_ready(jax.jit(rewrite(function))(1.0, 2.0))
+    jax.effects_barrier()
+    assert capfd.readouterr().out.count("the weight is") == 1
+
+
+def test_a_value_that_is_made_again_in_a_loop_may_leave_it():
+    weights = jnp.arange(6.0).reshape(2, 3)
+
+    def function(x, weights):
+        return lax.scan(lambda x, _: (x + weights[1], (weights[1], weights * 2)), x, None, length=3)
+
+    found, expected = (each(jnp.zeros(3), weights) for each in (rewrite(function), function))
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+@pytest.mark.parametrize(("steps", "images", "chosen"), [(8, 1, True), (4, 2, True), (4, 1, False), (1, 8, False)])
+def test_winograd_needs_a_loop_of_enough_images(steps, images, chosen):
+    kernel = jnp.zeros((3, 3, 64, 64))
+
+    def convolution(x):
+        return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    function = convolution if steps == 1 else lambda xs: lax.map(convolution, xs)
+    shape = (images, 16, 16, 64) if steps == 1 else (steps, images, 16, 16, 64)
+    with choices() as found:
+        jax.eval_shape(rewrite(function), jax.ShapeDtypeStruct(shape, jnp.float32))
+    assert [choice.algorithm != "direct" for choice in found] == [chosen]
