@@ -74,7 +74,7 @@ class Store:
             InputError: something else is there.
         """
         with self._said("read"):
-            # It is listed first: another writer may make the atlas now. One that died leaves a part of a manifest.
+            # The folder is listed first, since another writer may make it now. A dead one leaves part of a manifest.
             entries = () if self.remote else tuple(Path(self.path).glob("*"))
             text = self._text("zarr.json")
         if text is None:

@@ -10,7 +10,7 @@ equation whose rule raises `UnknownEquationError`.
 
 import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -115,18 +115,22 @@ def _split(body: ClosedJaxpr, fixed: Sequence[Any], rules: Mapping[str, Rule]) -
             late.append(equation)
     needed = {atom for equation in late for atom in _read(equation)}
     needed = {*needed, *(atom for atom in jaxpr.outvars if isinstance(atom, Var))} - again
-    before = []  # the equations that are computed before the loop
-    wanted = set(needed)
-    for equation in reversed(early):
-        if equation.effects or wanted.intersection(equation.outvars):
-            before.append(equation)
-            wanted.update(_read(equation))
-    for equation in reversed(before):
+    for equation in _leading_to(needed, early):
         inputs = [values[atom] if isinstance(atom, Var) else atom.val for atom in equation.invars]
         values.update(zip(equation.outvars, _by_rules(rules, equation, *inputs), strict=True))
     kept = {variable: value for variable, value in values.items() if variable in needed}
     rest = Program(list(kept), jaxpr.invars[len(fixed) :], late, jaxpr.outvars)
     return rest, list(kept.values())
+
+
+def _leading_to(wanted: Iterable[Any], equations: Sequence[Equation]) -> list[Equation]:
+    """Those of the equations that the wanted variables depend on, and those that have an effect, such as printing."""
+    wanted, found = set(wanted), []
+    for equation in reversed(equations):
+        if equation.effects or wanted.intersection(equation.outvars):
+            found.append(equation)
+            wanted.update(_read(equation))
+    return found[::-1]
 
 
 def _read(equation: Equation) -> list[Any]:
