@@ -113,8 +113,8 @@ def _split(body: ClosedJaxpr, fixed: Sequence[Any], rules: Mapping[str, Rule]) -
         if equation.outvars and (spread.issuperset(equation.outvars) or _is_small_view(equation)):
             again.update(equation.outvars)
             late.append(equation)
-    needed = {atom for equation in late for atom in _read(equation)}
-    needed = {*needed, *(atom for atom in jaxpr.outvars if isinstance(atom, Var))} - again
+    outputs = [atom for atom in jaxpr.outvars if isinstance(atom, Var)]
+    needed = {*outputs, *(atom for equation in late for atom in _read(equation))} - again
     for equation in _leading_to(needed, early):
         inputs = [values[atom] if isinstance(atom, Var) else atom.val for atom in equation.invars]
         values.update(zip(equation.outvars, _by_rules(rules, equation, *inputs), strict=True))

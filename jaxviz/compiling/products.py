@@ -25,7 +25,7 @@ def is_turned(equation: Equation) -> bool:
 
 
 def are_few(rows: int, kernel: Sequence[int]) -> bool:
-    """Whether the kernel of a product `[o k]` counts for more than its rows: there are no more than its channels."""
+    """Whether a product has no more rows than its kernel `[o k]` has channels: then reading the kernel takes long."""
     return 0 < rows <= min(kernel)
 
 
