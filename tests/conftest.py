@@ -3,7 +3,7 @@
 Laws: what a test file compiles does not outlive it in memory, nor does what a test compiles if it is much. So a process
 of the suite needs less than 2.5 GB, and both need less than 4 GB. No program is compiled twice by one process. A test
 that counts compiled programs compiles the first one itself. Where an annotation names a shape, a test fails if an array
-has another one.
+has another one. Networks with random weights are the same in every run.
 """
 
 import os
@@ -19,6 +19,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import importlib.util
+import random
 import tempfile
 from pathlib import Path
 
@@ -62,6 +63,21 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if " at 0x" in item.nodeid:
             raise pytest.UsageError(f"give this test a name without an address, by ids=; given: {item.nodeid}")
+
+
+def pytest_fixture_setup():
+    """Each fixture draws the same numbers in every run, and in every order of the tests."""
+    seed()
+
+
+def pytest_runtest_call():
+    seed()
+
+
+def seed():
+    """Keras takes the seeds of weights without a seed from Python's generator, so the networks of tests are the same."""
+    random.seed(0)
+    np.random.seed(0)
 
 
 @pytest.fixture(scope="module", autouse=True)

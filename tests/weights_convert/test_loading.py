@@ -304,4 +304,5 @@ def test_a_network_in_training(suffix, half_precision, tmp_path):
     model.save(tmp_path / f"m{suffix}")
     wanted = model(images, training=False)
     found = weights_convert.load(tmp_path / f"m{suffix}")(images)
-    assert [error(each, wanted[name]) < 1e-2 for each, name in zip(found, ("age", "kind"), strict=True)] == [True] * 2
+    # Keras rounds to half precision. Both outputs are compared on one scale, since a single number can be close to 0.
+    assert error(np.hstack(found), np.hstack([wanted["age"], wanted["kind"]])) < 1e-2
