@@ -75,7 +75,7 @@ def pytest_runtest_call():
 
 
 def seed():
-    """Keras takes the seeds of weights without a seed from Python's generator, so the networks of tests are the same."""
+    """Keras draws the seed of an initializer without one from Python's generator."""
     random.seed(0)
     np.random.seed(0)
 
