@@ -5,7 +5,7 @@ before it, and `name`. The handles of `activations` are the names of the steps. 
 on are not run.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -49,6 +49,7 @@ class KerasNet(nnx.Module):
         self.inputs = inputs
         modules: dict[str, nnx.Module] = {}
         shapes: dict[str, Shape] = {name: (1, *shape) for name, shape in graph.inputs}
+        known: dict[Hashable, Shape] = {}  # new layers with the same options and inputs are traced once
         for node in graph.nodes:
             kind, sources = KINDS[node.kind], [shapes[name] for name in node.inputs]
             if dict(node.config).get("data_format") == "channels_first":
@@ -58,10 +59,14 @@ class KerasNet(nnx.Module):
                         "description with it, which `parse` changes to 'channels_last'"
                     ]
                 )
+            called_again = node.layer in modules
             try:
-                if kind.module is not None and node.layer not in modules:
+                if kind.module is not None and not called_again:
                     modules[node.layer] = kind.module(dict(node.config), _built_for(sources, kind.frames), rngs)
-                shapes[node.name] = _output_shape(_whole(node, modules), sources)
+                call = node.kind, node.config, tuple(sources), called_again and node.layer
+                if call not in known:
+                    known[call] = _output_shape(_whole(node, modules), sources)
+                shapes[node.name] = known[call]
             except (TypeError, ValueError, LookupError, ArithmeticError) as error:
                 raise UnsupportedLayer([f"{node.name}: does not fit its input {sources}: {error}"]) from error
         self.shapes = tuple(shapes.items())
@@ -222,7 +227,8 @@ def _output(function: Callable[..., Sequence[Array]], output: int, *inputs: Arra
 def _whole(node: Node, modules: Mapping[str, nnx.Module]) -> Callable[..., Array]:
     """The function of a node with its activation function, which may change the shape (`glu` does)."""
     function, ending = _function(node, modules), _ending(node)
-    return function if ending is None else lambda *inputs: ending(function(*inputs))
+    # A function, not the module itself, whose `repr` JAX would write for each trace.
+    return lambda *inputs: function(*inputs) if ending is None else ending(function(*inputs))
 
 
 def _ancestors(steps: dict[str, Step], names: Iterable[str]) -> set[str]:

@@ -22,7 +22,6 @@ from jaxviz.attribution.explain import (
     answer_each,
     ask,
     reasons_by,
-    score_images,
 )
 from jaxviz.checks import PixelValues, image_like, near, whole
 from jaxviz.compiling.batches import at_once, chunks, map_in_loop
@@ -178,7 +177,8 @@ def integrated_gradients(
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each. Classes are explained before their softmax or sigmoid.
         baseline: the start of the path, in the image's units: a number (0 is black), a colour [c] or an image [h w c].
-        steps: points on the path, each one gradient; "trapezoid" needs two at least.
+        steps: points on the path, each one gradient; "trapezoid" needs two at least. An end of the path that is no such
+            point is one gradient more, for its score.
         rule: where the points are: "gauss_legendre", "midpoint", "trapezoid" (with both ends) or "right" (as in the
             paper).
         batch: points in one compiled call.
@@ -192,13 +192,16 @@ def integrated_gradients(
     if rule not in QUADRATURES:
         raise InputError(f"no rule {rule!r}: {near(rule, QUADRATURES)}there are {', '.join(QUADRATURES)}")
     points, weights = QUADRATURES[rule](whole("steps", steps, 2 if rule == "trapezoid" else 1))
+    # The scores of both ends come from the path as well: a program of their own would take longer to compile.
+    ends = [end for end in (0, 1) if end not in points]
+    points, weights = np.append(points, ends), np.append(weights, np.zeros(len(ends)))
     question = ask(model, image, target)
     start = image_like("a baseline", baseline, question.images.shape[1:])
 
     def one(image: Array, objective: Objective, _: int) -> tuple[PathAttribution, str]:
-        mean = path_gradient(model, image, start, objective, points, weights, batch)
-        ends = np.asarray(score_images(model, np.stack([image, start]), objective))
-        found = PathAttribution(values=mean * (image - start), score=ends[0], baseline_score=ends[1])
+        mean, scores = path_gradient(model, image, start, objective, points, weights, batch)
+        score, baseline_score = scores[points == 1][0], scores[points == 0][0]
+        found = PathAttribution(values=mean * (image - start), score=score, baseline_score=baseline_score)
         return found, AT_BASELINE if mean.any() else STILL
 
     return answer_each(question, one)
@@ -206,21 +209,27 @@ def integrated_gradients(
 
 def path_gradient(
     model: Model, image: Array, start: Array, objective: Objective, points: Array, weights: Array, batch: int
-) -> np.ndarray:
-    """The sum of the gradients at `points` of the straight path, each times its weight: 0 is `start`, 1 is `image`."""
-    total = np.zeros(image.shape, np.float32)
+) -> tuple[np.ndarray, np.ndarray]:
+    """The gradient summed over `points` [p] of the straight path, each times its weight, and the scores [p].
+
+    Point 0 is `start`, and point 1 is `image`. The gradient at a point of weight 0 does not count, even if it is NaN.
+    """
+    total, scores = np.zeros(image.shape, np.float32), []
     for (where, weight), positions in chunks((points, weights), batch, "point"):
         weight[len(positions) :] = 0
-        total += np.asarray(_path(model, image, start, objective, where, weight))
-    return total
+        gradient, found = _path(model, image, start, objective, where, weight)
+        total += np.asarray(gradient)
+        scores.append(np.asarray(found)[: len(positions)])
+    return total, np.concatenate(scores)
 
 
 @jit()
 def _path(
     model: Model, image: jax.Array, start: jax.Array, objective: Objective, where: jax.Array, weight: jax.Array
-) -> jax.Array:
-    """The weighted sum of the gradients at some points of a path."""
+) -> tuple[jax.Array, Array]:
+    """The weighted sum of the gradients at some points of a path, and the scores there."""
     points = start + where.reshape(-1, *(1 for _ in image.shape)).astype(jnp.float32) * (image - start)
     objectives = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(points), *jnp.shape(leaf))), objective)
-    (values, _), _ = gradient_of(score, model, points, objectives)
-    return jnp.einsum("s,s...->...", weight.astype(jnp.float32), values)
+    (values, scores), _ = gradient_of(score, model, points, objectives)
+    weight = weight.astype(jnp.float32).reshape(-1, *(1 for _ in image.shape))
+    return jnp.where(weight == 0, 0, weight * values).sum(0), scores

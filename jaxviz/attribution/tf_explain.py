@@ -42,7 +42,7 @@ from jaxtyping import Key, UInt8
 from numpy.typing import ArrayLike
 
 from jaxviz.attribution import cams, gradients, perturbation, smoothing
-from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask, score_images
+from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask
 from jaxviz.attribution.layer_maps import Layers
 from jaxviz.checks import PixelValues, image_like, lengths, whole
 from jaxviz.errors import InputError
@@ -148,9 +148,8 @@ def integrated_gradients(
     start = image_like("a baseline", baseline, question.images.shape[1:])
 
     def one(image: Array, objective: Objective, _: int) -> tuple[Attribution, str]:
-        mean = gradients.path_gradient(model, image, start, objective, points, weights, batch)
-        score = np.asarray(score_images(model, image[None], objective))[0]
-        return _summed(model, image, Attribution(values=mean, score=score)), STILL
+        mean, scores = gradients.path_gradient(model, image, start, objective, points, weights, batch)
+        return _summed(model, image, Attribution(values=mean, score=scores[-1])), STILL
 
     return answer_each(question, one)
 

@@ -9,6 +9,7 @@ import jax
 
 from jaxviz.compiling import interrupts, workarounds
 from jaxviz.compiling.execution import platform_of
+from jaxviz.compiling.garbage import uncollected
 from jaxviz.errors import InputError
 
 
@@ -25,7 +26,8 @@ class Jit:
 
     def __init__(self, function: Callable, static: tuple[str, ...], donate: tuple[str, ...]):
         functools.update_wrapper(self, function)
-        self.function, self.static, self.donate = workarounds.tell_classes_apart(function), static, donate
+        self.function = workarounds.tell_classes_apart(uncollected()(function))  # it runs only while it is traced
+        self.static, self.donate = static, donate
         self._jitted: dict[str, Any] = {}
 
     def compiled(self, platform: str | None = None) -> Any:

@@ -74,6 +74,17 @@ def test_paths_integrate_what_their_rule_can(rule):
     assert found.values == pytest.approx(x**2 * (1.125 if rule == "right" else 1), rel=1e-5)
 
 
+def test_an_end_that_is_no_point_counts_by_its_score_alone():
+    """f(x) = Σ √x has no gradient at its baseline 0, which the midpoints do not reach."""
+    model = jv.wrap(lambda _, batch: jnp.sqrt(batch).sum((1, 2)), None, (2, 2, 1))
+    x = np.full((2, 2, 1), 0.25, np.float32)
+    found = jv.integrated_gradients(model, x, 0, steps=50, rule="midpoint", batch=8)
+    assert (found.score, found.baseline_score) == (2, 0)
+    assert found.values == pytest.approx(np.full(x.shape, 0.5), rel=0.05)
+    with pytest.raises(jv.InputError, match="NaN or infinite"):
+        jv.integrated_gradients(model, x, 0, rule="trapezoid")
+
+
 def test_completeness_on_a_real_classifier(cats_and_dogs, pets):
     assert jv.integrated_gradients(cats_and_dogs, pets, 1, steps=128).gap == pytest.approx(0, abs=0.01)
 

@@ -166,3 +166,12 @@ def test_layers_that_do_not_fit_their_input():
     unequal = Graph.of_image((9, 9, 3), (pool, node("sum", "Add", {}, ("image", "pool"))))
     with pytest.raises(UnsupportedLayer, match="sum: does not fit its input"):
         KerasNet(unequal, rngs=nnx.Rngs(0))
+
+
+def test_a_layer_that_is_called_again_keeps_its_weights():
+    """The shapes of `other` are known, but `dense` was made for 3 features, and cannot take the 4 of `other`."""
+    dense, other = node("dense", "Dense", {"units": 4}, ("image",)), node("other", "Dense", {"units": 4}, ("dense",))
+    again = node("dense#2", "Dense", {"units": 4}, ("dense",))
+    assert KerasNet(Graph.of_image((3,), (dense, other)), rngs=nnx.Rngs(0)).classes == 4
+    with pytest.raises(UnsupportedLayer, match="dense#2: does not fit its input"):
+        KerasNet(Graph.of_image((3,), (dense, other, again)), rngs=nnx.Rngs(0))

@@ -1,0 +1,22 @@
+"""Tracing without Python's garbage collector.
+
+A collection walks through all objects of the process, which takes 0.1 s once JAX and Flax are imported, and longer
+beside TensorFlow. Tracing a network makes so many objects that several collections become due, although next to nothing
+of it is garbage: a seventh of the time to the first integrated gradients of MobileNetV2.
+"""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """A context, or a decorator, in which Python collects no cyclic garbage; it does so again afterwards."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
