@@ -20,7 +20,7 @@ from jaxviz.ascent.transforms.transform import Chain, Transform
 from jaxviz.ascent.transforms.transform import check as check_transform
 from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
-from jaxviz.keys import checked_key
+from jaxviz.keys import checked_key, folded
 from jaxviz.model import IMAGE, Model, check_values
 from jaxviz.objectives import Objective
 from jaxviz.own_objectives import as_objective, check
@@ -215,7 +215,7 @@ def keys_of(key: jax.Array | None, count: int) -> jax.Array:
     """
     key = checked_key(key)
     if key.ndim == 0:
-        return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
+        return folded(key, np.arange(count))
     if key.shape != (count,):
         raise InputError(f"a key is one, or one for each of {count} objectives; given: an array of {list(key.shape)}")
     return key

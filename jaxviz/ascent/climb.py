@@ -47,6 +47,7 @@ from jaxviz.ascent.transforms.transform import Transform
 from jaxviz.checks import whole
 from jaxviz.compiling.batches import at_once, progress
 from jaxviz.errors import InputError, warn
+from jaxviz.keys import picked
 from jaxviz.model import Model
 from jaxviz.objectives import Objective
 from jaxviz.results import brief
@@ -243,7 +244,7 @@ def sweep_quietly(
     try:
         with progress(len(objectives) * steps, "step") as bar:
             for members, stack in alike(objectives, needed):
-                stacked = Group(stack, keys[members], None if starts is None else starts[members])
+                stacked = Group(stack, picked(keys, members), None if starts is None else starts[members])
                 fitted = as_pytree(resized(transform, seen, needed[members[0]]))
                 together = (fit(stacked, how, fitted) if batch is None else batch) * len(devices or (None,))
                 show = _watched(watch, members)

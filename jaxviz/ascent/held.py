@@ -23,6 +23,7 @@ from jaxviz.compiling.batches import at_once, map_in_chunks, map_in_loop
 from jaxviz.compiling.jit import jit
 from jaxviz.compiling.one_channel import narrow
 from jaxviz.errors import InputError, warn
+from jaxviz.keys import picked
 from jaxviz.model import Model, check_values
 from jaxviz.objectives import score
 from jaxviz.results import brief
@@ -103,7 +104,7 @@ def measured(
     for members, stack in alike(objectives, needed):
         sizes = needed[members[0]]
         run = partial(_scores, model, resized(None, whole, sizes[0]), resized(PERTURBED, part, sizes[1]))
-        items = (pictures[members], stack, keys[members])
+        items = (pictures[members], stack, picked(keys, members))
         plain[members], held[members] = map_in_chunks(run, items, 1)
     return plain, held, _high(pictures)
 

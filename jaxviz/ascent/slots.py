@@ -31,6 +31,7 @@ from jaxviz.checks import whole
 from jaxviz.compiling.batches import fitting
 from jaxviz.compiling.jit import jit
 from jaxviz.compiling.rewrite import rewrite
+from jaxviz.keys import picked
 from jaxviz.model import Model
 from jaxviz.objectives import Objective
 
@@ -49,7 +50,7 @@ class Group(NamedTuple):
     def members(self, which: np.ndarray) -> "Group":
         return Group(
             jax.tree.map(lambda leaf: leaf[which], self.objectives),
-            self.keys[which],
+            picked(self.keys, which),
             None if self.starts is None else self.starts[which],
         )
 

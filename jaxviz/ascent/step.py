@@ -32,6 +32,7 @@ from jaxviz.ascent.dead_starts import redirected
 from jaxviz.ascent.transforms.transform import Transform
 from jaxviz.compiling.one_channel import narrow
 from jaxviz.groups import in_groups
+from jaxviz.keys import drawn
 from jaxviz.model import Model
 from jaxviz.objectives import Objective
 
@@ -58,7 +59,7 @@ def begin(
         start: images `[b h w c]` in [0, 1] to start from instead of noise.
         channels: colour channels of an image; None where the image has no axis of channels.
     """
-    latent = jax.vmap(lambda key: canvas.new(key, channels))(keys) if start is None else jax.vmap(canvas.of)(start)
+    latent = jax.vmap(canvas.of)(start) if start is not None else drawn(lambda key: canvas.new(key, channels), keys)
     return State(latent, jax.vmap(optimizer.init)(latent))
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxviz.ascent.arguments import image_channels, image_shape, seen_shape
@@ -21,7 +20,7 @@ from jaxviz.atlases.layout import Kind, Part, of_crops, of_layer
 from jaxviz.atlases.manifest import described, recipe_style
 from jaxviz.errors import InputError
 from jaxviz.geometry import receptive_field
-from jaxviz.keys import one_key
+from jaxviz.keys import folded, one_key
 from jaxviz.model import Model
 from jaxviz.objectives import Objective, Unit
 from jaxviz.structure import structure
@@ -256,4 +255,4 @@ def objectives(model: Model, style: Style, layer: str, filters: Iterable[int]) -
 def keys_of_filters(model: Model, key: jax.Array, layer: str, filters: Sequence[int]) -> jax.Array:
     """A key for each filter, by its layer's place among all handles of the model and by its own number."""
     of_layer = jax.random.fold_in(key, model.handles.index(layer))
-    return jax.vmap(jax.random.fold_in, (None, 0))(of_layer, jnp.array(filters))
+    return folded(of_layer, np.array(filters))

@@ -26,7 +26,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
@@ -135,10 +134,7 @@ def decide(model: Model, image: Array, objective: Objective) -> Objective:
 
 
 def draws(key: jax.Array | None, count: int) -> jax.Array:
-    """The key of each of `count` images, for a method that draws noise or masks.
-
-    This is the only rule for random numbers in attributions: one key means the same draws for every image, so a batch
-    gives what single calls give, and maps differ by the images alone. One key for each image gives each its own draws.
+    """The keys of `count` images, for a method that draws noise or masks: one for all images, or one for each.
 
     Raises:
         InputError: keys of another number, or no key of JAX.
@@ -146,7 +142,17 @@ def draws(key: jax.Array | None, count: int) -> jax.Array:
     key = checked_key(key)
     if key.shape not in ((), (count,)):
         raise InputError(f"a key is one for all images, or one for each of {count}; given: {list(key.shape)} keys")
-    return jax.vmap(jax.random.fold_in, (0, None))(jnp.broadcast_to(key, count), 0)
+    return key
+
+
+def draw(keys: jax.Array, position: jax.Array | int, number: jax.Array | int) -> jax.Array:
+    """The key of the draw with this number for the image at this position; in a traced function, it compiles fast.
+
+    This is the only rule for random numbers in attributions: one key means the same draws for every image, so a batch
+    gives what single calls give, and maps differ by the images alone. One key for each image gives each its own draws.
+    """
+    own = keys[position] if keys.ndim else keys
+    return jax.random.fold_in(jax.random.fold_in(own, 0), number)
 
 
 def reasons_by(moves: Bool[Array, " b"], otherwise: str) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Key
 from numpy.typing import ArrayLike
 
-from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask, draws, score_images
+from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask, draw, draws, score_images
 from jaxviz.checks import PixelValues, image_like, lengths, whole
 from jaxviz.compiling.batches import at_once, chunks, map_in_chunks, map_in_loop
 from jaxviz.compiling.jit import jit
@@ -182,11 +182,12 @@ def rise(
     keys = draws(key, len(question.images))
 
     def one(image: Array, objective: Objective, position: int) -> tuple[RelativeAttribution, str]:
-        own = jax.vmap(jax.random.fold_in, (None, 0))(keys[position], np.arange(samples))
         total = np.zeros(picture[:-1], np.float32)
-        for some, positions in chunks(own, batch, "mask"):
+        for some, positions in chunks(np.arange(samples), batch, "mask"):
             counts = (np.arange(len(some)) < len(positions)).astype(np.float32)
-            total += np.asarray(_masked(model, image, objective, some, counts, keep, grid=grid, picture=picture))
+            total += np.asarray(
+                _masked(model, image, objective, keys, position, some, counts, keep, grid=grid, picture=picture)
+            )
         score = np.asarray(score_images(model, image[None], objective))[0]
         return RelativeAttribution(values=total / (samples * keep), score=score), ALL_ZERO
 
@@ -199,6 +200,8 @@ def _masked(
     image: jax.Array,
     objective: Objective,
     keys: jax.Array,
+    position: jax.Array | int,
+    numbers: jax.Array,
     counts: jax.Array,
     keep: jax.Array | float,
     *,
@@ -209,7 +212,8 @@ def _masked(
     places = picture[:-1]
     cell = [-(-length // grid) for length in places]
 
-    def weighted(key: jax.Array, count: jax.Array) -> jax.Array:
+    def weighted(number: jax.Array, count: jax.Array) -> jax.Array:
+        key = draw(keys, position, number)
         cells, *shifts = jax.random.split(key, 1 + len(places))
         shown = jax.random.bernoulli(cells, keep, (grid + 1,) * len(places)).astype(image.dtype)
         large = jax.image.resize(shown, [(grid + 1) * length for length in cell], "bilinear")
@@ -219,4 +223,4 @@ def _masked(
         return count * mask * score(model, masked, objective)
 
     size = at_once(*image.shape[:-1], gradient=False, execution=model.execution)
-    return map_in_loop(weighted, keys, counts, size=size, execution=model.execution).sum(0)
+    return map_in_loop(weighted, numbers, counts, size=size, execution=model.execution).sum(0)

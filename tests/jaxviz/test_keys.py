@@ -11,7 +11,7 @@ from networks import image, images, keras_model
 
 import jaxviz as jv
 from jaxviz.attribution.explain import draws
-from jaxviz.keys import checked_key, one_key
+from jaxviz.keys import checked_key, drawn, folded, one_key, picked
 
 
 def test_both_forms_and_the_default_are_one_key():
@@ -27,6 +27,15 @@ def test_both_forms_and_the_default_are_one_key():
 def test_a_seed_is_refused(wrong):
     with pytest.raises(jv.InputError, match=r"a key is a random key of JAX, such as jax\.random\.key\(\d\); given"):
         checked_key(wrong)
+
+
+def test_what_is_drawn_for_many_keys_is_drawn_for_each():
+    keys = folded(jax.random.key(5), np.arange(6))
+    assert (keys == jnp.stack([jax.random.fold_in(jax.random.key(5), number) for number in range(6)])).all()
+    some = picked(keys, np.array([4, 1, 1]))
+    assert (some == jnp.stack([keys[4], keys[1], keys[1]])).all()
+    found = jax.jit(lambda keys: drawn(lambda key: jax.random.normal(key, (7, 5)), keys))(some)
+    assert np.array_equal(found, np.stack([jax.random.normal(key, (7, 5)) for key in some]))
 
 
 def test_every_function_that_draws_checks_its_key():

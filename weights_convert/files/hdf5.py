@@ -7,6 +7,7 @@ before any number is read. All other modules read HDF5 through this one.
 import io
 import itertools
 import math
+import mmap
 import zlib
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
@@ -229,5 +230,7 @@ def _aligned(shape: tuple[int, ...]) -> np.ndarray:
     """An empty array that JAX can use without a copy: XLA needs its first byte at a multiple of 64."""
     size = 4 * math.prod(shape)
     block = np.empty(size + 64, np.uint8)
+    # In a virtual machine, reading into memory whose pages were never touched can take many times as long.
+    block[:: mmap.PAGESIZE] = 0
     begin = -block.ctypes.data % 64
     return block[begin : begin + size].view(np.float32).reshape(shape)
