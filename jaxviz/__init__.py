@@ -75,3 +75,5 @@ with uncollected():  # an import is a fifth faster
 
     # isort: split
     from jaxviz import moved as moved  # last: it needs all of them
+
+del uncollected

@@ -1,11 +1,8 @@
 """Random keys: every function that draws takes a `key`, in either form of JAX, and has the same default.
 
 checked_key(key) -> a typed key, or an array of them
-
-What is done with keys is compiled as one program: step by step, the first call of a process would wait for a second.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -41,23 +38,3 @@ def one_key(key: Any) -> jax.Array:
     if key.shape:
         raise InputError(f"there is one key here, since all is drawn from one; given: {list(key.shape)} keys")
     return key
-
-
-@jax.jit
-def folded(key: jax.Array, numbers: jax.Array) -> jax.Array:
-    """A key for each of `numbers` [n], made of one key."""
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
-
-
-@jax.jit
-def picked(keys: jax.Array, which: jax.Array) -> jax.Array:
-    """The keys at the places `which`."""
-    return keys[which]
-
-
-def drawn(draw: Callable[[jax.Array], Any], keys: jax.Array) -> Any:
-    """What `draw` returns for each key, stacked, in a traced function.
-
-    On a CPU it is a loop over the keys, which compiles in half the time and runs no slower.
-    """
-    return jax.lax.platform_dependent(keys, cpu=lambda keys: jax.lax.map(draw, keys), default=jax.vmap(draw))

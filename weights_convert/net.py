@@ -63,7 +63,7 @@ class KerasNet(nnx.Module):
             try:
                 if kind.module is not None and not called_again:
                     modules[node.layer] = kind.module(dict(node.config), _built_for(sources, kind.frames), rngs)
-                call = node.kind, node.config, tuple(sources), called_again and node.layer
+                call = _like(node, sources, called_again)
                 if call not in known:
                     known[call] = _output_shape(_whole(node, modules), sources)
                 shapes[node.name] = known[call]
@@ -189,6 +189,16 @@ class KerasNet(nnx.Module):
                 f"layer {name!r} has {features} features for {built}, the size that the network was built for, but "
                 f"{value.shape[-1]} for these images, {size}; only the layers before it take images of any size"
             )
+
+
+def _like(node: Node, sources: list[Shape], called_again: bool) -> Hashable:
+    """What is equal for calls with outputs of one shape; a layer that is called again has the weights of its own."""
+    call = node.kind, node.config, tuple(sources), called_again and node.layer
+    try:
+        hash(call)
+    except TypeError:  # a function of the user's among the options
+        return node.name
+    return call
 
 
 def _built_for(sources: list[Shape], frames: bool) -> Any:

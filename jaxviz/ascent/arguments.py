@@ -18,9 +18,10 @@ from jaxviz.ascent.canvases.canvas import Canvas, check_numbers, check_size
 from jaxviz.ascent.transforms.shifts import Resize
 from jaxviz.ascent.transforms.transform import Chain, Transform
 from jaxviz.ascent.transforms.transform import check as check_transform
+from jaxviz.compiling.draws import folded
 from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
-from jaxviz.keys import checked_key, folded
+from jaxviz.keys import checked_key
 from jaxviz.model import IMAGE, Model, check_values
 from jaxviz.objectives import Objective
 from jaxviz.own_objectives import as_objective, check

@@ -46,8 +46,8 @@ from jaxviz.ascent.stop import Stop, check_stop
 from jaxviz.ascent.transforms.transform import Transform
 from jaxviz.checks import whole
 from jaxviz.compiling.batches import at_once, progress
+from jaxviz.compiling.draws import picked
 from jaxviz.errors import InputError, warn
-from jaxviz.keys import picked
 from jaxviz.model import Model
 from jaxviz.objectives import Objective
 from jaxviz.results import brief

@@ -20,10 +20,10 @@ from numpy.typing import ArrayLike
 from jaxviz.ascent.arguments import alike, check_kinds, checked, keys_of, needed_shapes, resized, seen_shape
 from jaxviz.ascent.transforms import Blur, Chain, Contrast, Flip, Jitter, Noise
 from jaxviz.compiling.batches import at_once, map_in_chunks, map_in_loop
+from jaxviz.compiling.draws import picked
 from jaxviz.compiling.jit import jit
 from jaxviz.compiling.one_channel import narrow
 from jaxviz.errors import InputError, warn
-from jaxviz.keys import picked
 from jaxviz.model import Model, check_values
 from jaxviz.objectives import score
 from jaxviz.results import brief

@@ -29,9 +29,9 @@ from jaxviz.ascent.stop import Stop
 from jaxviz.ascent.transforms.transform import Transform
 from jaxviz.checks import whole
 from jaxviz.compiling.batches import fitting
+from jaxviz.compiling.draws import picked
 from jaxviz.compiling.jit import jit
 from jaxviz.compiling.rewrite import rewrite
-from jaxviz.keys import picked
 from jaxviz.model import Model
 from jaxviz.objectives import Objective
 

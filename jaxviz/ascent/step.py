@@ -30,9 +30,9 @@ from jaxtyping import Float
 from jaxviz.ascent.canvases.canvas import Canvas
 from jaxviz.ascent.dead_starts import redirected
 from jaxviz.ascent.transforms.transform import Transform
+from jaxviz.compiling.draws import drawn
 from jaxviz.compiling.one_channel import narrow
 from jaxviz.groups import in_groups
-from jaxviz.keys import drawn
 from jaxviz.model import Model
 from jaxviz.objectives import Objective
 

@@ -18,9 +18,10 @@ from jaxviz.ascent.recipes.style import Style
 from jaxviz.atlases import photographs
 from jaxviz.atlases.layout import Kind, Part, of_crops, of_layer
 from jaxviz.atlases.manifest import described, recipe_style
+from jaxviz.compiling.draws import folded
 from jaxviz.errors import InputError
 from jaxviz.geometry import receptive_field
-from jaxviz.keys import folded, one_key
+from jaxviz.keys import one_key
 from jaxviz.model import Model
 from jaxviz.objectives import Objective, Unit
 from jaxviz.structure import structure

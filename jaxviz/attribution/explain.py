@@ -31,6 +31,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
 from jaxviz.compiling.batches import at_once, map_in_chunks, map_in_loop
+from jaxviz.compiling.draws import picked
 from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError, JaxvizWarning, warn
 from jaxviz.keys import checked_key
@@ -133,8 +134,8 @@ def decide(model: Model, image: Array, objective: Objective) -> Objective:
     return objective.decided(compute(model, image, names=objective.layers))
 
 
-def draws(key: jax.Array | None, count: int) -> jax.Array:
-    """The keys of `count` images, for a method that draws noise or masks: one for all images, or one for each.
+def keys_of_images(key: jax.Array | None, count: int) -> list[jax.Array]:
+    """The key of each of `count` images, for a method that draws noise or masks.
 
     Raises:
         InputError: keys of another number, or no key of JAX.
@@ -142,17 +143,16 @@ def draws(key: jax.Array | None, count: int) -> jax.Array:
     key = checked_key(key)
     if key.shape not in ((), (count,)):
         raise InputError(f"a key is one for all images, or one for each of {count}; given: {list(key.shape)} keys")
-    return key
+    return [picked(key, position) if key.ndim else key for position in range(count)]
 
 
-def draw(keys: jax.Array, position: jax.Array | int, number: jax.Array | int) -> jax.Array:
-    """The key of the draw with this number for the image at this position; in a traced function, it compiles fast.
+def key_of_draw(key: jax.Array, number: jax.Array | int) -> jax.Array:
+    """The key of a draw for an image with this key, by the draw's number. Call it inside a function that is compiled.
 
     This is the only rule for random numbers in attributions: one key means the same draws for every image, so a batch
     gives what single calls give, and maps differ by the images alone. One key for each image gives each its own draws.
     """
-    own = keys[position] if keys.ndim else keys
-    return jax.random.fold_in(jax.random.fold_in(own, 0), number)
+    return jax.random.fold_in(jax.random.fold_in(key, 0), number)
 
 
 def reasons_by(moves: Bool[Array, " b"], otherwise: str) -> np.ndarray:

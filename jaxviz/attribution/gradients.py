@@ -177,8 +177,8 @@ def integrated_gradients(
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each. Classes are explained before their softmax or sigmoid.
         baseline: the start of the path, in the image's units: a number (0 is black), a colour [c] or an image [h w c].
-        steps: points on the path, each one gradient; "trapezoid" needs two at least. An end of the path that is no such
-            point is one gradient more, for its score.
+        steps: points on the path, each one gradient; "trapezoid" needs two at least. Each end of the path
+            that the rule leaves out costs one gradient more, for its score.
         rule: where the points are: "gauss_legendre", "midpoint", "trapezoid" (with both ends) or "right" (as in the
             paper).
         batch: points in one compiled call.
@@ -228,7 +228,8 @@ def _path(
     model: Model, image: jax.Array, start: jax.Array, objective: Objective, where: jax.Array, weight: jax.Array
 ) -> tuple[jax.Array, Array]:
     """The weighted sum of the gradients at some points of a path, and the scores there."""
-    points = start + where.reshape(-1, *(1 for _ in image.shape)).astype(jnp.float32) * (image - start)
+    where = where.reshape(-1, *(1 for _ in image.shape)).astype(jnp.float32)
+    points = (1 - where) * start + where * image  # exact at both ends
     objectives = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(points), *jnp.shape(leaf))), objective)
     (values, scores), _ = gradient_of(score, model, points, objectives)
     weight = weight.astype(jnp.float32).reshape(-1, *(1 for _ in image.shape))

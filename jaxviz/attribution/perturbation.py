@@ -12,7 +12,17 @@ import numpy as np
 from jaxtyping import Key
 from numpy.typing import ArrayLike
 
-from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask, draw, draws, score_images
+from jaxviz.attribution.explain import (
+    BATCH,
+    STILL,
+    Array,
+    Attribution,
+    answer_each,
+    ask,
+    key_of_draw,
+    keys_of_images,
+    score_images,
+)
 from jaxviz.checks import PixelValues, image_like, lengths, whole
 from jaxviz.compiling.batches import at_once, chunks, map_in_chunks, map_in_loop
 from jaxviz.compiling.jit import jit
@@ -179,14 +189,14 @@ def rise(
         raise InputError(f"keep is a share of the cells, between 0 and 1; given: {keep}")
     question = ask(model, image, target)
     picture = picture_shape(model, question.images.shape[1:-1])
-    keys = draws(key, len(question.images))
+    keys = keys_of_images(key, len(question.images))
 
     def one(image: Array, objective: Objective, position: int) -> tuple[RelativeAttribution, str]:
         total = np.zeros(picture[:-1], np.float32)
         for some, positions in chunks(np.arange(samples), batch, "mask"):
             counts = (np.arange(len(some)) < len(positions)).astype(np.float32)
             total += np.asarray(
-                _masked(model, image, objective, keys, position, some, counts, keep, grid=grid, picture=picture)
+                _masked(model, image, objective, keys[position], some, counts, keep, grid=grid, picture=picture)
             )
         score = np.asarray(score_images(model, image[None], objective))[0]
         return RelativeAttribution(values=total / (samples * keep), score=score), ALL_ZERO
@@ -199,8 +209,7 @@ def _masked(
     model: Model,
     image: jax.Array,
     objective: Objective,
-    keys: jax.Array,
-    position: jax.Array | int,
+    key: jax.Array,
     numbers: jax.Array,
     counts: jax.Array,
     keep: jax.Array | float,
@@ -213,8 +222,7 @@ def _masked(
     cell = [-(-length // grid) for length in places]
 
     def weighted(number: jax.Array, count: jax.Array) -> jax.Array:
-        key = draw(keys, position, number)
-        cells, *shifts = jax.random.split(key, 1 + len(places))
+        cells, *shifts = jax.random.split(key_of_draw(key, number), 1 + len(places))
         shown = jax.random.bernoulli(cells, keep, (grid + 1,) * len(places)).astype(image.dtype)
         large = jax.image.resize(shown, [(grid + 1) * length for length in cell], "bilinear")
         start = [jax.random.randint(shift, (), 0, length) for shift, length in zip(shifts, cell, strict=True)]

@@ -13,13 +13,13 @@ import numpy as np
 from jaxtyping import Key
 from numpy.typing import ArrayLike
 
-from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask, draw, draws
+from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask, key_of_draw, keys_of_images
 from jaxviz.attribution.gradients import gradients
 from jaxviz.checks import whole
 from jaxviz.compiling.batches import chunks
+from jaxviz.compiling.draws import drawn
 from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
-from jaxviz.keys import drawn
 from jaxviz.model import Model, check_values, out_of_range
 from jaxviz.objectives import Objective
 from jaxviz.targets import Target
@@ -59,14 +59,14 @@ def smoothgrad(
     Source: Smilkov et al. 2017, SmoothGrad, section 3.
     """
     samples, question = _check(samples, noise), ask(model, image, target)
-    keys = draws(key, len(question.images))
+    keys = keys_of_images(key, len(question.images))
 
     def one(image: Array, objective: Objective, position: int) -> tuple[Attribution, str]:
         def of_copies(copies: np.ndarray) -> Attribution:
             stack = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (len(copies), *np.shape(leaf))), objective)
             return jax.tree.map(np.asarray, gradients(model, copies, stack)[0])
 
-        return _smooth(of_copies, image, keys, position, samples, noise, "mean", batch), STILL
+        return _smooth(of_copies, image, keys[position], samples, noise, "mean", batch), STILL
 
     return answer_each(question, one)
 
@@ -120,9 +120,9 @@ def smooth(
         )
     single = images.ndim == axes
     stack = images[None] if single else images
-    keys = draws(key, len(stack))
     smoothed = [
-        _smooth(explain, one, keys, position, samples, noise, form, batch) for position, one in enumerate(stack)
+        _smooth(explain, one, own, samples, noise, form, batch)
+        for one, own in zip(stack, keys_of_images(key, len(stack)), strict=True)
     ]
     return smoothed[0] if single else jax.tree.map(lambda *leaves: np.stack(leaves), *smoothed)
 
@@ -136,19 +136,18 @@ def _check(samples: Any, noise: float | int) -> int:
 def _smooth(
     explain: Callable[[np.ndarray], Any],
     image: Array,
-    keys: jax.Array,
-    position: int,
+    key: jax.Array,
     samples: int,
     noise: float | int,
     form: str,
     batch: int,
 ) -> Any:
-    """`explain` smoothed for the image `[h w c]` at this position of a batch."""
+    """`explain` smoothed for one image `[h w c]`."""
     total: Any = None
     squares: Any = 0.0
     with out_of_range():
         for some, positions in chunks(np.arange(samples), batch, "copy"):
-            found = explain(np.asarray(_noisy(image, keys, position, some, noise)))
+            found = explain(np.asarray(_noisy(image, key, some, noise)))
             if not hasattr(found, "values") or np.shape(found.values)[:1] != (len(some),):
                 raise InputError(
                     f"the function that is smoothed explains a batch [{len(some)} h w c] and returns an Attribution "
@@ -166,9 +165,7 @@ def _smooth(
 
 
 @jit()
-def _noisy(
-    image: jax.Array, keys: jax.Array, position: jax.Array | int, numbers: jax.Array, noise: jax.Array | float | int
-) -> jax.Array:
+def _noisy(image: jax.Array, key: jax.Array, numbers: jax.Array, noise: jax.Array | float | int) -> jax.Array:
     """The noisy copies of an image that have these numbers."""
-    own = jax.vmap(lambda number: draw(keys, position, number))(numbers)
-    return drawn(lambda key: image + noise * jax.random.normal(key, image.shape), own)
+    keys = jax.vmap(key_of_draw, (None, 0))(key, numbers)
+    return drawn(lambda own: image + noise * jax.random.normal(own, image.shape), keys)

@@ -9,5 +9,6 @@ image; its geometry is in `patch`.
 All of them are rules for the interpreter in `jaxprs`, which takes everything that it knows about the inside of JAX from
 `workarounds`. `remembered` keeps what was found in the program of a model, `cache` keeps compiled programs from one
 process to the next, `interrupts` holds Ctrl-C back during a compilation, and `garbage` holds Python's garbage collector
-back while a function is traced. `xla` only keeps old names importable.
+back while `jit` traces a function. `draws` has the few programs that random keys need. `xla` only keeps old names
+importable.
 """

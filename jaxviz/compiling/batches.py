@@ -95,10 +95,17 @@ def map_in_loop(function: Callable, *items: Any, size: int, execution: Execution
         size = fitting(functools.partial(_alone, together, items), execution.limit, min(size, count))
     if count <= size:
         return together(*items)
-    # `lax.map` would compile a remainder as a second program.
-    size = next(divisor for divisor in range(size, 0, -1) if count % divisor == 0)
+    # `lax.map` would compile a remainder as a second program. So the count is divided evenly. Where that leaves half of
+    # the size or less, the last item is repeated until there is no remainder.
+    even = next(divisor for divisor in range(size, 0, -1) if count % divisor == 0)
+    rounds = count // even if 2 * even > size else -(-count // size)
+    size = -(-count // rounds)
     each = None if size == 1 else size  # with a batch of one, `lax.map` would still scatter every update
-    return rewrite(lambda *items: lax.map(lambda item: function(*item), items, batch_size=each), execution)(*items)
+    looped = rewrite(lambda *items: lax.map(lambda item: function(*item), items, batch_size=each), execution)
+    if rounds * size == count:
+        return looped(*items)
+    index = np.minimum(np.arange(rounds * size), count - 1)
+    return jax.tree.map(lambda leaf: leaf[:count], looped(*jax.tree.map(lambda leaf: leaf[index], items)))
 
 
 def at_once(*size: int, execution: Execution = AS_USUAL, gradient: bool = True) -> int:

@@ -26,7 +26,7 @@ class Jit:
 
     def __init__(self, function: Callable, static: tuple[str, ...], donate: tuple[str, ...]):
         functools.update_wrapper(self, function)
-        self.function = workarounds.tell_classes_apart(uncollected()(function))  # it runs only while it is traced
+        self.function = workarounds.tell_classes_apart(uncollected()(function))  # compiled, it runs only to be traced
         self.static, self.donate = static, donate
         self._jitted: dict[str, Any] = {}
 

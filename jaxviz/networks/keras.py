@@ -7,7 +7,6 @@ Law: the activations of a loaded model are those of Keras, layer by layer (`test
 
 import json
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -94,19 +93,15 @@ def load(
     elif not path.exists() and not path.suffix and not path.with_name(f"{path.name}.index").exists():
         hint = near(name.lower(), [*ARCHITECTURES, DEMO])
         raise InputError(f"no file and no known network {name!r}: {hint}known are {DEMO}, {TUMOR}, {ARCHITECTURES}")
-    beside = ThreadPoolExecutor(1)
-    digits = beside.submit(sha256, path)  # on another core, while this one reads the weights
     try:
         net = weights_convert.load(path, architecture=architecture, custom=custom, isolated=isolated)
     except KerasFileError:
         raise
     except ValueError as error:  # about the arguments, not the file
         raise InputError(str(error)) from error
-    finally:
-        beside.shutdown(wait=False)
     called = path.name if Path(source) == path else name
     model = from_net(net, inputs=inputs, others=others, source=called, labels=labels)
-    return replace(model, sha256=digits.result())
+    return replace(model, sha256=sha256(path))
 
 
 def from_net(

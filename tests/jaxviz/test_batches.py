@@ -36,6 +36,17 @@ def test_sizes_change_nothing(size):
     jax.tree.map(np.testing.assert_array_equal, map_in_loop(of_one, ITEMS, size=size), one_by_one())
 
 
+@pytest.mark.parametrize(("size", "rounds"), [(2, 4), (3, 3), (4, 2), (5, 2)])
+def test_the_last_of_a_prime_count_is_repeated(size, rounds):
+    """Seven items are not computed one by one."""
+    (loop,) = (
+        each
+        for each in jax.make_jaxpr(lambda items: map_in_loop(of_one, items, size=size))(ITEMS).eqns
+        if each.primitive.name == "scan"
+    )
+    assert loop.params["length"] == rounds
+
+
 @pytest.mark.parametrize(("size", "lengths"), [(8, [7, 7, 6]), (20, [20]), (99, [20]), (1, [1] * 20)])
 def test_chunks_are_even_and_of_one_length(size, lengths):
     found = list(chunks(np.arange(20), size))

@@ -85,6 +85,13 @@ def test_an_end_that_is_no_point_counts_by_its_score_alone():
         jv.integrated_gradients(model, x, 0, rule="trapezoid")
 
 
+@pytest.mark.parametrize("baseline", [0.3, 127.5, 1e8])
+def test_the_end_of_a_path_is_the_image_itself(baseline):
+    model, one = keras_model(), image()
+    found = jv.integrated_gradients(model, one, 0, baseline=baseline, steps=3)
+    assert found.score == pytest.approx(jv.gradient(model, one, 0).score, rel=1e-6)
+
+
 def test_completeness_on_a_real_classifier(cats_and_dogs, pets):
     assert jv.integrated_gradients(cats_and_dogs, pets, 1, steps=128).gap == pytest.approx(0, abs=0.01)
 

@@ -10,8 +10,9 @@ import pytest
 from networks import image, images, keras_model
 
 import jaxviz as jv
-from jaxviz.attribution.explain import draws
-from jaxviz.keys import checked_key, drawn, folded, one_key, picked
+from jaxviz.attribution.explain import keys_of_images
+from jaxviz.compiling.draws import drawn, folded, picked
+from jaxviz.keys import checked_key, one_key
 
 
 def test_both_forms_and_the_default_are_one_key():
@@ -44,7 +45,7 @@ def test_every_function_that_draws_checks_its_key():
         lambda: jv.sweep(model, jv.channels(model, "second", [0]), key=wrong),
         lambda: jv.dream(model, np.zeros((20, 20, 3), np.float32), "second", key=wrong, octaves=1),
         lambda: jv.accentuate(model, image(), jv.Channel("second", 0), layer="first", key=wrong),
-        lambda: draws(wrong, 1),  # of all attributions
+        lambda: keys_of_images(wrong, 1),  # of all attributions
         lambda: jv.top_images(model, images(2), "second", key=wrong),
         lambda: jv.portray(model, "second", 0, key=wrong),
         lambda: jv.held_score(model, images(1), [jv.Channel("second", 0)], key=wrong),

@@ -11,6 +11,7 @@ import pytest
 from networks import image, images, keras_model, linear_model
 
 import jaxviz as jv
+from jaxviz.attribution import perturbation
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,17 @@ def test_a_batch_is_a_loop():
     assert not np.allclose(own.values, masked.values, atol=1e-3)
     with pytest.raises(jv.InputError, match=r"one for each of 2; given: \[3\] keys"):
         jv.rise(model, batch, 1, samples=2, key=jax.random.split(keys[0], 3))
+
+
+def test_rise_compiles_once_whatever_the_keys_and_keeps_to_its_memory():
+    model, batch = keras_model(), images(3)
+    found = jv.rise(model, batch, 1, samples=8)
+    compiled = perturbation._masked.compiled()._cache_size()
+    for count in (2, 3):
+        jv.rise(model, batch[:count], 1, samples=8, key=jax.random.split(jax.random.key(7), count))
+    assert perturbation._masked.compiled()._cache_size() == compiled
+    bounded = jv.rise(model.replace(execution=jv.Execution(memory="1 MB")), batch, 1, samples=8)
+    np.testing.assert_allclose(bounded.values, found.values, atol=1e-5)
 
 
 def test_rise_finds_the_pixels_that_count():

@@ -281,6 +281,18 @@ def test_layers_that_the_caller_computes(tmp_path):
         weights_convert.load(bare, architecture="cats_dogs", custom={"trick": lambda x: x})
 
 
+def test_a_custom_function_need_not_be_hashable(tmp_path):
+    class Scaled:
+        __hash__ = None
+
+        def __call__(self, x):
+            return 3 * x
+
+    model = sequential((5, 5, 3), L.Lambda(lambda x: x * 3, name="trick"), L.Conv2D(2, 3, name="conv"))
+    net = weights_convert.load(save(model, tmp_path / "m.h5"), custom={"trick": Scaled()})
+    assert_same(net, model, images_for(model))
+
+
 @pytest.fixture
 def half_precision():
     keras.mixed_precision.set_global_policy("mixed_float16")

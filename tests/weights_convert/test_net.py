@@ -16,6 +16,7 @@ from keras import layers as L  # noqa: N812
 from keras_oracle import described, error, images_for, save, sequential
 
 import weights_convert
+import weights_convert.net as net_module
 from weights_convert import CAFFE, UNIT, Graph, KerasNet, UnsupportedLayer
 from weights_convert.architectures import ARCHITECTURES
 from weights_convert.config.parsing import parse
@@ -169,9 +170,17 @@ def test_layers_that_do_not_fit_their_input():
 
 
 def test_a_layer_that_is_called_again_keeps_its_weights():
-    """The shapes of `other` are known, but `dense` was made for 3 features, and cannot take the 4 of `other`."""
+    """`dense` was made for 3 features, and cannot take the 4 that `other` takes, which has the same options."""
     dense, other = node("dense", "Dense", {"units": 4}, ("image",)), node("other", "Dense", {"units": 4}, ("dense",))
     again = node("dense#2", "Dense", {"units": 4}, ("dense",))
     assert KerasNet(Graph.of_image((3,), (dense, other)), rngs=nnx.Rngs(0)).classes == 4
     with pytest.raises(UnsupportedLayer, match="dense#2: does not fit its input"):
         KerasNet(Graph.of_image((3,), (dense, other, again)), rngs=nnx.Rngs(0))
+
+
+def test_equal_layers_are_traced_once(monkeypatch):
+    traced, trace = [], net_module._output_shape
+    monkeypatch.setattr(net_module, "_output_shape", lambda *given: traced.append(1) or trace(*given))
+    layers = [node(f"dense{at}", "Dense", {"units": 3}, (f"dense{at - 1}" if at else "image",)) for at in range(5)]
+    KerasNet(Graph.of_image((3,), tuple(layers)), rngs=nnx.Rngs(0))
+    assert len(traced) == 1
