@@ -351,12 +351,12 @@ What was changed after reading these programs:
 - The transposes of a GPU's ascent are those of its kernels, before the loop. No callback and no float64 was found.
 
 What is still slow: the backward pass of the robust ascent's resample is a scatter, which XLA estimates at most of the
-step on a TPU. And on a GPU, occlusion puts its windows into place by scatters. For the TPU v6e, the rows that the TPU v5e
-has and it lacks are not calculated yet.
+step on a TPU. And on a GPU, occlusion puts its windows into place by scatters. For the TPU v6e, the rows that the TPU
+v5e has and it lacks are not calculated yet.
 
-A share above 100 % is of attributions in float32, whose products have precision "highest": there, XLA's estimate is less
-than the six passes of bfloat16 that our least time counts for each product. The occlusion's FLOPs are 14 % fewer than its
-arithmetic on the TPU v5e; why has not been found out.
+A share above 100 % is of attributions in float32, whose products have precision "highest": there, XLA's estimate is
+less than the six passes of bfloat16 that our least time counts for each product. The occlusion's FLOPs are 14 % fewer
+than its arithmetic on the TPU v5e; why has not been found out.
 """
 COLUMNS = ("FLOPs ÷ arithmetic", "GB moved", "temporaries, MB", "estimate, ms", "least, ms", "share", "Mcycles", "slow")
 
