@@ -49,7 +49,7 @@ class KerasNet(nnx.Module):
         self.inputs = inputs
         modules: dict[str, nnx.Module] = {}
         shapes: dict[str, Shape] = {name: (1, *shape) for name, shape in graph.inputs}
-        known: dict[Hashable, Shape] = {}  # new layers with the same options and inputs are traced once
+        known: dict[Hashable, Shape] = {}  # equal layers are traced once
         for node in graph.nodes:
             kind, sources = KINDS[node.kind], [shapes[name] for name in node.inputs]
             if dict(node.config).get("data_format") == "channels_first":
@@ -192,7 +192,10 @@ class KerasNet(nnx.Module):
 
 
 def _like(node: Node, sources: list[Shape], called_again: bool) -> Hashable:
-    """What is equal for calls with outputs of one shape; a layer that is called again has the weights of its own."""
+    """A value that calls share only if their outputs have the same shape.
+
+    A layer that is called again keeps the weights of its first call, so it shares the value with no other layer.
+    """
     call = node.kind, node.config, tuple(sources), called_again and node.layer
     try:
         hash(call)

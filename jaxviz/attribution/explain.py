@@ -147,7 +147,7 @@ def keys_of_images(key: jax.Array | None, count: int) -> list[jax.Array]:
 
 
 def key_of_draw(key: jax.Array, number: jax.Array | int) -> jax.Array:
-    """The key of a draw for an image with this key, by the draw's number. Call it inside a function that is compiled.
+    """The key of one draw: `key` is that of the image, `number` counts its draws. Call it in a compiled function.
 
     This is the only rule for random numbers in attributions: one key means the same draws for every image, so a batch
     gives what single calls give, and maps differ by the images alone. One key for each image gives each its own draws.

@@ -177,8 +177,8 @@ def integrated_gradients(
         target: a class number or name, an Objective, or None for the class that the network decides for; for a
             batch, one for all or a list with one for each. Classes are explained before their softmax or sigmoid.
         baseline: the start of the path, in the image's units: a number (0 is black), a colour [c] or an image [h w c].
-        steps: points on the path, each one gradient; "trapezoid" needs two at least. Each end of the path
-            that the rule leaves out costs one gradient more, for its score.
+        steps: points on the path, each one gradient; "trapezoid" needs two at least. Each end of the path that the rule
+            leaves out costs one gradient more, for its score.
         rule: where the points are: "gauss_legendre", "midpoint", "trapezoid" (with both ends) or "right" (as in the
             paper).
         batch: points in one compiled call.
@@ -192,7 +192,7 @@ def integrated_gradients(
     if rule not in QUADRATURES:
         raise InputError(f"no rule {rule!r}: {near(rule, QUADRATURES)}there are {', '.join(QUADRATURES)}")
     points, weights = QUADRATURES[rule](whole("steps", steps, 2 if rule == "trapezoid" else 1))
-    # The scores of both ends come from the path as well: a program of their own would take longer to compile.
+    # The scores of both ends come from the path as well: the first call would wait for a program of their own.
     ends = [end for end in (0, 1) if end not in points]
     points, weights = np.append(points, ends), np.append(weights, np.zeros(len(ends)))
     question = ask(model, image, target)

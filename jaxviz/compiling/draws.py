@@ -1,6 +1,7 @@
-"""What is drawn from random keys, and keys made of keys: each as one program.
+"""Random keys, and what is drawn from them, in as few programs as possible.
 
-Step by step, an operation on keys is several programs, and the first call of a process would wait for all of them.
+Outside of a compiled function, each operation on keys is several programs of its own, and the first call of a process
+waits for all of them.
 """
 
 from collections.abc import Callable
@@ -27,6 +28,6 @@ def drawn(draw: Callable[[jax.Array], Any], keys: jax.Array) -> Any:
     """What `draw` returns for each key, stacked.
 
     On a CPU it is a loop over the keys, which compiles in half the time and runs no slower. Elsewhere all keys draw
-    together. The numbers are the same with JAX's usual keys; those of the implementation "rbg" draw others together.
+    at once. Both ways draw the same numbers with JAX's usual keys, but not with those of its implementation "rbg".
     """
     return jax.lax.platform_dependent(keys, cpu=lambda keys: jax.lax.map(draw, keys), default=jax.vmap(draw))

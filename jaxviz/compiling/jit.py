@@ -20,13 +20,14 @@ class Jit:
     - The compiler options depend on the platform that runs the program, so they are looked up at the first call.
       `import jaxviz` starts no backend.
     - Ctrl-C during a compilation takes effect after it (`interrupts.held`).
+    - Python's garbage collector waits while the function is traced (`garbage.uncollected`).
     - Arguments of two classes with the same fields are never taken for each other (`workarounds.classes_of`).
     - A network that JAX cannot differentiate or run gets a sentence that says why (`workarounds.REFUSALS`).
     """
 
     def __init__(self, function: Callable, static: tuple[str, ...], donate: tuple[str, ...]):
         functools.update_wrapper(self, function)
-        self.function = workarounds.tell_classes_apart(uncollected()(function))  # compiled, it runs only to be traced
+        self.function = workarounds.tell_classes_apart(uncollected()(function))
         self.static, self.donate = static, donate
         self._jitted: dict[str, Any] = {}
 
