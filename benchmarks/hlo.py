@@ -84,7 +84,7 @@ _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 def cycles(text: str) -> int:
     """The cycles of a program for a TPU, the sum of XLA's estimates for its operations.
 
-    Of a program with a loop of unknown length, such as an ascent's, it is one round of that loop.
+    Of a program that spends its time in a loop of unknown length, such as an ascent, it is one round of that loop.
     """
     found = computations(text)
 
@@ -98,8 +98,9 @@ def cycles(text: str) -> int:
         return total
 
     loops = [each for every in found.values() for each in every if each.operation == "while"]
-    steps = [of(found[_body(each)]) for each in loops if not _TRIPS.search(each.rest)]
-    return max(steps, default=of(found[next(reversed(found))]))  # the entry is the last one
+    step = max((of(found[_body(each)]) for each in loops if not _TRIPS.search(each.rest)), default=0)
+    whole = of(found[next(reversed(found))])  # the entry is the last one
+    return step if 2 * step > whole else whole
 
 
 def _body(loop: Instruction) -> str:

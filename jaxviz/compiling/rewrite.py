@@ -16,7 +16,10 @@ place by an atomic operation: with comparisons instead, an ascent step of VGG16 
 XLA computes it together with the convolutions around it, and comparisons would take longer
 (`benchmarks/results/accelerators.md`).
 
-The pass replaces them after differentiation, in any model, so the code of models stays plain. On a TPU, and with
+A TPU adds numbers at places one after the other, as in the gradient of a resample: products with one-hot matrices take
+its place (`scatters`).
+
+The pass replaces them after differentiation, in any model, so the code of models stays plain. With
 `Execution(rewrite=False)`, the function stays as it is.
 
 Each rule below takes one equation of the traced function and its inputs, and returns its outputs (see `jaxprs`).
@@ -33,7 +36,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxviz.compiling import grouped, pools, products, taps, winograd
+from jaxviz.compiling import grouped, pools, products, scatters, taps, winograd
 from jaxviz.compiling.execution import AS_USUAL, Execution, platform_of
 from jaxviz.compiling.jaxprs import CALLS, Rule, bind, body_of, hoist, run, with_rules
 from jaxviz.compiling.workarounds import Equation, closed, parameters, scan_split
@@ -272,11 +275,21 @@ def _pool(combine: Callable, fill: float, equation: Equation, operand: jax.Array
     return [pools.forward(operand, combine, fill, **settings)]
 
 
+def _scatter_add(equation: Equation, operand: jax.Array, places: jax.Array, updates: jax.Array) -> list[Any]:
+    """A sum of numbers at places, as in the gradient of a resample, by a matrix product."""
+    if not scatters.is_of_columns(equation):
+        return bind(equation, operand, places, updates)
+    _note(equation, (operand, updates), "product", "many numbers, added at places of a small array")
+    return [scatters.add(operand, places[..., 0], updates)]
+
+
 @functools.cache
 def _rules(execution: Execution, steps: int) -> dict[str, Rule]:
     platform = platform_of(execution)
-    if not execution.rewrite or platform == "tpu":
+    if not execution.rewrite:
         return {}
+    if platform == "tpu":
+        return {"scatter-add": _scatter_add}
     masks: dict[str, Rule] = {"select_and_scatter_add": _max_pool_backward}
     if platform == "gpu":
         return masks

@@ -39,6 +39,7 @@ target = accelerators.TARGETS["TPU v5e"]
 model = jv.wrap(network, variables, image_shape=(32, 32, 3)).replace(execution=jv.Execution(platform="tpu"))
 programs = {
     "ascent": accelerators.ascent_of(model, "two", jv.recipes.chollet(size=32), 8),
+    "robust ascent": accelerators.ascent_of(model, "two", jv.recipes.lucid(size=32), 8),
     "gradient": accelerators.gradient_of(model, 8),
 }
 for name, program in programs.items():
@@ -79,7 +80,7 @@ def found(libtpu):
     return dict(map(json.loads, done.stdout.splitlines()))
 
 
-@pytest.mark.parametrize(("name", "more"), [("gradient", 0.05), ("ascent", 0.15)])
+@pytest.mark.parametrize(("name", "more"), [("gradient", 0.05), ("ascent", 0.15), ("robust ascent", 0.3)])
 def test_a_tpu_does_the_arithmetic_and_nothing_slow(found, name, more):
     """XLA also counts what is no product; of the products, an ascent does those of one channel of its last layer."""
     program = found[name]
