@@ -146,15 +146,17 @@ def test_the_text_of_a_program_says_what_it_moves(accelerators):
 
 def test_a_loop_counts_as_often_as_it_runs_or_once(accelerators):
     loop = """body {{
-  %product = f32[2]{{0}} fusion(%p), kind=kLoop, backend_config={{"estimated_cycles":"5"}}
+  %product = f32[2]{{0}} fusion(%p), kind=kLoop, backend_config={{"estimated_cycles":"{cost}"}}
 }}
 
 ENTRY main {{
   %first = f32[2]{{0}} fusion(%p), kind=kLoop, backend_config={{"estimated_cycles":"7"}}
   %loop = f32[2]{{0}} while(%first), condition=%test, body=%body{trips}
 }}"""
-    assert accelerators.hlo.cycles(loop.format(trips=', backend_config={"known_trip_count":{"n":"3"}}')) == 7 + 3 * 5
-    assert accelerators.hlo.cycles(loop.format(trips="")) == 5
+    known = ', backend_config={"known_trip_count":{"n":"3"}}'
+    assert accelerators.hlo.cycles(loop.format(cost=50, trips=known)) == 7 + 3 * 50
+    assert accelerators.hlo.cycles(loop.format(cost=50, trips="")) == 50  # of an ascent, one step
+    assert accelerators.hlo.cycles(loop.format(cost=5, trips="")) == 7 + 5  # the loop is a small part of the program
 
 
 def test_what_devices_say_to_each_other_is_counted(accelerators):

@@ -8,16 +8,12 @@ element, which is 5 to 6 times slower. Everywhere, it computes convolutions in g
 element by element, pools one number at a time, and the backward pass of a max-pool in one serial loop. In a gradient,
 it copies each kernel, also of a dense layer, which takes longer than the multiplications where there are few pixels or
 rows, and it multiplies the zeros that a stride puts between the pixels. It takes an image with fewer pixels than the
-kernel for the kernel. `benchmarks/convolutions.py` measures each rule on the convolutions of popular networks, with
-AVX-512 and without.
+kernel for the kernel. `benchmarks/convolutions.py` measures each rule on the convolutions of popular networks.
 
 On a GPU, XLA's backward pass of a max-pool keeps five int32 indices for each output, and adds each gradient at its
 place by an atomic operation: with comparisons instead, an ascent step of VGG16 moves 1.8 times fewer bytes. On a TPU,
-XLA computes it together with the convolutions around it, and comparisons would take longer
-(`benchmarks/results/accelerators.md`).
-
-A TPU adds numbers at places one after the other, as in the gradient of a resample: products with one-hot matrices take
-its place (`scatters`).
+XLA computes it together with the convolutions around it, and comparisons would take longer. But it adds numbers at
+places one after the other, as in the gradient of a resample (`benchmarks/results/accelerators.md`).
 
 The pass replaces them after differentiation, in any model, so the code of models stays plain. With
 `Execution(rewrite=False)`, the function stays as it is.
@@ -97,8 +93,7 @@ def choices() -> Iterator[list[Choice]]:
 
 
 def _note(equation: Equation, inputs: Sequence[jax.Array], algorithm: str, reason: str) -> None:
-    found = _choices.get()
-    if found is not None:
+    if (found := _choices.get()) is not None:
         shapes = tuple(tuple(value.shape) for value in inputs)
         found.append(Choice(str(equation.source_info.name_stack), equation.primitive.name, shapes, algorithm, reason))
 
