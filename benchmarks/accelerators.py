@@ -11,7 +11,8 @@ text of its program; none is measured. The network is VGG16, without weights: sh
 - *FLOPs*, *bytes*, *estimate*: by XLA's cost analysis, which there is for TPUs only. A loop counts as one step of it.
   XLA counts an operation that it cannot estimate as -1 second, which is added again.
 - *cycles*: the sum of XLA's estimates for the operations of an ascent's step, or of the whole program of other work.
-  XLA gives none for a scatter.
+  XLA gives none for a scatter. Cycles, traffic and slow operations are read in the program's text, so a row has none of
+  them where jaxlib cannot print the program, as some of the TPU v6e's.
 - *traffic*: the bytes that the operations of the program's text read and write, as if no value stayed in a cache. The
   page's "GB moved" are XLA's bytes, and for the H100, of which it gives none, the traffic.
 - *temporaries*: what the program uses between its inputs and its results, by XLA's plan of the memory.
@@ -197,23 +198,38 @@ def calculated(program: Program, target: Target, device: Any, dtype: str) -> dic
     """Everything that XLA says about a program for one device."""
     begin = time.perf_counter()
     compiled = lowered(program, target.platform, lambda _: SingleDeviceSharding(device)).compile()
-    text, memory, cost = compiled.as_text(), compiled.memory_analysis(), compiled.cost_analysis()
+    text, memory, cost = text_of(compiled), compiled.memory_analysis(), compiled.cost_analysis()
     jaxpr = program.function.trace(*program.args, **program.static).jaxpr
     arithmetic = 2 * multiplications(jaxpr)
-    found: dict[str, Any] = {"arithmetic": arithmetic, "traffic": hlo.traffic(text)}
+    found: dict[str, Any] = {"arithmetic": arithmetic}
+    if text:
+        found |= {"traffic": hlo.traffic(text), "slow": hlo.slow(text)}
     if cost:
         seconds = cost["optimal_seconds"]
         unknown = int(np.ceil(-seconds)) if seconds < 0 else 0
         found |= {"FLOPs": cost["flops"], "bytes": cost["bytes accessed"], "estimate": seconds + unknown}
-        found["cycles"] = hlo.cycles(text)
+        if text:
+            found["cycles"] = hlo.cycles(text)
     peak = target.peaks["bfloat16" if dtype == "bfloat16" else program.precision]
-    moved = found.get("bytes", found["traffic"])
+    moved = found["bytes"] if cost else found["traffic"]
     found["roofline"] = max(arithmetic / peak, moved / target.bandwidth)
     found["bound"] = "products" if arithmetic / peak > moved / target.bandwidth else "memory"
     found["temporaries"] = memory.temp_size_in_bytes
-    found["slow"] = hlo.slow(text)
     found["seconds to compile here"] = round(time.perf_counter() - begin, 1)
     return found
+
+
+def text_of(compiled: Any) -> str:
+    """The text of a compiled program; "" for some programs of a TPU v6e, which jaxlib 0.10.2 cannot print.
+
+    It refuses an `async-update` with more than one operand.
+    """
+    try:
+        return str(compiled.as_text())
+    except jax.errors.JaxRuntimeError as error:
+        if "async-update" not in str(error):
+            raise
+        return ""
 
 
 def multiplications(jaxpr: Any) -> float:
@@ -385,13 +401,13 @@ def cells(found: Mapping[str, Any]) -> list[str]:
     estimate = found.get("estimate")
     return [
         f"{found['FLOPs'] / found['arithmetic']:.3f}" if "FLOPs" in found else "–",
-        f"{found.get('bytes', found['traffic']) / 1e9:.2f}",
+        f"{(found['bytes'] if 'bytes' in found else found['traffic']) / 1e9:.2f}",
         f"{found['temporaries'] / 1e6:.0f}",
         f"{1e3 * estimate:.2f}" if estimate else "–",
         f"{1e3 * found['roofline']:.2f} ({found['bound']})",
         f"{found['roofline'] / estimate:.0%}" if estimate else "–",
         f"{found['cycles'] / 1e6:.1f}" if "cycles" in found else "–",
-        ", ".join(f"{number} {name}" for name, number in found["slow"].items()) or "none",
+        ", ".join(f"{number} {name}" for name, number in found["slow"].items()) or "none" if "slow" in found else "–",
     ]
 
 
