@@ -371,7 +371,9 @@ What was changed after reading these programs:
   (202 ms for 32 filters on a TPU v5e, and 149 GB). They are products with one-hot matrices now, which take half of the
   step's cycles.
 
-What is still slow: on a GPU, occlusion puts its windows into place by scatters.
+What is still slow: on a GPU, occlusion puts its windows into place by scatters. Of the TPU v6e, gradients, Grad-CAM,
+SmoothGrad and occlusion are not calculated yet. The cycles that are missing for the TPU v5e had been counted wrongly,
+and have not been counted again.
 
 A share above 100 % is of attributions in float32, whose products have precision "highest": there, XLA's estimate is
 less than the six passes of bfloat16 that our least time counts for each product. The occlusion's FLOPs are 14 % fewer
