@@ -211,7 +211,7 @@ def calculated(program: Program, target: Target, device: Any, dtype: str) -> dic
         if text:
             found["cycles"] = hlo.cycles(text)
     peak = target.peaks["bfloat16" if dtype == "bfloat16" else program.precision]
-    moved = found["bytes"] if cost else found["traffic"]
+    moved = found.get("bytes") or found["traffic"]
     found["roofline"] = max(arithmetic / peak, moved / target.bandwidth)
     found["bound"] = "products" if arithmetic / peak > moved / target.bandwidth else "memory"
     found["temporaries"] = memory.temp_size_in_bytes
@@ -403,7 +403,7 @@ def cells(found: Mapping[str, Any]) -> list[str]:
     estimate = found.get("estimate")
     return [
         f"{found['FLOPs'] / found['arithmetic']:.3f}" if "FLOPs" in found else "–",
-        f"{(found['bytes'] if 'bytes' in found else found['traffic']) / 1e9:.2f}",
+        f"{(found.get('bytes') or found['traffic']) / 1e9:.2f}",
         f"{found['temporaries'] / 1e6:.0f}",
         f"{1e3 * estimate:.2f}" if estimate else "–",
         f"{1e3 * found['roofline']:.2f} ({found['bound']})",

@@ -159,6 +159,21 @@ ENTRY main {{
     assert accelerators.hlo.cycles(loop.format(cost=5, trips="")) == 7 + 5  # the loop is a small part of the program
 
 
+def test_a_program_that_jaxlib_cannot_print_has_no_text(accelerators):
+    class Unprintable:
+        def __init__(self, message):
+            self.message = message
+
+        def as_text(self):
+            raise jax.errors.JaxRuntimeError(self.message)
+
+    assert accelerators.text_of(Unprintable("INTERNAL: async-update instruction should have 1 operands")) == ""
+    with pytest.raises(jax.errors.JaxRuntimeError, match="another fault"):
+        accelerators.text_of(Unprintable("another fault"))
+    row = {"arithmetic": 2e9, "FLOPs": 2e9, "bytes": 1e9, "estimate": 1.0, "roofline": 1.0, "bound": "memory"}
+    assert accelerators.cells(row | {"temporaries": 1e6})[-2:] == ["–", "–"]
+
+
 def test_what_devices_say_to_each_other_is_counted(accelerators):
     lines = ("%sum = f32[3]{0} all-reduce(%a)", "%start = f32[3]{0} all-gather-start(%a)", "%b = f32[3]{0} add(%a)")
     text = "\n  ".join(("main {", *lines)) + "\n}"

@@ -9,7 +9,8 @@ stand for a long one: with the row r(n) and the column q(n) of the place of the 
 
     sum[c, i, j] = Σₙ [r(n) = i] · [q(n) = j] · update[c, n].
 
-This is one matrix product over n.
+This is one matrix product over n. It multiplies each update by zeros, too: an update that is not finite makes all sums
+of its channel NaN, where a scatter would spoil one.
 """
 
 from typing import Any

@@ -39,7 +39,7 @@ target = accelerators.TARGETS["TPU v5e"]
 model = jv.wrap(network, variables, image_shape=(32, 32, 3)).replace(execution=jv.Execution(platform="tpu"))
 programs = {
     "ascent": accelerators.ascent_of(model, "two", jv.recipes.chollet(size=32), 8),
-    "robust ascent": accelerators.ascent_of(model, "two", jv.recipes.lucid(size=32), 8),
+    "robust ascent": accelerators.ascent_of(model, "two", jv.recipes.lucid(size=96), 16),
     "gradient": accelerators.gradient_of(model, 8),
 }
 for name, program in programs.items():
@@ -80,10 +80,17 @@ def found(libtpu):
     return dict(map(json.loads, done.stdout.splitlines()))
 
 
-@pytest.mark.parametrize(("name", "more"), [("gradient", 0.05), ("ascent", 0.15), ("robust ascent", 0.3)])
-def test_a_tpu_does_the_arithmetic_and_nothing_slow(found, name, more):
-    """XLA also counts what is no product; of the products, an ascent does those of one channel of its last layer."""
+@pytest.mark.parametrize(
+    ("name", "more", "also"),
+    [("gradient", 0.05, set()), ("ascent", 0.15, set()), ("robust ascent", 0.15, {"transpose"})],
+)
+def test_a_tpu_does_the_arithmetic_and_nothing_slow(found, name, more, also):
+    """XLA also counts what is no product; of the products, an ascent does those of one channel of its last layer.
+
+    The images of the robust ascent are so large that a scatter of its resample would be counted.
+    """
     program = found[name]
     assert 1 <= program["FLOPs"] / program["arithmetic"] <= 1 + more
-    assert program["slow"].keys() <= {"select-and-scatter"}  # of a max-pool, which a TPU computes with a convolution
+    pool = {"select-and-scatter"}  # of a max-pool, which a TPU computes with a convolution
+    assert program["slow"].keys() <= pool | also
     assert program["cycles"] > 0
