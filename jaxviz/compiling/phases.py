@@ -101,7 +101,7 @@ def shifted_sum(
         """The sum for the outputs at these places of each axis' phases."""
         meetings = itertools.product(*(axis.slices(place) for axis, place in zip(axes, places, strict=True)))
         terms = [term(*zip(*meeting, strict=True)) for meeting in meetings]
-        return sum(terms[1:], start=terms[0]) if terms else jnp.zeros([axis.outputs for axis in axes], dtype)
+        return _pairwise(terms) if terms else jnp.zeros([axis.outputs for axis in axes], dtype)
 
     def interleaved(places: tuple[int, ...]) -> jax.Array:
         """The sum at these places of the first axes, and at all places of the others."""
@@ -114,3 +114,11 @@ def shifted_sum(
         return every.reshape(*every.shape[:number], -1, *every.shape[number + 2 :])
 
     return lax.slice(interleaved(()), [0] * len(axes), [axis.length for axis in axes])
+
+
+def _pairwise(terms: list[jax.Array]) -> jax.Array:
+    """The sum of the terms, added in pairs: a chain of sums would wait for the one before at each step."""
+    while len(terms) > 1:
+        pairs = [one + other for one, other in zip(terms[::2], terms[1::2], strict=False)]
+        terms = pairs + terms[2 * len(pairs) :]
+    return terms[0]

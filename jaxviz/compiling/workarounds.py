@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import ClosedJaxpr as ClosedJaxpr
 from jax.extend.core import Jaxpr as Jaxpr
 from jax.extend.core import JaxprEqn as Equation
@@ -93,12 +94,15 @@ def like(equation: Equation, body: Any, other: ClosedJaxpr) -> Any:
 def bind(equation: Equation, inputs: Sequence[Any], params: dict[str, Any]) -> list[Any]:
     """The outputs of an equation that runs again with other inputs and parameters.
 
-    Before JAX 0.10.1, `get_bind_params` returns functions and parameters; since then, parameters alone. Test:
-    `test_an_equation_runs_again`. It can be simplified when JAX 0.10.1 is the oldest supported version.
+    The context in which it was traced, such as the metadata of `computed_once`, is its own, too; as `jax.core` does it
+    in `eval_jaxpr`, which takes no other parameters. Before JAX 0.10.1, `get_bind_params` returns functions and
+    parameters; since then, parameters alone. Tests: `test_an_equation_runs_again` and
+    `test_an_equation_keeps_its_metadata`. It can be simplified when JAX 0.10.1 is the oldest supported version.
     """
     found = equation.primitive.get_bind_params(params)
     functions, params = found if isinstance(found, tuple) else ((), found)
-    output = equation.primitive.bind(*functions, *inputs, **params)
+    with equation.ctx.manager:
+        output = equation.primitive.bind(*functions, *inputs, **params)
     return list(output) if equation.primitive.multiple_results else [output]
 
 
@@ -140,6 +144,25 @@ def classes_of(args: tuple, kwargs: dict[str, Any]) -> int:
     `jax.tree.structure(A(1)) != jax.tree.structure(B(1))` for two such classes.
     """
     return hash(jax.tree.structure((args, kwargs)))
+
+
+def computed_once(function: Callable) -> Callable:
+    """`function`, whose result XLA:CPU computes once, also where several operations read it.
+
+    XLA:CPU merges operations with each operation that reads them, and so computes them again for each reader, also
+    across an `optimization_barrier`: all 49 taps of a 7 × 7 depthwise convolution three times, where a LayerNorm reads
+    the result. It does not merge a call that it is told not to inline. `jax.experimental.xla_metadata`, which tells it,
+    is not stable. Test: `test_what_several_operations_read_is_computed_once`. It can be deleted when that test passes
+    without it.
+    """
+    called = jax.jit(function)
+
+    @functools.wraps(function)
+    def once(*args: Any) -> Any:
+        with set_xla_metadata(inlineable="false"):
+            return called(*args)
+
+    return once
 
 
 _WITHOUT_YNNPACK = {"xla_cpu_experimental_ynn_fusion_type": ""}

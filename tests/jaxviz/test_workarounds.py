@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from flax import nnx, struct
 from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
 
 import jaxviz
 from jaxviz.compiling import one_channel, one_window, rewrite, workarounds
@@ -185,6 +186,42 @@ def test_an_equation_runs_again(function):
     jax.tree.map(np.testing.assert_array_equal, found, jax.tree.leaves(function(X)))
     again = jax.grad(lambda x: workarounds.bind(equation, [x], dict(equation.params))[0].sum())(X)
     np.testing.assert_allclose(again, jax.grad(lambda x: jax.tree.leaves(function(x))[0].sum())(X), rtol=1e-6)
+
+
+def test_an_equation_keeps_its_metadata():
+    """What a user told XLA of an operation holds in a rewritten function, also in the body of a loop."""
+
+    def function(x):
+        with set_xla_metadata(note="here"):
+            return jnp.tanh(x)
+
+    looped = rewrite.rewrite(lambda x: lax.fori_loop(0, 3, lambda _, y: function(y), x))
+    for each in (rewrite.rewrite(function), looped):
+        assert 'note = "here"' in jax.jit(each).lower(X).as_text()
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_what_several_operations_read_is_computed_once(loop):
+    """The taps of a depthwise convolution, which a LayerNorm reads three times, are multiplied once."""
+    rng = np.random.default_rng(0)
+    images, kernel = rng.standard_normal((1, 12, 12, 16), np.float32), rng.standard_normal((7, 7, 1, 16), np.float32)
+    layout, taps = ("NHWC", "HWIO", "NHWC"), 49 * images.size
+
+    def function(x):
+        y = lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=layout, feature_group_count=kernel.shape[-1]
+        )
+        centred = y - y.mean(-1, keepdims=True)
+        return centred * lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-6)
+
+    several = (
+        rewrite.rewrite(lambda x: lax.fori_loop(0, 3, lambda _, y: function(y), x))
+        if loop
+        else rewrite.rewrite(function)
+    )
+    cost = jax.jit(several).lower(images).compile().cost_analysis()
+    assert 2 * taps <= cost["flops"] < 3 * taps  # a product and a sum for each tap; a step of a loop is counted once
+    np.testing.assert_allclose(jax.jit(rewrite.rewrite(function))(images), function(images), atol=1e-5)
 
 
 def relu(x):

@@ -4,6 +4,7 @@ At a kink of a ReLU the gradient is TensorFlow's: 0 at 0, where the inactive uni
 To add an activation function, add its row to `ACTIVATIONS`; nothing else lists the names.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -35,8 +36,12 @@ def _leaky_relu(x: Array) -> Array:
     return rectify(x, negative_slope=0.2)  # the default of the activation function; that of the layer LeakyReLU is 0.3
 
 
-def _gelu(x: Array) -> Array:
-    return jax.nn.gelu(x, approximate=False)
+def gelu(x: Array, approximate: bool = False) -> Array:
+    """GELU, without approximation by erf, as TensorFlow and PyTorch have it.
+
+    `jax.nn.gelu` takes erfc, which keeps more digits of what is almost 0, and takes twice as long on a CPU.
+    """
+    return jax.nn.gelu(x) if approximate else 0.5 * x * (1 + jax.lax.erf(x * math.sqrt(0.5)))
 
 
 def _glu(x: Array) -> Array:
@@ -112,7 +117,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "elu": Activation(jax.nn.elu),
     "selu": Activation(jax.nn.selu),
     "celu": Activation(jax.nn.celu),
-    "gelu": Activation(_gelu),
+    "gelu": Activation(gelu),
     "glu": Activation(_glu),
     "silu": Activation(jax.nn.silu),
     "swish": Activation(jax.nn.silu),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from . import options as o
-from .functions import ACTIVATIONS, Activation, rectify
+from .functions import ACTIVATIONS, Activation, gelu, rectify
 from .images import METHODS, resize_as
 from .kind import Config, Kind, Spelling
 from .operands import all_within, operation, spelled, within
@@ -67,7 +67,7 @@ def _celu(alpha: float) -> Activation:
 
 
 def _gelu(approximate: bool) -> Activation:
-    return Activation(partial(jax.nn.gelu, approximate=approximate))
+    return Activation(partial(gelu, approximate=approximate))
 
 
 def _squareplus(b: float) -> Activation:
