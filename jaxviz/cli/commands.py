@@ -56,11 +56,11 @@ def _keep_compilations() -> None:
 def show_demo(out: Path, quick: bool) -> None:
     """Show what the real VGG16 sees in a photograph of a cat.
 
-    The command writes two web pages with pictures. It needs the extra "demo", but no download, and takes about 4
+    The command writes two web pages with pictures. It needs the extra "demo", but no download, and takes about 2
     minutes on 2 cores.
 
     With --quick it takes less than a minute. It then shows the activations of 2 layers instead of 5, 8 filters of one
-    layer instead of 64 filters of 4 layers, one channel instead of 4, and 3 attribution methods instead of all. The
+    layer instead of 32 filters of 4 layers, one channel instead of 4, and 3 attribution methods instead of all. The
     network sees the photograph at 112 × 112 pixels instead of 224 × 224.
 
     \b

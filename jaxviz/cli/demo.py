@@ -41,11 +41,7 @@ FILTERS = {
     "block3_conv1": "textures: dots, meshes, waves",
     "block4_conv1": "richer patterns: scales, rings, curls, weaves",
 }
-DEEP = {
-    "block4_conv3": "parts of things: ribs, fur, pleats, fingers, plumage, knitted cloth",
-    "block5_conv1": "things: feathers, bubbles, leaves, masks, berries, cut glass",
-    "block5_conv3": "whole objects, from several sides at once: vessels, a spotted animal, an insect",
-}
+DEEP = {"block5_conv1": "things: feathers, bubbles, leaves, masks, berries, cut glass"}
 BESIDE = ("chollet", "lucid")  # the recipes by which the filters of deep layers are drawn
 EXPLAINED = "block5_conv3"  # its strongest channels on the photograph are what the methods explain
 
@@ -67,9 +63,9 @@ class Extent:
 FULL = Extent(
     activations=tuple(ACTIVATIONS),
     filters=tuple(FILTERS),
-    filters_each=64,
+    filters_each=32,
     deep=tuple(DEEP),
-    deep_steps=128,
+    deep_steps=48,  # more of them sharpen the contrast, and show nothing else
     channels=4,
     methods=None,
     size=224,
@@ -236,7 +232,7 @@ def _filters(model: jv.Model, extent: Extent, out: Path, say: Say) -> list[Illus
 
 def _deep_section(model: jv.Model, extent: Extent, out: Path, say: Say) -> html.Html:
     return html.section(
-        "What the filters of deep layers look for",
+        "What the filters of a deep layer look for",
         "Chollet's ascent (above) draws the outlines of what excites a deep filter. Lucid's recipe (below) draws the "
         "thing: the image climbs by its Fourier coefficients, in the colours of photographs, and is moved, scaled and "
         "turned a little at each step. Both climb before the ReLU, as half of the filters are inactive on grey noise.",
