@@ -72,7 +72,7 @@ def gradient_of(
         value, values = jax.value_and_grad(function, argnums=1)(model, image, objective)
         return Attribution(values, value), (values != 0).any()
 
-    size = at_once(*images.shape[1:-1], execution=model.execution)
+    size = at_once(*images.shape[1:-1], execution=model.execution, weights=model)
     return map_in_loop(one, images, objectives, size=size, execution=model.execution)
 
 

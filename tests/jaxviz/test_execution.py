@@ -15,7 +15,7 @@ from flax import linen as nn
 from jax import lax
 
 import jaxviz as jv
-from jaxviz.compiling.batches import at_once, map_in_loop
+from jaxviz.compiling.batches import HEAVY, at_once, map_in_loop
 from jaxviz.compiling.execution import Execution, platform_of
 from jaxviz.compiling.jit import jit
 from jaxviz.compiling.one_channel import narrow
@@ -129,6 +129,15 @@ def test_how_many_images_are_computed_at_once_depends_on_the_platform():
     assert [at_once(64, 64, execution=Execution(platform=name)) for name in ("cpu", "gpu", "tpu")] == [4, 32, 32]
     forward = [at_once(224, 224, gradient=False, execution=Execution(platform=name)) for name in ("cpu", "gpu", "tpu")]
     assert forward == [2, 32, 32]
+
+
+def test_gradients_of_a_network_with_many_weights_are_computed_two_at_a_time_on_a_cpu():
+    many, few = (jax.ShapeDtypeStruct((size,), np.float32) for size in (HEAVY // 4 + 1, HEAVY // 8))
+    cpu, gpu = (Execution(platform=name) for name in ("cpu", "gpu"))
+    assert [at_once(224, 224, execution=cpu, weights=each) for each in (many, few, (few, few, few), ())] == [2, 1, 2, 1]
+    assert at_once(64, 64, execution=cpu, weights=many) == 8
+    assert at_once(224, 224, execution=cpu, weights=many, gradient=False) == 2
+    assert at_once(224, 224, execution=gpu, weights=many) == 32
 
 
 @pytest.mark.parametrize("method", [jv.grad_cam, jv.gradient, jv.occlusion])
