@@ -94,9 +94,9 @@ def like(equation: Equation, body: Any, other: ClosedJaxpr) -> Any:
 def bind(equation: Equation, inputs: Sequence[Any], params: dict[str, Any]) -> list[Any]:
     """The outputs of an equation that runs again with other inputs and parameters.
 
-    The context in which it was traced, such as the metadata of `computed_once`, is its own, too; as `jax.core` does it
-    in `eval_jaxpr`, which takes no other parameters. Before JAX 0.10.1, `get_bind_params` returns functions and
-    parameters; since then, parameters alone. Tests: `test_an_equation_runs_again` and
+    It keeps the context in which it was traced, with the metadata of `computed_once` or of a user. JAX's own function
+    for this, `eval_jaxpr`, keeps it too, but takes no other parameters. Before JAX 0.10.1, `get_bind_params` returns
+    functions and parameters; since then, parameters alone. Tests: `test_an_equation_runs_again` and
     `test_an_equation_keeps_its_metadata`. It can be simplified when JAX 0.10.1 is the oldest supported version.
     """
     found = equation.primitive.get_bind_params(params)
