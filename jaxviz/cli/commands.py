@@ -60,8 +60,8 @@ def show_demo(out: Path, quick: bool) -> None:
     minutes on 2 cores.
 
     With --quick it takes less than a minute. It then shows the activations of 2 layers instead of 5, 8 filters of one
-    layer instead of 32 filters of 4 layers, one channel instead of 4, and 3 attribution methods instead of all. The
-    network sees the photograph at 112 × 112 pixels instead of 224 × 224.
+    layer instead of 32 filters of 4 layers, no deep layer, one channel instead of 4, and 3 attribution methods instead
+    of all. The network sees the photograph at 112 × 112 pixels instead of 224 × 224.
 
     \b
     Examples:

@@ -37,9 +37,9 @@ def _leaky_relu(x: Array) -> Array:
 
 
 def gelu(x: Array, approximate: bool = False) -> Array:
-    """GELU, without approximation by erf, as TensorFlow and PyTorch have it.
+    """GELU; where it is not approximated, it is computed by erf, as TensorFlow and PyTorch do.
 
-    `jax.nn.gelu` takes erfc, which keeps more digits of what is almost 0, and takes twice as long on a CPU.
+    `jax.nn.gelu` is computed by erfc, which keeps more digits of results near 0 but takes twice as long on a CPU.
     """
     return jax.nn.gelu(x) if approximate else 0.5 * x * (1 + jax.lax.erf(x * math.sqrt(0.5)))
 
