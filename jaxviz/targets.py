@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from jaxviz.checks import near
+from jaxviz.compiling.batches import stacked
 from jaxviz.errors import InputError
 from jaxviz.model import IMAGE, Model
 from jaxviz.objectives import Highest, Objective, Unit, class_score, fitting
@@ -46,7 +47,7 @@ def resolve(model: Model, target: Target, count: int, shape: tuple[int, ...]) ->
         )
     if len({tuple(map(np.shape, jax.tree.leaves(objective))) for objective in objectives}) > 1:
         raise InputError("the targets of one batch must have masks or embeddings of one shape")
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *objectives)
+    return stacked(objectives)
 
 
 def is_several(target: Any) -> bool:

@@ -18,6 +18,7 @@ from jaxviz.ascent.canvases.canvas import Canvas, check_numbers, check_size
 from jaxviz.ascent.transforms.shifts import Resize
 from jaxviz.ascent.transforms.transform import Chain, Transform
 from jaxviz.ascent.transforms.transform import check as check_transform
+from jaxviz.compiling.batches import kinds, stacked
 from jaxviz.compiling.draws import folded
 from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
@@ -179,17 +180,11 @@ def check_groups(objectives: Sequence[Objective], group: int) -> None:
         )
     for first in range(0, len(objectives), group):
         members = range(first, first + group)
-        if len({_kind(objectives[each]) for each in members}) > 1:
+        if len(kinds([objectives[each] for each in members])) > 1:
             raise InputError(
                 f"the objectives of a group are of one kind and differ in numbers only; given: several kinds in "
                 f"positions {first} to {members[-1]}. A term that one of them does not need may have the weight 0"
             )
-
-
-def _kind(objective: Objective) -> Any:
-    """Two objectives of one kind differ in numbers only, so they can be stacked."""
-    leaves, structure = jax.tree.flatten(objective)
-    return structure, tuple(map(np.shape, leaves))
 
 
 def alike(objectives: list[Objective], *others: Any) -> list[tuple[np.ndarray, Objective]]:
@@ -198,14 +193,7 @@ def alike(objectives: list[Objective], *others: Any) -> list[tuple[np.ndarray, O
     Args:
         others: lists as long as `objectives`; the members of a stack are equal in them, too.
     """
-    groups: dict[Any, list[int]] = {}
-    for position, objective in enumerate(objectives):
-        same = (_kind(objective), tuple(other[position] for other in others))
-        groups.setdefault(same, []).append(position)
-    return [
-        (np.array(members), jax.tree.map(lambda *leaves: np.stack(leaves), *(objectives[i] for i in members)))
-        for members in groups.values()
-    ]
+    return [(members, stacked(objectives[each] for each in members)) for members in kinds(objectives, *others)]
 
 
 def keys_of(key: jax.Array | None, count: int) -> jax.Array:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from jaxviz.attribution.explain import BATCH, Array, ask, decide
 from jaxviz.attribution.layer_maps import before, leads_to
-from jaxviz.compiling.batches import at_once, chunks, map_in_loop
+from jaxviz.compiling.batches import at_once, chunks, kinds, map_in_loop, stacked
 from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
 from jaxviz.interventions import Given, Intervention, edited
@@ -85,19 +85,16 @@ def effects(
         edited(model, *each)
     question = ask(model, image, target)
     _check_paths(model, question.objectives, several, question.images.shape[1:-1])
-    kinds: dict[object, list[int]] = {}
-    for number, each in enumerate(several):
-        leaves, structure = jax.tree.flatten(each)
-        kinds.setdefault((structure, *map(np.shape, leaves)), []).append(number)
+    alike = kinds(several)
     values = np.empty((len(question.images), len(several)), np.float32)
     scores = np.empty(len(question.images), np.float32)
     for place, one in enumerate(question.images):
         objective = jax.tree.map(lambda leaf, at=place: leaf[at], question.objectives)
         objective = decide(model, one, objective)
-        for numbers in kinds.values():
-            for some, positions in chunks(np.asarray(numbers), batch, "intervention"):
-                stack = jax.tree.map(lambda *leaves: np.stack(leaves), *(several[number] for number in some))
-                scores[place], found = _changes(model, one, objective, stack)
+        for members in alike:
+            for some, positions in chunks(members, batch, "intervention"):
+                stack = stacked(several[number] for number in some)
+                scores[place], found = _changes(model, one, objective, some, stack)
                 values[place, some[: len(positions)]] = found[: len(positions)]
     if not (np.isfinite(values).all() and np.isfinite(scores).all()):
         raise InputError("a score is NaN or infinite: numbers in the network's weights are, or they overflow")
@@ -105,15 +102,20 @@ def effects(
 
 
 @jit()
-def _changes(model: Model, image: jax.Array, objective: Objective, several: Several) -> tuple[jax.Array, jax.Array]:
-    """The score of the image, and how much it changes by each of a stack of interventions `[b]`."""
+def _changes(
+    model: Model, image: jax.Array, objective: Objective, numbers: jax.Array, several: Several
+) -> tuple[jax.Array, jax.Array]:
+    """The score of the image, and how much it changes by each of a stack of interventions `[b]`.
+
+    Their `numbers` count them, since interventions of your own may have no arrays of which one could tell how many.
+    """
     whole = score(model, image, objective)
 
-    def changed(some: Several) -> jax.Array:
+    def changed(_: jax.Array, some: Several) -> jax.Array:
         return score(replace(model, interventions=(*model.interventions, *some)), image, objective) - whole
 
     size = at_once(*image.shape[:-1], gradient=False, execution=model.execution)
-    return whole, map_in_loop(changed, several, size=size, execution=model.execution)
+    return whole, map_in_loop(changed, numbers, several, size=size, execution=model.execution)
 
 
 def _check_paths(model: Model, objective: Objective, several: Sequence[Several], size: tuple[int, ...]) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask, key_of_draw, keys_of_images
 from jaxviz.attribution.gradients import gradients
 from jaxviz.checks import whole
-from jaxviz.compiling.batches import chunks
+from jaxviz.compiling.batches import chunks, stacked
 from jaxviz.compiling.draws import drawn
 from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
@@ -124,7 +124,7 @@ def smooth(
         _smooth(explain, one, own, samples, noise, form, batch)
         for one, own in zip(stack, keys_of_images(key, len(stack)), strict=True)
     ]
-    return smoothed[0] if single else jax.tree.map(lambda *leaves: np.stack(leaves), *smoothed)
+    return smoothed[0] if single else stacked(smoothed)
 
 
 def _check(samples: Any, noise: float | int) -> int:

@@ -18,7 +18,7 @@ program may compute together, from XLA's own figures of the compiled program.
 import functools
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -66,6 +66,25 @@ def chunks(items: Any, size: int, unit: str = "") -> Iterator[tuple[Any, np.ndar
             index = np.minimum(np.arange(start, start + size), count - 1)
             yield jax.tree.map(lambda leaf, i=index: leaf[i], items), positions
             bar.update(len(positions))
+
+
+def kinds(items: Sequence[Any], *others: Sequence[Any]) -> list[np.ndarray]:
+    """The positions of the pytrees of each kind. Those of one kind differ in numbers only, so they can be `stacked`.
+
+    Args:
+        others: sequences as long as `items`; the members of a kind are equal in them, too.
+    """
+    found: dict[Any, list[int]] = {}
+    for position, item in enumerate(items):
+        leaves, structure = jax.tree.flatten(item)
+        same = structure, *map(np.shape, leaves), *(other[position] for other in others)
+        found.setdefault(same, []).append(position)
+    return [np.array(members) for members in found.values()]
+
+
+def stacked(items: Iterable[Any]) -> Any:
+    """One pytree `[n …]` of n pytrees of one kind."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *items)
 
 
 def map_in_chunks(function: Callable[[Any], Any], items: Any, size: int, unit: str = "image") -> Any:

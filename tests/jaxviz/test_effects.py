@@ -6,6 +6,7 @@ batch as for single images. Where the network is linear after the layer, it is t
 
 import numpy as np
 import pytest
+from flax import struct
 from networks import image, images, keras_model
 
 import jaxviz as jv
@@ -50,6 +51,23 @@ def test_closed_forms_before_a_linear_layer(model, last, relative):
     assert relative(found.values, expected) < 1e-5
     logits = jv.activations(model, image(), "head/pre")["head/pre"]
     assert found.score == pytest.approx(logits[3], rel=1e-6)
+
+
+@struct.dataclass
+class Reversed(jv.Intervention):
+    """An intervention without numbers of its own."""
+
+    layer: str = struct.field(pytree_node=False)
+
+    def __call__(self, activation):
+        return -activation
+
+
+def test_interventions_without_numbers(model, last, relative):
+    maps, kernel = last
+    each = [Reversed("second"), (), Reversed("second"), jv.ablate(model, "second")]
+    whole = (maps * kernel).sum()
+    assert relative(jv.effects(model, image(), each, 3, batch=1).values, [-2 * whole, 0, -2 * whole, -whole]) < 1e-5
 
 
 def test_a_batch_gives_what_single_images_and_single_interventions_give(model, relative):
