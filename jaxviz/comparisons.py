@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from jaxviz.checks import numbers
 from jaxviz.errors import InputError
-from jaxviz.model import Model, compute
+from jaxviz.model import Model, activation_of
 from jaxviz.objectives import Objective
 
 __all__ = ["Direction", "Gram", "Match", "Similarity", "direction", "gram", "match", "similarity"]
@@ -188,7 +188,7 @@ def direction(model: Model, layer: str, image: ArrayLike, *, power: float | int 
     Raises:
         InputError: an unknown layer, an image of another shape or a batch, or one for which the layer is all 0.
     """
-    activation = _activation(model, layer, image, "direction")
+    activation = activation_of(model, layer, image)
     return _checked(Direction(layer, activation, _as_float(power)), activation)
 
 
@@ -204,7 +204,7 @@ def match(model: Model, layer: str, image: ArrayLike) -> Match:
     Raises:
         InputError: an unknown layer, an image of another shape or a batch, or one for which the layer is all 0.
     """
-    activation = _activation(model, layer, image, "match")
+    activation = activation_of(model, layer, image)
     return _checked(Match(layer, activation), activation)
 
 
@@ -220,7 +220,7 @@ def similarity(model: Model, layer: str, image: ArrayLike) -> Similarity:
     Raises:
         InputError: an unknown layer, an image of another shape or a batch, or one for which the layer is all 0.
     """
-    activation = _activation(model, layer, image, "similarity")
+    activation = activation_of(model, layer, image)
     return _checked(Similarity(layer, np.asarray(pooled(jnp.asarray(activation)))), activation)
 
 
@@ -233,22 +233,8 @@ def gram(model: Model, layer: str, image: ArrayLike) -> Gram:
     Raises:
         InputError: an unknown layer, one without maps or inactive for the image, a batch, or an image of another shape.
     """
-    activation = match(model, layer, image).activation
-    found = Gram(layer, np.asarray(gram_matrix(jnp.asarray(activation))))
-    found.check({layer: activation.shape})
-    return found
-
-
-def _activation(model: Model, layer: str, image: ArrayLike, word: str) -> np.ndarray:
-    """The activation of one image, `[h w c]`.
-
-    Raises:
-        InputError: an unknown layer, or several images.
-    """
-    images = model.check_images(image)
-    if images.ndim != len(model.image_shape):
-        raise InputError(f"{word} is to one image, without a batch axis; given: {list(images.shape)}")
-    return np.asarray(compute(model, images, names=(model.check_layer(layer),))[layer])
+    activation = activation_of(model, layer, image)
+    return _checked(Gram(layer, np.asarray(gram_matrix(jnp.asarray(activation)))), activation)
 
 
 def _as_float(number: Any) -> Any:

@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike
 
 from jaxviz.checks import finite, numbers
 from jaxviz.errors import InputError
-from jaxviz.model import Model, compute
+from jaxviz.model import Model, activation_of
 from jaxviz.objectives import check_index
 
 __all__ = ["Addition", "Intervention", "Replacement", "ablate", "edited", "patch", "steer"]
@@ -174,14 +174,7 @@ def patch(
     Source: Vig et al. 2020, Investigating gender bias in language models using causal mediation analysis; Meng et al.
     2022, Locating and editing factual associations in GPT (causal tracing).
     """
-    model.check_layer(layer)
-    pixels = model.check_images(image)
-    if pixels.ndim != len(model.image_shape):
-        raise InputError(
-            "a patch is made from one image, [jv.patch(model, layer, one) for one in images]; given: a batch of "
-            f"{len(pixels)}"
-        )
-    value = np.asarray(compute(model, pixels, names=(layer,))[layer])
+    value = activation_of(model, layer, image)
     return Replacement(layer, value, _mask(model, layer, units, places, value.shape))
 
 

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from numpy.typing import ArrayLike
 
 from jaxviz.checks import lengths, near
 from jaxviz.compiling.batches import at_once, map_in_loop
@@ -340,6 +341,21 @@ def compute(model: Model, images: jax.Array, names: tuple[str, ...]) -> Activati
         return model(images, names)
     size = at_once(*images.shape[1:-1], gradient=False, execution=model.execution)
     return map_in_loop(lambda image: model(image, names), images, size=size, execution=model.execution)
+
+
+def activation_of(model: Model, layer: str, image: ArrayLike) -> np.ndarray:
+    """The activation of a layer for one image.
+
+    Raises:
+        InputError: an unknown layer, several images, or an image of another shape or outside [0, 1].
+    """
+    pixels = model.check_images(image)
+    if pixels.ndim != len(model.image_shape):
+        raise InputError(
+            "the activation that this is made from is that of one image, without a batch axis; given: "
+            f"{list(pixels.shape)}. For several, make one from each: [… for one in images]"
+        )
+    return np.asarray(compute(model, pixels, names=(model.check_layer(layer),))[layer])
 
 
 _bounded = ContextVar("bounded", default=True)

@@ -17,11 +17,10 @@ from jaxviz.ascent.beside import Distance, ascend_beside, recipe
 from jaxviz.ascent.climb import Ascent
 from jaxviz.ascent.dead_starts import before_activation
 from jaxviz.checks import finite
-from jaxviz.comparisons import match
 from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
 from jaxviz.keys import one_key
-from jaxviz.model import Model
+from jaxviz.model import Model, activation_of
 from jaxviz.objectives import Objective
 from jaxviz.regularizers import L2
 
@@ -60,7 +59,7 @@ def accentuate(
     """
     if not finite("strength", strength) >= 0:
         raise InputError(f"strength is the weight of the distance, 0 or more; given: {strength}")
-    near = L2(layer, origin=match(model, layer, image).activation)
+    near = L2(layer, origin=activation_of(model, layer, image))
     photograph = model.check_images(image)
     (climbed,) = checked(model, [objective], photograph.shape)
     chosen = recipe(model, photograph, settings, start=photograph, steps=100, optimizer=CAREFUL)

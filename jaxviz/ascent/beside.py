@@ -21,7 +21,7 @@ import numpy as np
 from flax import struct
 
 from jaxviz.ascent import recipes
-from jaxviz.ascent.arguments import check_start, image_channels, image_shape, seen_shape
+from jaxviz.ascent.arguments import check_start, image_channels, image_shape, seen_shape, start_values
 from jaxviz.ascent.canvases.canvas import Canvas, check_numbers, check_size
 from jaxviz.ascent.climb import Ascent, ascend
 from jaxviz.ascent.dead_starts import before_activation
@@ -57,10 +57,9 @@ def ascend_beside(
     Raises:
         InputError: as `ascend`, and in its words: what is checked here has the shape of one image.
     """
-    shape = image_shape(canvas, image_channels(model, canvas))
+    shape = _shape(model, canvas)
     seen_shape(model, shape, transform)
-    missing = [(0, 0)] * (len(shape) - 1) + [(0, shape[-1] - photograph.shape[-1])]
-    photograph = np.pad(photograph, missing, constant_values=1)
+    photograph = _opaque(photograph, shape)
     if start is not None:
         start = np.concatenate([check_start(start, 1, shape)[0], photograph], -1)
     if settings.get("relu") == "pre":
@@ -80,10 +79,10 @@ def ascend_beside(
 def recipe(model: Model, photograph: np.ndarray, given: dict[str, Any], **usual: Any) -> dict[str, Any]:
     """Arguments of `ascend`: those that were given, then the usual ones, then Lucid's at the size of the photograph.
 
-    None stands for an argument that was not given.
+    None stands for an argument that was not given. A start without the opacity that the canvas has is opaque.
 
     Raises:
-        InputError: what is no canvas, or a canvas of another size.
+        InputError: what is no canvas, a canvas of another size, or one that does not fit the network.
     """
     sides = photograph.shape[:-1] if has_channels(model) else photograph.shape
     chosen = recipes.lucid_for(model, sides) | usual
@@ -95,7 +94,21 @@ def recipe(model: Model, photograph: np.ndarray, given: dict[str, Any], **usual:
             f"the canvas has the size of the image, {list(sides)}, since they are compared place by place; given: "
             f"{list(size)}"
         )
+    if chosen.get("start") is not None:
+        start, shape = start_values(chosen["start"]), _shape(model, chosen["canvas"])
+        chosen["start"] = _opaque(start, shape) if start.shape == photograph.shape else start
     return chosen
+
+
+def _shape(model: Model, canvas: Canvas) -> tuple[int, ...]:
+    """The shape of the image of a canvas."""
+    return image_shape(canvas, image_channels(model, canvas))
+
+
+def _opaque(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The image with the channels of `shape`, of which those that it lacks, an opacity, are 1."""
+    missing = [(0, 0)] * (len(shape) - 1) + [(0, shape[-1] - image.shape[-1])]
+    return np.pad(image, missing, constant_values=1)
 
 
 @struct.dataclass

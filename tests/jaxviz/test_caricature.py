@@ -90,6 +90,14 @@ def test_a_photograph_is_opaque(model, photograph):
     opaque = np.concatenate([photograph, np.ones((12, 12, 1), np.float32)], -1)
     seen = jv.transforms.Collapse()(jax.random.key(0), jnp.asarray(opaque))
     np.testing.assert_allclose(seen, photograph, atol=1e-6)
+    # An ascent that starts from the photograph starts opaque.
+    styles = {"content": "second", "layers": "first", "weight": 0.1}
+    for found in (
+        jv.accentuate(model, photograph, jv.Channel("second", 2), layer="first", **settings),
+        jv.transfer_style(model, photograph, photograph[::-1], **styles, **settings),
+    ):
+        assert found.image.shape == (12, 12, 4)
+        assert found.image[..., 3].min() > 0.5
     with pytest.raises(jv.InputError, match=r"an alpha channel, \[12, 12, 4\], and the network takes 3 channels"):
         jv.caricature(model, photograph, "second", canvas=canvas, transform=beside.STILL)
 
@@ -207,6 +215,14 @@ def test_a_style_is_gatys(model, photograph):
         (
             lambda m, p: jv.accentuate(m, p, jv.Channel("second", 0), layer="first", strength=-1),
             "strength is the weight of the distance, 0 or more; given: -1",
+        ),
+        (
+            lambda m, p: jv.accentuate(m, p[None], jv.Channel("second", 0), layer="first"),
+            r"without a batch axis; given: \[1, 12, 12, 3\]",
+        ),
+        (
+            lambda m, p: jv.accentuate(m, p, jv.Channel("second", 0), layer="first", canvas=jv.CPPN((12, 12))),
+            r"an image has no latent\. What starts from an image needs another canvas",
         ),
         (
             lambda m, p: jv.accentuate(m, p, 0 * jv.Channel("second", 0), layer="first"),

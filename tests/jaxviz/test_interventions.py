@@ -271,7 +271,7 @@ WRONG = {
     "places": (lambda m: jv.ablate(m, "second", places=np.ones((3, 3), bool)), r"are a mask \[6, 6\].*bool\[3, 3\]"),
     "weights": (lambda m: jv.ablate(m, "second", places=np.ones((6, 6))), r"True and False; given: float64\[6, 6\]"),
     "no places": (lambda m: jv.ablate(m, "head", places=np.array(True)), r"places in head, \[5\], are a mask"),
-    "batch": (lambda m: jv.patch(m, "second", images(2)), r"a patch is made from one image.*given: a batch of 2"),
+    "batch": (lambda m: jv.patch(m, "second", images(2)), r"of one image, without a batch axis; given: \[2, "),
     "size": (lambda m: jv.patch(m, "second", image()[:8]), r"this network takes images \[12 12 3\]"),
     "object": (lambda m: jv.edited(m, "second"), r"an intervention is a value that jv.ablate.*given: 'second'"),
     "shape": (

@@ -124,7 +124,7 @@ def test_similarity_is_the_cosine_of_pooled_activations(model, image, relative):
     assert float(target(model(jnp.asarray(other), target.layers))) == pytest.approx(
         1
     )  # there, a gradient is 0 up to rounding
-    with pytest.raises(jv.InputError, match=r"similarity is to one image.*given: \[1, 8, 6, 2\]"):
+    with pytest.raises(jv.InputError, match=r"of one image, without a batch axis; given: \[1, 8, 6, 2\]"):
         jv.similarity(model, "first", image[None])
     with pytest.raises(jv.InputError, match="all 0: a cosine needs a direction"):
         jv.gradient(model, image, jv.Similarity("first", np.zeros(4)))
