@@ -1,4 +1,4 @@
-"""The error for an argument that cannot be used, and warnings that point at the user's line."""
+"""The error for an argument that cannot be used, warnings that point at the user's line, and errors in one line."""
 
 import inspect
 import warnings
@@ -24,3 +24,8 @@ def warn(message: str, category: type[JaxvizWarning] = JaxvizWarning) -> None:
     while (frame := frame.f_back if frame else None) and frame.f_globals.get("__name__", "").startswith("jaxviz."):
         level += 1
     warnings.warn(message, category, stacklevel=level + 1)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; the name of its class, if it has no message."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

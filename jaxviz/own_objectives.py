@@ -20,7 +20,7 @@ import numpy as np
 from flax import struct
 from flax.errors import FlaxError
 
-from jaxviz.errors import InputError
+from jaxviz.errors import InputError, first_line
 from jaxviz.groups import Grouped, as_member
 from jaxviz.model import IMAGE, Model
 from jaxviz.objectives import Objective, Scaled, Sum
@@ -139,17 +139,15 @@ def _run(trace: Callable[[], Any], what: Any) -> Any:
     except UNKNOWN as error:
         raise InputError(
             f"{_name(what)} cannot be traced by JAX, since it looks at a number that is not known yet: use jnp.where "
-            f"in place of `if`, and jnp in place of numpy. {_first_line(error)}"
+            f"in place of `if`, and jnp in place of numpy. {type(error).__name__}: {first_line(error)}"
         ) from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, FlaxError) as error:
         hint = ""
         if not isinstance(what, Own) and isinstance(what, Objective):
             hint = ". Names, and numbers that decide a shape, are fields struct.field(pytree_node=False)"
-        raise InputError(f"{_name(what)} fails on the activations that it reads: {_first_line(error)}{hint}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        raise InputError(
+            f"{_name(what)} fails on the activations that it reads: {type(error).__name__}: {first_line(error)}{hint}"
+        ) from error
 
 
 def _name(what: Any) -> str:

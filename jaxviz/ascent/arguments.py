@@ -21,7 +21,7 @@ from jaxviz.ascent.transforms.transform import check as check_transform
 from jaxviz.compiling.batches import kinds, stacked
 from jaxviz.compiling.draws import folded
 from jaxviz.compiling.jit import jit
-from jaxviz.errors import InputError
+from jaxviz.errors import InputError, first_line
 from jaxviz.keys import checked_key
 from jaxviz.model import IMAGE, Model, check_values
 from jaxviz.objectives import Objective
@@ -83,9 +83,8 @@ def seen_shape(model: Model, shape: Shape, transform: Any) -> Shape:
         except InputError:
             raise
         except Exception as error:  # whatever a user's function raises
-            line = (str(error).strip().splitlines() or [""])[0]
             raise InputError(
-                f"the transform fails on an image {list(shape)}: {type(error).__name__}: {line}"
+                f"the transform fails on an image {list(shape)}: {type(error).__name__}: {first_line(error)}"
             ) from error
     rank, channels = len(model.image_shape), model.channels
     given = getattr(seen, "shape", None)

@@ -236,6 +236,7 @@ def sweep_quietly(
     most = at_once(*shape[:-1], execution=model.execution)
     fit = partial(at_a_time, most=most, limit=model.execution.limit)
     every = whole("every", every)
+    batch = None if batch is None else whole("batch", batch)
     image = np.empty((len(objectives), *shape), np.float32)
     scores = np.empty((len(objectives), steps), np.float32)
     taken = np.empty(len(objectives), np.int32)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from jaxviz.atlases.layout import ENTRIES, FORMAT, MANIFEST, MARKER, Kind, Part
-from jaxviz.errors import InputError
+from jaxviz.errors import InputError, first_line
 
 INSTALL = 'install the extra "atlas": pip install "jaxviz-engine[atlas]"'
 WRITTEN = "written"
@@ -53,7 +53,7 @@ class Store:
         except Exception as error:
             if not (self.remote or isinstance(error, OSError)):
                 raise
-            reason = getattr(error, "strerror", None) or _line(error)
+            reason = getattr(error, "strerror", None) or first_line(error)
             more = "; what is finished is kept, and the same call goes on" if what == WRITTEN else ""
             raise InputError(f"the atlas {self.path} cannot be {what}: {reason}{more}") from error
 
@@ -193,7 +193,9 @@ class Store:
             mode = "r" if self._store.read_only else "r+"
             return _zarr().open_group(self._store, path=path, mode=mode, zarr_format=3)
         except Exception as error:
-            raise InputError(f"{path} of the atlas {self.path} cannot be read: {_line(error)}; {REMADE}") from error
+            raise InputError(
+                f"{path} of the atlas {self.path} cannot be read: {first_line(error)}; {REMADE}"
+            ) from error
 
     def array(self, path: str, name: str) -> Any:
         """An array of a group; None if it is not there.
@@ -206,7 +208,7 @@ class Store:
             return group.get(name)
         except Exception as error:
             raise InputError(
-                f"{path}/{name} of the atlas {self.path} cannot be read: {_line(error)}; {REMADE}"
+                f"{path}/{name} of the atlas {self.path} cannot be read: {first_line(error)}; {REMADE}"
             ) from error
 
     def fates(self, path: str, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -273,7 +275,7 @@ class Store:
         except Exception as error:  # of the checksum, of a codec that meets nonsense, or of the file system
             raise InputError(
                 f"{array.path} of the atlas {self.path} is damaged, at filters {numbers.min()} to {numbers.max()}: "
-                f"{_line(error)}; jv.atlas(…, verify=True) finds such chunks and makes them again"
+                f"{first_line(error)}; jv.atlas(…, verify=True) finds such chunks and makes them again"
             ) from error
 
     def forget(self, path: str, start: int) -> None:
@@ -294,7 +296,3 @@ def _key(array: Any, start: int) -> str:
     """The key of the object that holds the filters from `start` on."""
     rows = (array.shards or array.chunks)[0]
     return array.metadata.encode_chunk_key((start // rows, *(0,) * (array.ndim - 1)))
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

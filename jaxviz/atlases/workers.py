@@ -21,7 +21,7 @@ import jax
 from jaxviz.ascent.slots import spread
 from jaxviz.atlases.plan import Chunk
 from jaxviz.atlases.work import Done, work
-from jaxviz.errors import InputError
+from jaxviz.errors import InputError, first_line
 from jaxviz.model import Model
 
 PATIENCE = 10  # seconds to wait for a scheduler: one that runs answers at once
@@ -111,8 +111,7 @@ def _said() -> Iterator[None]:
             error, TimeoutError
         ):
             raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"the scheduler gave up: {reason}; {GO_ON}") from error
+        raise InputError(f"the scheduler gave up: {first_line(error)}; {GO_ON}") from error
 
 
 GO_ON = "what is finished is kept, and the same call goes on"

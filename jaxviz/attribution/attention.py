@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer, ask
+from jaxviz.attribution.explain import BATCH, Array, Attribution, answer, ask, reasons_by
 from jaxviz.attribution.layer_maps import Shape, before, enlarged, leads_to
 from jaxviz.compiling.batches import at_once, map_in_loop
 from jaxviz.compiling.jit import jit
@@ -32,6 +32,11 @@ __all__ = ["attention_relevance", "attention_rollout"]
 
 # (attention [heads t s], gradient of the score with respect to it) -> what is multiplied, [t s]
 Weigh = Callable[[jax.Array, jax.Array], jax.Array]
+
+AGAINST = (
+    "what the blocks read from the patches lowers the score, and the part that raises it is empty. Another target may "
+    "show something"
+)
 
 
 def attention_rollout(model: Model, image: ArrayLike, target: Target = None, *, batch: int = BATCH) -> Attribution:
@@ -89,8 +94,8 @@ def _by_attention(weigh: Weigh, model: Model, image: ArrayLike, target: Target, 
     names, place = _attentions(question.model, question.objectives, question.images.shape[1:-1])
 
     def method(images: Array, objectives: Objective) -> tuple[Attribution, np.ndarray]:
-        found = _joined(question.model, images, objectives, place, names=names, weigh=weigh)
-        return found, np.full(len(images), STILL)
+        found, moves = _joined(question.model, images, objectives, place, names=names, weigh=weigh)
+        return found, reasons_by(moves, AGAINST)
 
     return answer(question, method, batch)
 
@@ -120,8 +125,10 @@ def _attentions(model: Model, objective: Objective, size: Shape) -> tuple[tuple[
 @jit(static=("names", "weigh"))
 def _joined(
     model: Model, images: jax.Array, objectives: Objective, place: Tokens, *, names: tuple[str, ...], weigh: Weigh
-) -> Attribution:
-    def one(image: jax.Array, objective: Objective) -> Attribution:
+) -> tuple[Attribution, jax.Array]:
+    """The maps of a batch, and whether the score of each image moves with any attention."""
+
+    def one(image: jax.Array, objective: Objective) -> tuple[Attribution, jax.Array]:
         def edited(moves: dict[str, jax.Array]) -> tuple[jax.Array, Any]:
             edits = {name: lambda attention, by=move: attention + by for name, move in moves.items()}
             found = model(image, (*names, *objective.layers), edits)
@@ -134,7 +141,8 @@ def _joined(
         for name, attention in zip(names, found, strict=True):
             read = jnp.matmul(weigh(attention, gradients[name]), read, precision="highest")
         row = read[0] if place.front else read.mean(0)
-        return Attribution(enlarged(place.turned(row[:, None])[..., 0], place.size, False, place), score)
+        values = enlarged(place.turned(row[:, None])[..., 0], place.size, False, place)
+        return Attribution(values, score), jnp.stack([(each != 0).any() for each in gradients.values()]).any()
 
     size = at_once(*images.shape[1:-1], execution=model.execution)
     return map_in_loop(one, images, objectives, size=size, execution=model.execution)

@@ -23,7 +23,7 @@ from jaxviz.attribution.explain import (
     keys_of_images,
     score_images,
 )
-from jaxviz.checks import PixelValues, image_like, lengths, whole
+from jaxviz.checks import PixelValues, finite, image_like, lengths, whole
 from jaxviz.compiling.batches import at_once, chunks, map_in_chunks, map_in_loop
 from jaxviz.compiling.jit import jit
 from jaxviz.compiling.one_window import within
@@ -185,7 +185,7 @@ def rise(
     Source: Petsiuk et al. 2018, RISE, equation 6 and section 3.2.
     """
     samples, grid = whole("samples", samples), whole("grid", grid)
-    if not 0 < keep < 1:
+    if not 0 < finite("keep", keep) < 1:
         raise InputError(f"keep is a share of the cells, between 0 and 1; given: {keep}")
     question = ask(model, image, target)
     picture = picture_shape(model, question.images.shape[1:-1])

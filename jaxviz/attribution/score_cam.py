@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxviz.attribution.explain import BATCH, Array, Attribution, answer_each, ask, score_images
-from jaxviz.attribution.layer_maps import AGAINST, Layers, Shape, enlarged, enlarged_channels, fuse, seen_layers, turned
+from jaxviz.attribution.layer_maps import Layers, Shape, enlarged, enlarged_channels, fuse, seen_layers, turned
 from jaxviz.compiling.batches import at_once, map_in_chunks, map_in_loop
 from jaxviz.compiling.jit import jit
 from jaxviz.geometry import Place
@@ -18,6 +18,12 @@ from jaxviz.targets import Target
 from jaxviz.tokens import Tokens
 
 __all__ = ["score_cam"]
+
+INACTIVE = "the layer is inactive: all its numbers are 0 for this image. Another layer may show something"
+NEGATIVE = (
+    "the channels, weighted by the scores, are nowhere positive: the layer has negative numbers. relu=False shows the "
+    "map with its sign"
+)
 
 
 def score_cam(
@@ -62,7 +68,9 @@ def score_cam(
             see = partial(_seen, model, image, objective, picture=picture)
             found.append((activation, map_in_chunks(see, np.asarray(masks), batch, "channel")))
         value = np.asarray(score_images(model, image[None], objective))[0]
-        return Attribution(_weighted(tuple(found), places, size=grid, relu=relu), value), AGAINST
+        active = any(np.asarray(activation).any() for activation, _ in found)
+        values = _weighted(tuple(found), places, size=grid, relu=relu)
+        return Attribution(values, value), NEGATIVE if active else INACTIVE
 
     return answer_each(question, one)
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from jaxviz.attribution.explain import BATCH, STILL, Array, Attribution, answer_each, ask, key_of_draw, keys_of_images
 from jaxviz.attribution.gradients import gradients
-from jaxviz.checks import whole
+from jaxviz.checks import finite, whole
 from jaxviz.compiling.batches import chunks, stacked
 from jaxviz.compiling.draws import drawn
 from jaxviz.compiling.jit import jit
@@ -128,7 +128,7 @@ def smooth(
 
 
 def _check(samples: Any, noise: float | int) -> int:
-    if not 0 <= noise < np.inf:
+    if not finite("noise", noise) >= 0:
         raise InputError(f"noise is a standard deviation, 0 or more; given: {noise}")
     return whole("samples", samples)
 

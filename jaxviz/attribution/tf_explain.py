@@ -58,11 +58,12 @@ def vanilla_gradients(model: Model, image: ArrayLike, target: Target, *, batch: 
 
     Args:
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
-        target: a class number or name; for a batch, one for all or a list with one for each.
+        target: a class number or name, an Objective, or None for the class that the network decides for; for a
+            batch, one for all or a list with one for each.
         batch: images computed at a time.
 
     Raises:
-        InputError: an unknown class, a target that is no class, an image of another shape or outside [0, 1].
+        InputError: an unknown class, an image of another shape or outside [0, 1].
     """
     return _summed(model, image, gradients.gradient(model, image, target, batch=batch))
 
@@ -74,12 +75,13 @@ def gradients_inputs(
 
     Args:
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.
-        target: a class number or name; for a batch, one for all or a list with one for each.
+        target: a class number or name, an Objective, or None for the class that the network decides for; for a
+            batch, one for all or a list with one for each.
         baseline: the values that count as nothing, in the image's units: a number, a colour [c] or an image [h w c].
         batch: images computed at a time.
 
     Raises:
-        InputError: an unknown class, a target that is no class, an image of another shape or outside [0, 1], or a
+        InputError: an unknown class, an image of another shape or outside [0, 1], or a
             baseline of another shape.
     """
     found = gradients.input_x_gradient(model, image, target, baseline=baseline, batch=batch)

@@ -1,7 +1,7 @@
 """What several commands share: their arguments, how PHOTO is read, and the names of the pictures."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import click
 import numpy as np
 
 import jaxviz as jv
+from jaxviz.attribution.cams import last_convolution
 from jaxviz.structure import picture_shape
 from weights_convert import INPUTS
 from weights_convert.own import imported
@@ -77,6 +78,15 @@ def read_photo(model: jv.Model, photo: str, upright: bool | None) -> np.ndarray:
             f"a command explains photographs: use Python for signals and volumes; given: a network that takes {shape}"
         )
     return jv.read_image(photo, picture[:2], channels=picture[2], upright=upright).reshape(shape)
+
+
+def chosen_layers(model: jv.Model, layers: Sequence[str]) -> list[str]:
+    """The layers of an option --layer, or the last convolution where there are none.
+
+    Raises:
+        InputError: an unknown layer. So it is refused before any picture is written.
+    """
+    return [model.check_layer(name) for name in layers or [last_convolution(model, jv.Highest(model.scores))]]
 
 
 def picture_path(out: Path, *words: Any) -> Path:

@@ -10,8 +10,7 @@ import jax
 
 import jaxviz as jv
 from jaxviz.ascent.recipes import Style
-from jaxviz.attribution.cams import last_convolution
-from jaxviz.cli.arguments import network, picture_path
+from jaxviz.cli.arguments import chosen_layers, network, picture_path
 from jaxviz.rendering import rgb
 
 RECIPES = jv.recipes.RECIPES
@@ -99,8 +98,9 @@ def filters(
     """
     source, settings = _recipe(recipe, size=size, steps=steps, step=step)
     model = load_fed(file, loading, source)
-    for name in layers or [last_convolution(model, jv.Highest(model.scores))]:
-        objectives = source.objectives(model, name, indices or None)
+    # A wrong layer or channel is refused before the first ascent.
+    each = {name: source.objectives(model, name, indices or None) for name in chosen_layers(model, layers)}
+    for name, objectives in each.items():
         if not indices:
             objectives = objectives[: rows * columns]
         shown = list(indices or range(len(objectives))) if numbers else None

@@ -8,8 +8,7 @@ import jax
 import numpy as np
 
 import jaxviz as jv
-from jaxviz.attribution.cams import last_convolution
-from jaxviz.cli.arguments import network, picture_path, read_photo, seen
+from jaxviz.cli.arguments import chosen_layers, network, picture_path, read_photo, seen
 
 seeded = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of what is drawn at random.")
 
@@ -52,11 +51,9 @@ def dream(
     """
     model = jv.load(file, **loading)
     image = jv.read_image(photo, channels=model.channels, upright=upright)
-    names = layers or [last_convolution(model, jv.Highest(model.scores))]
+    names = chosen_layers(model, layers)
     key = jax.random.key(seed)
-    found = jv.dream(
-        model, image, list(names), key=key, octaves=octaves, scale=scale, steps=steps, step=step, tile=tile
-    )
+    found = jv.dream(model, image, names, key=key, octaves=octaves, scale=scale, steps=steps, step=step, tile=tile)
     _write(picture_path(out, "dream", Path(photo).stem, *(names if len(names) == 1 else ())), found)
 
 
@@ -92,10 +89,7 @@ def caricature(
     """
     model = jv.load(file, **loading)
     image = read_photo(model, photo, upright)
-    names = layers or [last_convolution(model, jv.Highest(model.scores))]
-    for name in names:
-        model.check_layer(name)  # an unknown layer is refused before any picture is written
-    for name in names:
+    for name in chosen_layers(model, layers):
         found = jv.caricature(model, image, name, power=power, steps=steps, key=jax.random.key(seed))
         _write(picture_path(out, "caricature", Path(photo).stem, name), found)
 

@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy.typing import ArrayLike
 
-from jaxviz.checks import whole
+from jaxviz.checks import finite, whole
 from jaxviz.errors import InputError
 from jaxviz.rendering import curves, ranks, rgb
 from jaxviz.rendering.images import resize
@@ -284,7 +284,7 @@ def show_maps(
         titles = [""] * len(maps)
     if not maps:
         raise InputError("there is no map to show: maps is empty")
-    if not 0 <= percentile <= 100:
+    if not 0 <= finite("percentile", percentile) <= 100:
         raise InputError(f"percentile must be between 0 and 100; given: {percentile}")
     kinds = [ranks.of_map(each) if places is None else ranks.check(places) for each in maps]
     if set(kinds) == {1}:

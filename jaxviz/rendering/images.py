@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from numpy.typing import ArrayLike
 from PIL import Image, UnidentifiedImageError
 
-from jaxviz.checks import height_width, near
+from jaxviz.checks import finite, height_width, near
 from jaxviz.errors import InputError, JaxvizWarning, warn
 
 __all__ = ["NotUpright", "read_image", "write_animation", "write_image"]
@@ -121,7 +121,7 @@ def write_image(path: str | os.PathLike[str], picture: ArrayLike, *, quality: in
     Raises:
         InputError: the picture has another type or shape, the suffix is of no known format, or the quality is none.
     """
-    if not 0 <= quality <= 100:
+    if not 0 <= finite("quality", quality) <= 100:
         raise InputError(f"quality is a whole number from 0 to 100; given: {quality!r}")
     (checked,) = _pictures(np.asarray(picture)[None])
     _check_suffix(path, SEE_THROUGH if checked.mode == "RGBA" else FORMATS)
@@ -152,7 +152,7 @@ def write_animation(
     if values.ndim == 3 and values.shape[-1] in (3, 4):  # as grey pictures, they would be 3 or 4 pixels wide
         raise InputError(f"an animation is of several pictures [n h w 3]; given: one picture {list(values.shape)}")
     first, *others = _pictures(values)
-    if not 0 < seconds < np.inf or not 0 <= rest < np.inf:
+    if not finite("seconds", seconds) > 0 or not finite("rest", rest) >= 0:
         raise InputError(f"seconds is a time of more than 0, and rest one of 0 or more; given: {seconds}, {rest}")
     _check_suffix(path, SEE_THROUGH if first.mode == "RGBA" else MOVING)
     times = [round(1000 * seconds)] * len(others) + [round(1000 * (seconds + rest))]
@@ -250,7 +250,7 @@ def _greys(image: Image.Image, white: float | int | None, name: str) -> Image.Im
     white = {"floats": 1, "greys of 16 bits": 65535}.get(kind) if white is None else white
     if white is None:
         raise InputError(f"{name} holds {kind}, from {values.min()} to {values.max()}: white= must say which is white")
-    if not 0 < white < np.inf:
+    if not finite("white", white) > 0:
         raise InputError(f"white is a number above 0; given: {white!r}")
     scaled = values.astype(np.float64) / white
     if not (scaled.min() >= 0 and scaled.max() <= 1):  # also for NaN

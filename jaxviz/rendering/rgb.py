@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy.typing import ArrayLike
 
-from jaxviz.checks import near, whole
+from jaxviz.checks import near, numbers, whole
 from jaxviz.errors import InputError
 
 
@@ -94,7 +94,7 @@ def stretch(image: ArrayLike, std: float | int | str = 0.1) -> UInt8[np.ndarray,
     if contrast is None:
         return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
     width, centre = contrast
-    if not 0 <= width < np.inf:
+    if not 0 <= numbers(width) < np.inf:
         raise InputError(f"std is a part of the range, 0 or more; given: {std}")
     epsilon = 1e-5 / 255  # the book has 1e-5 in levels of 0–255
     stretched = (image - image.mean()) / (image.std() + epsilon) * width + centre
@@ -186,7 +186,7 @@ def overlay(
         InputError: the sizes differ, the image has values outside [0, 1], an array holds NaN, the weight is negative,
             or `cmap` is unknown.
     """
-    if not 0 <= weight < np.inf:
+    if not 0 <= numbers(weight) < np.inf:
         raise InputError(f"weight of the colours must be 0 or more; given: {weight}")
     image = _rgb(finite(image, "the image"), "the image")
     values = finite(values, "the heat map")

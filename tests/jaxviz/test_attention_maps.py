@@ -185,6 +185,17 @@ def test_relevance_by_its_formula(net, models):
     assert not np.allclose(together.values[0], found.values)
 
 
+def test_a_blank_relevance_says_whether_the_score_moves(model):
+    """A score of 0 does not move. The opposite of an attention is lowered by that attention, and raised by none."""
+    seen = jv.with_attention(model)
+    for target, reason in (
+        (0 * jv.Unit("output", 0), "the score does not move"),
+        (-1 * jv.L1(handles(seen)[0]), "lowers the score"),
+    ):
+        with pytest.warns(jv.BlankMap, match=reason):
+            assert not jv.attention_relevance(seen, vits.image(), target).values.any()
+
+
 CAMS = [jv.grad_cam, jv.score_cam]  # all others have the frame of the first
 
 

@@ -333,3 +333,12 @@ def test_a_blank_map_says_whether_all_speaks_against_the_target():
         assert not jv.grad_cam(model, image(), against, layer="second").values.any()
     with pytest.warns(jv.BlankMap, match="the score does not move"):
         jv.grad_cam(model, 0 * image(), jv.Channel("second", 0), layer="second")
+
+
+def test_a_blank_score_cam_says_whether_the_layer_is_inactive():
+    """Its weights are shares, never negative, so a map is blank only where the layer is inactive or negative."""
+    model = keras_model()
+    for by, reason in ((0.0, "the layer is inactive"), (-1.0, "the layer has negative numbers. relu=False shows")):
+        edited = jv.edited(model, jv.ablate(model, "second", by=by))
+        with pytest.warns(jv.BlankMap, match=reason):
+            jv.score_cam(edited, image(), 0, layer="second")

@@ -136,6 +136,8 @@ def test_ctrl_c_keeps_the_filters_that_are_finished(jaxviz, tmp_path, monkeypatc
     assert result.exit_code == 128 + signal.SIGINT
     assert "3 of 16 are finished" in result.stdout
     assert result.stderr == "jaxviz: stopped\n"
+    refused = jaxviz("filters", cats_and_dogs_file, "--layer", "conv2d_12", "--layer", "conv2d_15")
+    assert refused.exit_code == 2  # before the first layer is climbed
     assert opened(tmp_path / "pictures/filters_conv2d_14.png").shape == (8, 3 * 8 + 2 * 5, 3)
 
 

@@ -59,5 +59,5 @@ def test_it_starts_as_one_colour_of_normal_activations():
 
 
 def test_an_image_has_no_latent():
-    with pytest.raises(jv.InputError, match="a CPPN starts from noise, since an image has no latent. What starts"):
+    with pytest.raises(jv.InputError, match=r"a CPPN starts from noise, since an image has no latent\. What starts"):
         jv.CPPN((4, 4)).of(np.zeros((4, 4, 3), np.float32))

@@ -397,7 +397,9 @@ def test_what_is_smoothed_explains_every_copy():
             jv.smooth(explain, image(), samples=4)
     with pytest.raises(jv.InputError, match=r"3 axes, and a batch one more .* given: \[12, 3\]\. smooth .* axes=2"):
         jv.smooth(lambda x: jv.gradient(keras_model(), x, 1), image()[0])
-    with pytest.raises(jv.InputError, match="noise is a standard deviation, 0 or more; given: nan"):
+    with pytest.raises(jv.InputError, match=r"noise is a standard deviation, 0 or more; given: -0\.1"):
+        jv.smooth(lambda x: jv.gradient(keras_model(), x, 1), image(), noise=-0.1)
+    with pytest.raises(jv.InputError, match="noise is a finite number; given: nan"):
         jv.smooth(lambda x: jv.gradient(keras_model(), x, 1), image(), noise=np.nan)
 
 

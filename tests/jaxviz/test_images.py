@@ -279,6 +279,8 @@ def test_animations_that_cannot_be_written(tmp_path):
         write_animation(tmp_path / "a.gif", np.zeros((8, 9, 3), np.uint8))
     with pytest.raises(InputError, match="seconds is a time of more than 0, and rest one of 0 or more; given: 0, 1"):
         write_animation(tmp_path / "a.gif", picture, seconds=0)
+    with pytest.raises(InputError, match="rest is a finite number; given: nan"):
+        write_animation(tmp_path / "a.gif", picture, rest=np.nan)
     with pytest.raises(InputError, match=r"a picture must be uint8 .*; given: float64 \[8, 8, 3\]"):
         write_animation(tmp_path / "a.gif", picture / 2)
     with pytest.raises(InputError, match="a picture must be uint8"):

@@ -132,6 +132,8 @@ def test_what_cannot_be_occluded_is_one_sentence(settings, sentence):
 def test_what_cannot_be_masked_is_one_sentence():
     with pytest.raises(jv.InputError, match=r"between 0 and 1; given: 1.5"):
         jv.rise(keras_model(), image(), 0, keep=1.5)
+    with pytest.raises(jv.InputError, match="keep is a finite number; given: nan"):
+        jv.rise(keras_model(), image(), 0, keep=np.nan)
     with pytest.raises(jv.InputError, match="samples is a whole number, 1 or more; given: 0"):
         jv.rise(keras_model(), image(), 0, samples=0)
 

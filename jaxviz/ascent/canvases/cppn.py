@@ -65,7 +65,8 @@ class CPPN:
             InputError: always.
         """
         raise InputError(
-            "a CPPN starts from noise, since an image has no latent. What starts from an image needs another canvas, such as Fourier(size)"
+            "a CPPN starts from noise, since an image has no latent. What starts from an image needs another "
+            "canvas, such as Fourier(size)"
         )
 
     def __call__(self, latent: list[tuple[jax.Array, jax.Array]]) -> jax.Array:

@@ -21,7 +21,6 @@ defaults and help from here):
 """
 
 import inspect
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -29,7 +28,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jaxviz.checks import height_width, lengths, near
+from jaxviz.checks import finite, height_width, lengths, near
 from jaxviz.errors import InputError
 from jaxviz.model import Model
 from jaxviz.objectives import Objective, channels
@@ -147,6 +146,6 @@ def length(step: float | int) -> float | int:
     Raises:
         InputError: a step that is not above 0.
     """
-    if not 0 < step < math.inf:
+    if not finite("step", step) > 0:
         raise InputError(f"step is the length of a step, more than 0; given: {step}")
     return step
