@@ -304,7 +304,7 @@ def test_every_contrast_has_a_name():
 @pytest.mark.parametrize("name", [name for name, style in RECIPES.items() if "step" in style.defaults])
 @pytest.mark.parametrize("length", [0, -1.0, float("nan"), float("inf")])
 def test_a_step_that_leads_nowhere_is_refused(name, length):
-    with pytest.raises(jv.InputError, match="step is (the length of a step, more than 0|a finite number); given"):
+    with pytest.raises(jv.InputError, match=r"step is (the length of a step, more than 0|a finite number); given"):
         RECIPES[name].recipe(step=length)
 
 
