@@ -84,7 +84,7 @@ def seed(number):
 def give_back_memory():
     """After each test file, memory is given back."""
     yield
-    memory.give_back()
+    memory.give_back_all()
 
 
 @pytest.fixture(autouse=True)
