@@ -1,8 +1,9 @@
 """KerasNet: a Graph with weights, as an `nnx.Module`. Every activation can be read, and edited during the forward pass.
 
 A network runs in *steps*. Most nodes are one step. A node that ends in an activation function is two steps: `name/pre`
-before it, and `name`. The handles of `activations` are the names of the steps. Steps that no handle asked for depends
-on are not run.
+before it, and `name`. So is a node that only gives probabilities another shape, as a Flatten after the softmax does:
+its `/pre` gives that shape to the numbers before the softmax. The handles of `activations` are the names of the steps.
+Steps that no handle asked for depends on are not run.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ from .errors import UnsupportedLayer, did_you_mean
 from .graph import IMAGE, Graph, Node, Shape
 from .inputs import UNIT, Inputs
 from .layers import KINDS, activation, attributes
+from .logits import find_logits
 
 Edits = Mapping[str, Callable[[Array], Array]]
 Given = Array | np.ndarray | Mapping[str, Array | np.ndarray]
@@ -41,6 +43,9 @@ class KerasNet(nnx.Module):
         shapes: ((name, shape), …) of inputs and layers for a batch of 1; None where the length depends on the size of
             the image.
         layers: {layer: its flax module} of the layers with weights.
+        logits: the handle before the softmax or sigmoid that the network ends in, in the shape of the output; None if
+            it ends in neither.
+        reshaping: the nodes after that softmax or sigmoid, if they give its numbers another shape.
         fixed: {input: its value [1 ...]} of the inputs that have a fixed value.
     """
 
@@ -71,6 +76,7 @@ class KerasNet(nnx.Module):
                 raise UnsupportedLayer([f"{node.name}: does not fit its input {sources}: {error}"]) from error
         self.shapes = tuple(shapes.items())
         self.layers = nnx.Dict(modules)
+        self.logits, self.reshaping = find_logits(graph, shapes, lambda node: _function(node, modules))
         self.fixed: nnx.Dict = nnx.Dict({})
 
     @property
@@ -149,6 +155,8 @@ class KerasNet(nnx.Module):
         steps = {}
         for node in self.graph.nodes:
             function, ending, inputs = _function(node, self.layers), _ending(node), node.inputs
+            if node.name in self.reshaping:
+                steps[f"{node.name}/pre"] = Step(function, (f"{inputs[0]}/pre",))
             if ending is not None:
                 steps[f"{node.name}/pre"] = Step(function, inputs)
                 function, inputs = ending, (f"{node.name}/pre",)

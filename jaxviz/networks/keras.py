@@ -26,7 +26,6 @@ from jaxviz.networks.forwards import KerasForward
 from weights_convert import ARCHITECTURES, Inputs, KerasFileError, KerasNet, fix
 from weights_convert.files.onnx import INSTALL
 from weights_convert.files.saved import sha256
-from weights_convert.layers import KINDS, activation
 
 __all__ = ["decode_predictions", "load"]
 
@@ -156,22 +155,8 @@ def from_net(
         outputs=net.graph.outputs,
         labels=labels,
         source=source,
-        logits=_logits(net),
+        logits=net.logits,
     )
-
-
-def _logits(net: KerasNet) -> str | None:
-    """The handle before the softmax or sigmoid that the network ends in; layers without computation may follow it."""
-    nodes = {node.name: node for node in net.graph.nodes}
-    node = nodes.get(net.graph.outputs[0])
-    while node is not None:
-        function = activation(node)
-        if function is not None and function.probabilities:
-            return f"{node.name}/pre"
-        if function is not None or not KINDS[node.kind].leaves_its_input:
-            return None
-        node = nodes.get(node.inputs[0])
-    return None
 
 
 def decode_predictions(scores: ArrayLike, top: int = 5) -> list[Prediction] | list[list[Prediction]]:

@@ -308,4 +308,34 @@ def test_what_is_explained_is_before_the_softmax_whatever_follows_it():
     apart = keras_head(layers.Dense(3, name="head"), layers.Softmax(name="softmax"))
     assert apart.scores == "softmax/pre"
     assert jv.lrp(apart, image, 1).score == jv.gradient(apart, image, 1).score
-    assert keras_head(dense, layers.Reshape((1, 3))).scores != "head/pre"  # of another shape
+    assert keras_head(dense, layers.Reshape((1, 3))).scores == "reshape/pre"
+    assert keras_head(dense, layers.ReLU(threshold=0.5)).scores == "re_lu"  # probabilities that are changed
+
+
+@pytest.mark.parametrize("units", [3, 1])
+def test_logits_have_the_shape_of_the_output(units):
+    """MobileNet of early Keras 2 ends in a convolution, a softmax and a Reshape; other networks in a Flatten."""
+    from keras import layers
+
+    image = np.random.default_rng(0).random((8, 8, 3), np.float32)
+    ending = "softmax" if units > 1 else "sigmoid"
+    head = [layers.Reshape((1, 1, 4)), layers.Conv2D(units, 1, name="head"), layers.Activation(ending)]
+    for after in (
+        [layers.Reshape((units,))],
+        [layers.Dropout(0.5), layers.Flatten(), layers.Activation("linear")],
+        [layers.GlobalAveragePooling2D()],  # of one place
+    ):
+        model = keras_head(*head, *after)
+        assert model.is_binary == (units == 1)
+        logits = jv.activations(model, image, "head")["head"].ravel()
+        assert jv.gradient(model, image).score == abs(logits[0]) if units == 1 else logits.max()
+        found = jv.gradient(model, image, 1)
+        expected = jv.gradient(model, image, jv.Neuron("head", (0, 0), min(1, units - 1)))
+        assert found.score == expected.score
+        np.testing.assert_allclose(found.values, expected.values, rtol=1e-6)
+        assert jv.lrp(model, image, 1).score == found.score
+        np.testing.assert_allclose(
+            jv.grad_cam(model, image, 1, layer="conv", relu=False).values,
+            jv.grad_cam(model, image, jv.Neuron("head", (0, 0), min(1, units - 1)), layer="conv", relu=False).values,
+            atol=1e-7,
+        )
