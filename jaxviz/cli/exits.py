@@ -39,6 +39,20 @@ class OneLine(click.Group):
         except KeyboardInterrupt:
             self._stop("stopped", INTERRUPTED)
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command and its arguments, none of which is an option given twice.
+
+        Click would take the last of them, and drop the others silently.
+        """
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            running = click.Context(command, info_name=name, parent=ctx)
+            _, _, given = command.make_parser(running).parse_args(list(rest))
+            for each in given:
+                if isinstance(each, click.Option) and not each.multiple and given.count(each) > 1:
+                    raise click.UsageError(f"{each.opts[0]} is given more than once, and takes one value.", running)
+        return name, command, rest
+
     def advise(self, message: str, command: str | None = None) -> str:
         """The message with each argument of Python that is also an option of the command written as the option.
 

@@ -67,7 +67,9 @@ def activations(
 @click.command()
 @network
 @explained
-@click.option("--layer", help="The layer to look at. Default: the last convolution that the target depends on.")
+@click.option(
+    "--layer", multiple=True, help="A layer to look at; repeatable. Default: the last convolution before the target."
+)
 @click.option("--cmap", default="jet", show_default=True, help="A colour map of matplotlib, such as viridis.")
 @click.option(
     "--weight",
@@ -81,7 +83,7 @@ def gradcam(
     photo: str,
     upright: bool | None,
     target: str | None,
-    layer: str | None,
+    layer: tuple[str, ...],
     cmap: str,
     weight: float,
     out: Path,
@@ -99,7 +101,7 @@ def gradcam(
     """
     model = jv.load(file, **loading)
     image, photograph = read_photo(model, photo, upright), jv.read_image(photo, upright=bool(upright))
-    cam = jv.grad_cam(model, image, _decision(model, image, target), layer=layer)
+    cam = jv.grad_cam(model, image, _decision(model, image, target), layer=layer or None)
     path = picture_path(out, "gradcam", Path(photo).stem, target)
     values = resize(cam.values, photograph.shape[:2])
     jv.write_image(path, rgb.overlay(photograph, values, cmap, weight))

@@ -334,6 +334,13 @@ BAD = {
 }
 
 
+def test_an_option_that_takes_one_value_is_given_once(jaxviz, cats_and_dogs_file):
+    result = jaxviz("gradcam", cats_and_dogs_file, "cat.jpg", "--target", 0, "--target", 1)
+    assert result.exit_code == 2
+    sentence = "--target is given more than once, and takes one value. See: jaxviz gradcam --help"
+    assert result.stderr == f"jaxviz: {sentence}\n"
+
+
 @pytest.mark.parametrize(("arguments", "says"), BAD.values(), ids=BAD)
 def test_bad_input_is_one_line_and_status_2(jaxviz, tmp_path, cats_and_dogs_file, arguments, says):
     places = {
