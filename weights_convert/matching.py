@@ -17,13 +17,12 @@ from flax import nnx
 from .config.describe import describe
 from .files.keras_3 import named, numbers
 from .files.nested import unnest
-from .files.saved import Saved, Weight
+from .files.saved import Saved, Weight, Weights
 from .graph import Graph
 from .layers import KINDS
 from .net import KerasNet
 
 Needed = Mapping[str, Mapping[str, nnx.Variable]]
-Weights = Mapping[str, Mapping[str, Weight]]
 
 
 class Match(NamedTuple):

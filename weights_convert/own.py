@@ -13,11 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from .errors import UnsupportedLayer
-from .files.saved import Saved, Weight
+from .files.saved import Saved, Weight, Weights
 from .graph import Graph, Node
 from .layers import CUSTOM, WITH_WEIGHTS, bound
-
-Weights = Mapping[str, Mapping[str, Weight]]
 
 
 def imported(places: Iterable[str]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The kernel of each filter in few numbers, to find filters with like weights.
 
-    describe(model, layer) -> float32 [n d], d at most LENGTH, or None
+    describe(model, layer, filters) -> float32 [filters d], d at most LENGTH, or None
 
 Law: the inner products of two rows are about the cosine of their kernels; exactly, where a kernel has at most LENGTH
 weights or the layer at most LENGTH filters.

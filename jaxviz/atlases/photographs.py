@@ -1,6 +1,6 @@
 """The parts of photographs that excite the filters of a layer most, as an atlas has them.
 
-    listed(folder) -> the names of its image files
+    listed(model, folder) -> the names of its image files
     strongest(model, folder, names, layer, …) -> chunks of (pictures, scores, numbers of files)
 
 Law: the result depends on the names of the files and on their pixels, not on the place of the folder.

@@ -51,10 +51,12 @@ def lrp(
     """An `Attribution` with values `[h w c]`: the score itself, distributed over the pixels that it came from.
 
     It works for every network, since rules are for the operations of its traced program. Without biases the values sum
-    to the score. A batch normalisation is merged into the convolution or dense layer right before it. Where there is no
-    such layer, its scale changes no share, and its shift becomes part of the bias of the next convolution or dense
-    layer. In a layer normalisation, the variance counts as a constant (Ali et al. 2022). In an attention, all relevance
-    goes to the values, and in a squeeze-and-excitation, to the signal, not to its gate (Arras et al. 2017).
+    to the score where a ReLU follows each convolution. Elsewhere, a rule that counts positive contributions only loses
+    the relevance of a unit that has none. A batch normalisation is merged into the convolution or dense layer right
+    before it. Where there is no such layer, its scale changes no share, and its shift becomes part of the bias of the
+    next convolution or dense layer. In a layer normalisation, the variance counts as a constant (Ali et al. 2022). In
+    an attention, all relevance goes to the values, and in a squeeze-and-excitation, to the signal, not to its gate
+    (Arras et al. 2017).
 
     Args:
         image: `[h w c]` in [0, 1], or a batch `[n h w c]`, whose leading axis the results keep.

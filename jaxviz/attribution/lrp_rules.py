@@ -3,7 +3,8 @@
     R_i = sum over j of (z_ij / sum over i of z_ij) R_j,   z_ij = x_i w_ij
 
 Each output j shares its relevance among the inputs i in proportion to their contributions z_ij. The rules differ in
-which part of the contributions counts. Without biases no relevance is lost; a bias takes a share that no pixel gets.
+which part of the contributions counts. A bias takes a share that no pixel gets. Without biases no relevance is lost,
+except that of a unit without a contribution that its rule counts; a unit that a ReLU lets through has a positive one.
 Names, definitions and defaults are those of zennit 1.0 (Anders et al. 2021). A rule is a frozen dataclass, static under
 `jit`.
 """

@@ -39,7 +39,9 @@ class OneLine(click.Group):
         except KeyboardInterrupt:
             self._stop("stopped", INTERRUPTED)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command and its arguments, none of which is an option given twice.
 
         Click would take the last of them, and drop the others silently.

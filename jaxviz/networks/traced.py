@@ -112,6 +112,11 @@ class TracedForward(Tapped):
         """The arrays that the function returns by name, and the output as the last one."""
         items = result.items() if isinstance(result, dict) else ()
         named = {name: value for name, value in items if isinstance(name, str) and isinstance(value, jax.Array)}
+        if len(named) > 1 and not self.output and isinstance(self.function, jax.stages.Wrapped):
+            raise InputError(
+                f"jax.jit sorts what a function returns by name, so which array is the output must be said, such as "
+                f"output={list(named)[-1]!r}; given: {', '.join(named)}"
+            )
         path = self.output or tuple(list(named)[-1:])
         output = select(result, path)
         name = path[0] if len(path) == 1 and path[0] in named else OUTPUT

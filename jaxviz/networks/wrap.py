@@ -66,7 +66,7 @@ def wrap(
     Args:
         module: an `nnx.Module`; a linen `nn.Module`; a callable `eqx.Module` that takes one image; what `hk.transform`
             or `hk.transform_with_state` returned; or a function `(variables, images [n h w c])`, which returns an array
-            or {name: array}.
+            or {name: array}. Each named array is a layer, and the last one is the output unless `output` says another.
         variables: what linen's or Haiku's `init` returned; the `eqx.nn.State` of an Equinox module, if it has one; the
             first argument of a function; None for an nnx module, which holds its own. For all but Equinox modules with
             state, it may be the path of a file or folder with the parameters: of Orbax, of safetensors, of flax's

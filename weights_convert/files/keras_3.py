@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import NotReadable, UnsafeFile
 from .hdf5 import MAX_DEPTH, MAX_OBJECTS, Group, Source, members, opened, weight, word
-from .saved import Weight, dequantized
+from .saved import Weight, Weights, dequantized
 
 LAYERS = "layers"
 # TensorFlow 2.12 and 2.13 wrote this instead. They count a layer with weights twice: conv2d, conv2d_2, conv2d_4.
@@ -24,7 +24,6 @@ GENERATORS = ("seed_generator", "generator")
 TRAINING = ("optimizer", "metrics")  # groups that only training reads
 WINDOWS = "\\"  # between the names of groups in files that Keras 2 wrote on Windows
 
-Weights = Mapping[str, Mapping[str, Weight]]
 Shape = tuple[int, ...]
 Tree = dict[str, Any]  # {name: another tree, or the Dataset of an array}
 

@@ -13,9 +13,8 @@ from flax import nnx
 
 from ..config.listing import entries
 from .h5 import meanings
-from .saved import Weight
+from .saved import Weight, Weights
 
-Weights = Mapping[str, Mapping[str, Weight]]
 Needed = Mapping[str, Mapping[str, nnx.Variable]]
 
 

@@ -29,6 +29,9 @@ class Weight:
     whole: bool = False
 
 
+Weights = Mapping[str, Mapping[str, Weight]]  # {layer: {name of a weight: the weight}}
+
+
 @dataclass(frozen=True)
 class Saved:
     """The contents of a file.
