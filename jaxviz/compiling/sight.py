@@ -28,7 +28,7 @@ from jaxviz.compiling.positions import (
     united,
 )
 from jaxviz.compiling.sight_rules import RULES, Constant, Rule, Unknown, end, moved_by, out_shape, shape_of
-from jaxviz.compiling.workarounds import Equation, UnknownEquationError, closed, parameters, scan_split
+from jaxviz.compiling.workarounds import REMAT, Equation, UnknownEquationError, closed, parameters, scan_split
 
 
 def follow(jaxpr: Any, image: Any, picture: Sequence[int] | None = None) -> list[Sights | None]:
@@ -151,10 +151,8 @@ def _either(equation: Equation, values: Sequence[Any]) -> Any:
 
 
 _FUNCTIONS: dict[str, Callable[..., list[Any]]] = {
-    "checkpoint": _remat,
     "cond": _cond,
-    "remat": _remat,
-    "remat2": _remat,
+    REMAT: _remat,
     "scan": _scan,
     "split": _split,
 }

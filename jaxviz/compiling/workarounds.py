@@ -86,7 +86,7 @@ def like(equation: Equation, body: Any, other: ClosedJaxpr) -> Any:
     Everything else is as for `closed`. Test: `test_bodies_with_constants`. The last line can be simplified with support
     for JAX 0.10 gone; the rest stays.
     """
-    if other.consts and equation.primitive.name == "remat2":
+    if other.consts and equation.primitive.name == REMAT:
         return body
     return other if isinstance(body, ClosedJaxpr) else other.jaxpr
 
