@@ -182,16 +182,24 @@ class Model:
         Raises:
             InputError: the image is too small for a layer, or the layer needs the network's own size.
         """
+        return {name: each.shape for name, each in self.structs(size, names).items()}
+
+    def structs(
+        self, size: int | tuple[int, ...] | None = None, names: Iterable[str] | None = None
+    ) -> dict[str, jax.ShapeDtypeStruct]:
+        """The `shapes` of activations, with their dtypes."""
         names = self.layers if names is None else tuple(names)
-        shape = self.image_size(size)
+        shape, inner = self.image_size(size), tuple(name for name in names if name != IMAGE)
         try:
-            return self._shapes(shape, names)
+            found = self._structs(shape, inner) if inner else {}
         except RunError as error:
             own = f"; {error}" if str(error) else ""
-            fits = self._what_fits(names[-1])
+            fits = self._what_fits(inner[-1])
             cause = error.__cause__ or error
             given = _by(shape[:-1] or shape)
-            raise InputError(f"an image of {given} does not fit {names[-1]}: {fits}{own}") from cause
+            raise InputError(f"an image of {given} does not fit {inner[-1]}: {fits}{own}") from cause
+        found[IMAGE] = jax.ShapeDtypeStruct(shape, jnp.float32)
+        return {name: found[name] for name in names}
 
     def image_size(self, size: int | tuple[int, ...] | None = None) -> tuple[int, ...]:
         """The shape of an image of `size`, with its channels; None: the network's own size, or 224 where it takes any.
@@ -228,18 +236,18 @@ class Model:
 
     def _fits(self, shape: tuple[int, ...], name: str) -> bool:
         with suppress(RunError):
-            return bool(self._shapes(shape, (name,)))
+            return bool(self._structs(shape, (name,)))
         return False
 
-    def _shapes(self, shape: tuple[int, ...], names: tuple[str, ...]) -> dict[str, tuple]:
-        """The shapes for an image of `shape`. They are kept, since each call of a method asks for them.
+    def _structs(self, shape: tuple[int, ...], names: tuple[str, ...]) -> dict[str, jax.ShapeDtypeStruct]:
+        """The shapes and dtypes for an image of `shape`. They are kept, since each call of a method asks for them.
 
         Raises:
             RunError: the network does not run on it, or nothing is left of the image at one of the layers.
         """
         return dict(remembered(self, ("shapes", shape, names), lambda: self._traced_shapes(shape, names)))
 
-    def _traced_shapes(self, shape: tuple[int, ...], names: tuple[str, ...]) -> dict[str, tuple]:
+    def _traced_shapes(self, shape: tuple[int, ...], names: tuple[str, ...]) -> dict[str, jax.ShapeDtypeStruct]:
         image = jax.ShapeDtypeStruct(shape, jnp.float32)
         try:
             found = compute.compiled().eval_shape(self, image, names=names)
@@ -247,10 +255,9 @@ class Model:
             raise
         except Exception as error:  # whatever a layer raises where its input is too small
             raise RunError from error
-        shapes = {name: found[name].shape for name in names}  # JAX sorts the keys of a dictionary
-        if any(0 in shape for shape in shapes.values()):
+        if any(0 in each.shape for each in found.values()):
             raise RunError
-        return shapes
+        return {name: found[name] for name in names}  # JAX sorts the keys of a dictionary
 
     def check_layer(self, name: str) -> str:
         """`name`, if it is a handle of this model.
@@ -327,6 +334,24 @@ class Model:
         lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in rows]
         note = [f"inputs {self.inputs.name}: {self.inputs.note}"] if self.inputs.note else []
         return "\n".join([repr(self), *lines, *note])
+
+
+def check_real(structs: Mapping[str, jax.ShapeDtypeStruct]) -> None:
+    """Nothing, if activations have a gradient and a largest number.
+
+    Raises:
+        InputError: one of them is of complex or whole numbers.
+    """
+    for name, each in structs.items():
+        if not jnp.issubdtype(each.dtype, jnp.floating):
+            hint = ""
+            if jnp.issubdtype(each.dtype, jnp.complexfloating):
+                function = f"lambda acts: jnp.abs(acts[{name!r}]).mean()"
+                hint = f"; jv.gradient and jv.sweep also take a function of it as the target, such as {function}"
+            raise InputError(
+                f"a CAM, a target or a filter is of a layer of real floating-point numbers; given: {name}, which is "
+                f"{each.dtype}. Take a layer before or after it{hint}"
+            )
 
 
 def _by(shape: Iterable[int | None]) -> str:

@@ -22,7 +22,7 @@ from flax.errors import FlaxError
 
 from jaxviz.errors import InputError, first_line
 from jaxviz.groups import Grouped, as_member
-from jaxviz.model import IMAGE, Model
+from jaxviz.model import IMAGE, Model, check_real
 from jaxviz.objectives import Objective, Scaled, Sum
 
 Shape = tuple[int, ...]
@@ -89,17 +89,18 @@ def as_objective(model: Model, target: Any, shape: Shape, group: int | None = No
     return found
 
 
-def check(objective: Objective, shapes: Mapping[str, Shape], group: int | None = None) -> None:
-    """Refuse an objective that does not fit activations of these shapes; those of the user's own run on them once.
+def check(objective: Objective, structs: Mapping[str, jax.ShapeDtypeStruct], group: int | None = None) -> None:
+    """Refuse an objective that does not fit such activations; those of the user's own run on them once.
 
     Raises:
-        InputError: an index out of range, a layer of another rank, a score that is no single number or fails, or one
-            that needs a group and has none.
+        InputError: an index out of range, a layer of another rank, or of complex or whole numbers, a score that is no
+            single real number or fails, or one that needs a group and has none.
     """
-    objective.check(shapes)
+    objective.check({name: each.shape for name, each in structs.items()})
+    activations = {name: structs[name] for name in objective.layers}
     if not _is_traced(objective):
+        check_real(activations)
         return
-    activations = {name: jax.ShapeDtypeStruct(shapes[name], jnp.float32) for name in objective.layers}
 
     def score(mine: Any, acts: Any) -> jax.Array:
         return as_member(lambda: jnp.asarray(mine(acts)), group)
@@ -107,7 +108,7 @@ def check(objective: Objective, shapes: Mapping[str, Shape], group: int | None =
     found = _run(lambda: jax.eval_shape(score, objective, activations), objective)
     if found.shape != () or not jnp.issubdtype(found.dtype, jnp.floating):
         raise InputError(
-            f"a score is one number, such as the mean of a part of a map; given: {_name(objective)} returns "
+            f"a score is one real number, such as the mean of a part of a map; given: {_name(objective)} returns "
             f"{found.dtype}{list(found.shape)}"
         )
 
@@ -183,7 +184,8 @@ class _Recorder(Mapping[str, Any]):
                 self.read[name] = jnp.zeros(self.shape)
             else:
                 names = [self.model.check_layer(name)]
-                self.read[name] = jnp.zeros(self.model.shapes(self.shape, names)[name])
+                found = self.model.structs(self.shape, names)[name]
+                self.read[name] = jnp.zeros(found.shape, found.dtype)
         return self.read[name]
 
     def __iter__(self) -> Iterator[str]:

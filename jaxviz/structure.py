@@ -30,20 +30,25 @@ class Structure:
     """Some layers of a network, in execution order, as the traced program shows them.
 
     Attributes:
-        shapes: {handle: shape without the batch axis}.
+        structs: {handle: its shape, without the batch axis, and its dtype}.
         convolutions: handles of the layers that convolve.
         pointwise: those of them whose kernels are all 1 × 1.
         seen: handles of the layers that depend on the image.
         picture: the shape `[h w c]` of an image as a picture, see `picture_shape`.
     """
 
-    shapes: dict[str, tuple[int, ...]]
+    structs: dict[str, jax.ShapeDtypeStruct]
     convolutions: tuple[str, ...]
     pointwise: frozenset[str]
     seen: frozenset[str]
     picture: tuple[int, ...]
     _program: Any  # a closed jaxpr, whose last input is the image
     _variables: dict[str, Any]
+
+    @functools.cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """{handle: shape without the batch axis}."""
+        return {name: each.shape for name, each in self.structs.items()}
 
     def after(self, name: str) -> frozenset[str]:
         """Handles of the later layers that depend on the layer `name`."""
@@ -107,10 +112,10 @@ def _found(model: Model, names: Sequence[str], size: tuple[int, ...]) -> Structu
     for name in names:  # a wrapped module has one name on the stack for all its calls
         if (first := name.split("#")[0]) in kernels:
             kernels.setdefault(name, kernels[first])
-    shapes = {name: tuple(variables[name].aval.shape[1:]) for name in names}
+    avals = {name: variables[name].aval for name in names}
     variables = {name: _source(traced.eqns, variable) for name, variable in variables.items()}
     return Structure(
-        shapes=shapes,
+        structs={name: jax.ShapeDtypeStruct(each.shape[1:], each.dtype) for name, each in avals.items()},
         convolutions=tuple(name for name in names if name in kernels),
         pointwise=frozenset(name for name, each in kernels.items() if all(each)),
         seen=dependent(traced.eqns, traced.invars[-1:], variables),

@@ -16,7 +16,7 @@ import numpy as np
 from jaxviz.checks import near
 from jaxviz.compiling.batches import stacked
 from jaxviz.errors import InputError
-from jaxviz.model import IMAGE, Model
+from jaxviz.model import IMAGE, Model, check_real
 from jaxviz.objectives import Highest, Objective, Unit, class_score, fitting
 from jaxviz.own_objectives import as_objective, check
 
@@ -59,7 +59,7 @@ def _objective(model: Model, target: Target, shape: tuple[int, ...]) -> Objectiv
     if isinstance(target, Objective) or (callable(target) and not isinstance(target, type)):
         objective = as_objective(model, target, shape)
         names = [model.check_layer(name) for name in objective.layers if name != IMAGE]
-        check(objective, {IMAGE: shape, **(model.shapes(shape, names) if names else {})})
+        check(objective, model.structs(shape, [IMAGE, *names]))
         return objective
     if isinstance(target, type):
         raise InputError(f"a target is an Objective itself, such as {target.__name__}(…); given: the class")
@@ -70,7 +70,9 @@ def _objective(model: Model, target: Target, shape: tuple[int, ...]) -> Objectiv
 
 
 def _check_classes(model: Model, target: Any) -> None:
-    units = model.shapes(names=[model.scores])[model.scores]
+    scores = model.structs(names=[model.scores])
+    check_real(scores)
+    units = scores[model.scores].shape
     if len(units) != 1:
         index = target if isinstance(target, int) and not isinstance(target, bool) else "channel"
         raise InputError(

@@ -159,10 +159,9 @@ def checked(model: Model, objectives: list[Any], shape: tuple[int, ...], group: 
     check_kinds(objectives)
     objectives = [as_objective(model, objective, shape, group) for objective in objectives]
     names = dict.fromkeys(name for objective in objectives for name in objective.layers if name != IMAGE)
-    shapes = model.shapes(shape, [model.check_layer(name) for name in names])
-    shapes[IMAGE] = shape
+    structs = model.structs(shape, [IMAGE, *(model.check_layer(name) for name in names)])
     for objective in objectives:
-        check(objective, shapes, group)
+        check(objective, structs, group)
     return objectives
 
 

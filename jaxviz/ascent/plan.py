@@ -14,9 +14,10 @@ from jaxviz.ascent.transforms.transform import Transform
 from jaxviz.compiling import rewrite
 from jaxviz.compiling.batches import map_in_loop
 from jaxviz.compiling.jaxprs import operations
+from jaxviz.compiling.jit import explained
 from jaxviz.compiling.one_channel import narrow
 from jaxviz.errors import InputError
-from jaxviz.model import Model
+from jaxviz.model import Model, check_real
 from jaxviz.objectives import Channel, Objective, Unit
 from jaxviz.structure import handle_at
 
@@ -99,8 +100,9 @@ def plan(
     name = model.check_layer(layer)
     seen = seen_shape(model, image_shape(canvas, channels), transform)
     (needed,) = needed_shapes(model, [Unit(name, 0)], seen)
-    (output,) = model.shapes(needed[:-1] or needed, [name]).values()
-    objective: Objective = Channel(name, 0) if len(output) > 1 else Unit(name, 0)
+    found = model.structs(needed[:-1] or needed, [name])
+    check_real(found)
+    objective: Objective = Channel(name, 0) if len(found[name].shape) > 1 else Unit(name, 0)
     fitted = resized(transform, seen, needed)
 
     def of_one(latent: Any, key: jax.Array) -> jax.Array:
@@ -115,7 +117,7 @@ def plan(
         return map_in_loop(gradient, latents, keys, size=1, execution=execution)
 
     count = rewrite.STEPS if looped else 1
-    with rewrite.choices() as found:
+    with explained(), rewrite.choices() as choices:
         program = jax.make_jaxpr(run)(jax.random.split(jax.random.key(0), count))
     rows = (
         Row(
@@ -126,7 +128,7 @@ def plan(
             choice.algorithm,
             choice.reason,
         )
-        for choice in found
+        for choice in choices
     )
     return Plan(rows, operations(program))
 

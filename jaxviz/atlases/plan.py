@@ -22,7 +22,7 @@ from jaxviz.compiling.draws import folded
 from jaxviz.errors import InputError
 from jaxviz.geometry import receptive_field
 from jaxviz.keys import one_key
-from jaxviz.model import Model
+from jaxviz.model import Model, check_real
 from jaxviz.objectives import Objective, Unit
 from jaxviz.structure import structure
 
@@ -220,8 +220,10 @@ def _checked(model: Model, layers: Iterable[str]) -> tuple[str, ...]:
     names = tuple(model.check_layer(name) for name in layers)
     if not names or len(set(names)) < len(names):
         raise InputError(f"layers are a list of one or more names, each once; given: {list(names)}")
-    for name, shape in model.shapes(names=names).items():
-        if not shape:
+    found = model.structs(names=names)
+    check_real(found)
+    for name, each in found.items():
+        if not each.shape:
             raise InputError(f"{name} is a single number, so it has no filters; take a layer [h w k] or [units]")
     return names
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxviz.errors import InputError, warn
 from jaxviz.geometry import Place, place
-from jaxviz.model import IMAGE, Activations, Model
+from jaxviz.model import IMAGE, Activations, Model, check_real
 from jaxviz.objectives import Objective
 from jaxviz.structure import Structure, structure
 from jaxviz.tokens import WAY, Tokens, tokens_of
@@ -107,6 +107,7 @@ def seen_layers(model: Model, objective: Objective, layer: Layers, size: Shape) 
         if not names:
             raise InputError("a CAM needs at least one layer: give names, or None for the last convolution; given: []")
         network = before(model, objective, names, size)
+    check_real({name: network.structs[name] for name in names})
     grid = network.picture[:-1]
     for name in names:
         if not _is_map(network, name) and _tokens(model, network, name) is None:

@@ -31,7 +31,7 @@ from jaxviz.attribution.recording import record
 from jaxviz.attribution.signals import Fixed, Signal, fixed
 from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
-from jaxviz.model import IMAGE, Model
+from jaxviz.model import IMAGE, Model, check_real
 from jaxviz.objectives import Objective
 from jaxviz.structure import handle_at
 from jaxviz.targets import Target
@@ -77,6 +77,7 @@ def lrp(
     composites are those of zennit 1.0, with its SequentialMergeBatchNorm.
     """
     question = ask(model, image, target)
+    check_real(model.structs(question.images.shape[1:], question.objectives.layers))
     rules = tuple(find_composite(composite).items())
 
     def method(images: Array, objectives: Objective) -> tuple[Attribution, np.ndarray]:

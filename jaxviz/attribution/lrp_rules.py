@@ -243,7 +243,9 @@ def find_rule(composite: Mapping[str, Rule], keys: Sequence[str], kind: str, *, 
     rule = next((composite[key] for key in order if key in composite), None)
     if rule is None and kind not in LINEAR:
         rule = _COMMON.get(kind)
-    what = f"{where}, a {keys[-1]}" if keys and keys[-1] else f"the operation {kind} in {where or 'the network'}"
+    what = f"the operation {kind} in {where or 'the network'}"
+    if keys and keys[-1] and kind in (CONVOLUTION, *_COMMON):
+        what = f"{where}, a {keys[-1]}"
     if rule is None:
         raise InputError(f"no rule for {what}: this composite has rules for {', '.join(composite)}")
     if isinstance(rule, WeightRule) and kind not in LINEAR:

@@ -34,6 +34,7 @@ from jaxviz.attribution.signals import (
     Value,
     activation,
     affine,
+    carries,
     constants,
     fixed,
     free_axes,
@@ -98,7 +99,7 @@ class _Recorder:
         """The value of a function of `inputs`, none of which is a weight that a rule would look at."""
         value = function(*(each.value for each in inputs))
         signals = [each for each in inputs if isinstance(each, Signal)]
-        if not jnp.issubdtype(value.dtype, jnp.floating):  # an index, say
+        if not carries(kind, value, signals):
             return fixed(value)
 
         def of_signals(*values: Any) -> Any:
@@ -159,9 +160,11 @@ class _Recorder:
     def elementwise(self, equation: Any, inputs: Sequence[Value], place: str) -> Value:
         name = equation.primitive.name
         (value,) = bind(equation, *(each.value for each in inputs))
-        if name == "stop_gradient" or not jnp.issubdtype(value.dtype, jnp.floating):  # a comparison, say
-            return fixed(value)
         signals = [each for each in inputs if isinstance(each, Signal)]
+        if not carries(name, value, signals):
+            return fixed(value)
+        if not all(jnp.issubdtype(each.value.dtype, jnp.floating) for each in signals):
+            return self.each(equation, inputs, f"{name} of {signals[0].value.dtype}", place)[0]
         before = next((one for one in signals[0].history if all(one in each.history for each in signals[1:])), None)
         if before is not None and value.shape == before.value.shape:
             if name == "log" and signals[0].exponent is not None:

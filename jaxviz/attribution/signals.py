@@ -131,7 +131,18 @@ def known(value: Any) -> Value:
     if isinstance(value, Signal | Fixed):
         return value
     known = fixed(value)
-    return known._replace(number=float(value)) if jnp.ndim(value) == 0 else known
+    return known if jnp.ndim(value) or jnp.iscomplexobj(value) else known._replace(number=float(value))
+
+
+def carries(name: str, value: Any, signals: Sequence["Signal"]) -> bool:
+    """Whether what an operation makes of signals is a signal. A comparison or an index is none.
+
+    Complex numbers are, and so are the bits of a number. No rule reads either of them.
+    """
+    if name == "stop_gradient" or value.dtype == bool:
+        return False
+    encoded = name == "bitcast_convert_type" or not all(jnp.issubdtype(x.value.dtype, jnp.inexact) for x in signals)
+    return encoded or jnp.issubdtype(value.dtype, jnp.inexact)
 
 
 def constants(equation: Any, inputs: Sequence[Any]) -> list[Value]:

@@ -188,6 +188,11 @@ REFUSALS = {
         "the network calls Python, by jax.pure_callback or io_callback, and JAX has no gradient through such a call: "
         "give it one with jax.custom_vjp, or ask what needs no gradient, such as activations, occlusion or score_cam"
     ),
+    "Reverse-mode differentiation does not work": (
+        "the network has a loop that decides while it runs how often it repeats, lax.while_loop or a fori_loop with "
+        "computed bounds, and JAX has no gradient through it: use lax.scan or a fori_loop with fixed bounds, or ask "
+        "what needs no gradient, such as activations, occlusion or score_cam"
+    ),
     "incompatible devices": (
         "one program runs on one set of devices, and parts of the network are on different ones: put all of its "
         "parameters on one device, jax.device_put(variables, device), or shard them over one mesh"
@@ -195,6 +200,6 @@ REFUSALS = {
 }
 """Parts of what JAX says when it refuses to trace or run a program, and sentences that say what can be done.
 
-The errors are ValueErrors without a class of their own in JAX 0.10 to 0.12. Tests: `test_a_gradient_through_python` and
-`test_devices.py`. It stays for good.
+The errors are ValueErrors without a class of their own in JAX 0.10 to 0.12. Tests: `test_a_gradient_through_python`,
+`test_a_gradient_through_a_loop_of_any_length` and `test_devices.py`. It stays for good.
 """

@@ -18,7 +18,7 @@ from jaxviz.checks import whole
 from jaxviz.compiling.batches import at_once, map_in_chunks, map_in_loop
 from jaxviz.compiling.jit import jit
 from jaxviz.errors import InputError
-from jaxviz.model import Model
+from jaxviz.model import Model, check_real
 from jaxviz.results import brief
 
 __all__ = ["TopFilters", "top_filters"]
@@ -109,11 +109,11 @@ def check_filters(model: Model, layer: str) -> str:
     """`layer`, if it is a handle of the model that has filters.
 
     Raises:
-        InputError: an unknown layer, or one that is a single number.
+        InputError: an unknown layer, or one that is a single number, or of complex or whole numbers.
     """
-    if layer not in model.handles:
-        model.check_layer(layer)
-    if not model.shapes(names=[layer])[layer]:
+    found = model.structs(names=[model.check_layer(layer)])
+    check_real(found)
+    if not found[layer].shape:
         raise InputError(f"{layer} is a single number, so it has no filters; take a layer [h w k] or [units]")
     return layer
 

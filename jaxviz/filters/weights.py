@@ -19,7 +19,7 @@ from jaxviz.compiling.workarounds import Literal, UnknownEquationError, paramete
 from jaxviz.errors import InputError
 from jaxviz.filters.responses import check_filters
 from jaxviz.geometry import Window, windows
-from jaxviz.model import IMAGE, Model
+from jaxviz.model import IMAGE, Model, check_real
 from jaxviz.objectives import check_index
 from jaxviz.structure import structure
 
@@ -76,6 +76,7 @@ def read(
     images = np.stack([np.full(shape, 0.5), np.random.default_rng(0).random(shape)]).astype(np.float32)
     sources = _sources(model, layer, shape) if source is None else [_check_source(model, layer, source, shape)]
     for source in sources:
+        check_real(model.structs(shape, [source]))
         one, other = np.asarray(_slopes(model, images, position, layer=layer, source=source))
         if not np.isfinite(one).all():
             raise InputError(

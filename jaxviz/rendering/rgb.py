@@ -223,12 +223,16 @@ def finite(values: object, what: str) -> Float32[np.ndarray, "..."]:
     """The values as a float32 array; `what` is their name in an error.
 
     Raises:
-        InputError: the values are no numbers, or some are NaN or infinite; it says how many, and where the first is.
+        InputError: the values are no numbers, or complex, or some are NaN or infinite; it says how many, and where the
+            first is.
     """
     try:
-        array = np.asarray(values).astype(np.float32, copy=False)
+        array = np.asarray(values)
+        array = array if np.iscomplexobj(array) else array.astype(np.float32, copy=False)
     except (TypeError, ValueError):
         raise InputError(f"{what} must be an array of numbers; given: {type(values).__name__}") from None
+    if np.iscomplexobj(array):
+        raise InputError(f"{what} must be of real numbers, such as np.abs of it; given: {array.dtype}")
     bad = ~np.isfinite(array)
     if bad.any():
         where = [int(i) for i in np.argwhere(bad)[0]]

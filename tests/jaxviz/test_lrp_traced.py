@@ -4,6 +4,7 @@ Law: with a small epsilon, the relevance is input × gradient of the network in 
 So without biases it sums to the score. It is the same for every kind of module, and wherever its operations stand.
 """
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -201,6 +202,72 @@ def test_an_operation_without_a_rule_is_named_with_its_place():
 
     with pytest.raises(jv.InputError, match="no rule for the operation cumprod in strange"):
         jv.lrp(jv.wrap(network, weights((6, 2))[0], SHAPE), pixels(), 1)
+
+
+def filtered(params, x):
+    return jnp.fft.irfft2(jnp.fft.rfft2(x, axes=(1, 2)) * params, axes=(1, 2))
+
+
+def filtered_by_an_operator_of_complex_numbers(params, x):
+    return jnp.fft.ifft2(jnp.fft.fft2(x, axes=(1, 2)) * 2, axes=(1, 2)).real
+
+
+def in_bits(params, x):
+    bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
+    return jax.lax.bitcast_convert_type(bits ^ jnp.uint32(1 << 31), jnp.float32)
+
+
+def turned(params, x):
+    return (x.astype(jnp.complex64) * params[:, :1]).real
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (filtered, "fft"),
+        (filtered_by_an_operator_of_complex_numbers, "fft"),
+        (in_bits, "bitcast_convert_type"),
+        (turned, "mul of complex64"),
+        (lambda params, x: abs(jax.lax.complex(x, x)), "complex"),
+    ],
+)
+def test_no_rule_reads_complex_numbers_or_bits(function, name):
+    """They carry the signal nevertheless, so the operation that makes or changes them is named."""
+
+    def network(params, x):
+        return function(params[1], jax.nn.relu(convolution(x, params[0]))).mean((1, 2))
+
+    kernel, real, imaginary = weights((3, 3, 3, 4), (6, 4, 4), (6, 4, 4))
+    model = jv.wrap(network, [kernel, jax.lax.complex(real, imaginary)], SHAPE)
+    with pytest.raises(jv.InputError, match=f"no rule for the operation {name} in "):
+        jv.lrp(model, pixels(), 1)
+
+
+def test_an_operation_without_a_rule_is_named_in_a_layer_of_a_class():
+    class Spectrum(nn.Module):
+        def __call__(self, x):
+            return jnp.fft.rfft(x, axis=1).real.mean((1, 2))
+
+    module = nn.Sequential([Spectrum(), nn.Dense(3)])
+    model = jv.wrap(module, module.init(jax.random.key(0), pixels()[None]), SHAPE)
+    with pytest.raises(jv.InputError, match=f"no rule for the operation fft in {model.layers[0]}:"):
+        jv.lrp(model, pixels(), 1)
+
+
+def test_a_sign_is_a_constant_however_it_is_read(relative):
+    """`jnp.copysign` looks at the bits of its second argument."""
+
+    def network(kernel, x, copysign=jnp.copysign):
+        return copysign(convolution(x, kernel), x.mean(-1, keepdims=True) - 0.5).mean((1, 2))
+
+    def by_hand(x, sign):
+        return jnp.where((x < 0) != (sign < 0), -x, x)
+
+    (kernel,) = weights((3, 3, 3, 4))
+    found = jv.lrp(jv.wrap(network, kernel, SHAPE), pixels(), 1)
+    wanted = jv.lrp(jv.wrap(lambda kernel, x: network(kernel, x, by_hand), kernel, SHAPE), pixels(), 1)
+    assert np.abs(found.values).max() > 0
+    assert relative(found.values, wanted.values) < 1e-5
 
 
 def test_softmax_written_by_hand_is_one():

@@ -376,3 +376,66 @@ def test_what_is_found_in_a_program_is_forgotten_with_the_model():
     del model
     gc.collect()
     assert known() is None
+
+
+def spectral() -> jv.Model:
+    """A network with a layer of complex numbers, `gain`, and one of whole numbers, the output."""
+
+    def network(params, x):
+        layout = ("NHWC", "HWIO", "NHWC")
+        x = jax.nn.relu(jax.lax.conv_general_dilated(x, params["kernel"], (1, 1), "SAME", dimension_numbers=layout))
+        x = jnp.fft.irfft2(jnp.fft.rfft2(x, axes=(1, 2)) * params["gain"], axes=(1, 2))
+        return x.mean((1, 2)).argmax(-1)
+
+    random = np.random.default_rng(0)
+    real, imaginary = random.normal(size=(2, 12, 7, 4))
+    gain, kernel = jnp.complex64(real + 1j * imaginary), jnp.float32(random.normal(size=(3, 3, 3, 4)))
+    return jv.wrap(network, {"kernel": kernel, "gain": gain}, SHAPE)
+
+
+REAL = "is of a layer of real floating-point numbers; given: "
+
+
+def test_a_layer_that_is_not_real_can_only_be_read():
+    model, picture = spectral(), image()
+    found = jv.activations(model, picture, ["gain", "output"])
+    assert found["gain"].dtype == np.complex64
+    assert found["output"].dtype == np.int32
+
+    channel, number = jv.Channel("gain", 0), jv.Neuron("output", ())
+    for call in (
+        lambda: jv.grad_cam(model, picture, jv.Channel("kernel", 0), layer="gain"),
+        lambda: jv.eigen_cam(model, picture, jv.Channel("kernel", 0), layer="gain"),
+        lambda: jv.gradient(model, picture, channel),
+        lambda: jv.occlusion(model, picture, 2 * channel),
+        lambda: jv.sweep(model, [channel], steps=2),
+        lambda: jv.top_filters(model, picture, "gain"),
+        lambda: jv.top_images(model, picture[None], "gain"),
+        lambda: jv.expanded_weights(model, "gain/mean", 0, source="gain"),
+        lambda: jv.plan(model, "gain"),
+        lambda: jv.lrp(model, picture, lambda acts: jnp.abs(acts["gain"]).mean()),
+    ):
+        with pytest.raises(
+            jv.InputError, match=rf"{REAL}gain, which is complex64.*before or after it; .*jnp.abs\(acts"
+        ):
+            call()
+    for call in (
+        lambda: jv.gradient(model, picture),
+        lambda: jv.gradient(model, picture, number),
+        lambda: jv.sweep(model, [number], steps=2),
+        lambda: jv.classes(model),
+    ):
+        with pytest.raises(jv.InputError, match=rf"{REAL}output, which is int32. Take a layer before or after it$"):
+            call()
+    with pytest.raises(jv.InputError, match=r"a score is one real number.* returns complex64"):
+        jv.gradient(model, picture, lambda acts: acts["gain"].mean())
+
+
+def test_a_function_of_layers_that_are_not_real_is_a_target(relative):
+    """It gets their own numbers: complex ones have a magnitude, and whole ones are indices."""
+    model, picture = spectral(), image()
+    found = jv.activations(model, picture, ["kernel", "gain", "output"])
+    score = jv.gradient(model, picture, lambda acts: jnp.abs(acts["gain"]).mean()).score
+    assert relative(score, np.abs(found["gain"]).mean()) < 1e-5
+    score = jv.gradient(model, picture, lambda acts: acts["kernel"].mean((0, 1))[acts["output"]]).score
+    assert relative(score, found["kernel"].mean((0, 1))[found["output"]]) < 1e-5

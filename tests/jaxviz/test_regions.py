@@ -239,7 +239,7 @@ class Named(jv.Objective):
         (OneName(), r"such as \('block5_conv3',\); given: 'map' of OneName"),
         (OtherLayer(), r"OtherLayer reads the activation 'map', which is not among its layers.*given: \('flat',\)"),
         (Named("x"), r"Named fails.*struct.field\(pytree_node=False\)"),
-        (lambda acts: acts["map"], r"a score is one number.*returns float32\[8, 6, 6\]"),
+        (lambda acts: acts["map"], r"a score is one real number.*returns float32\[8, 6, 6\]"),
         (lambda acts: 1.0, "reads no activation: a function that is a target takes"),
         (lambda acts: acts["mapp"].mean(), "no layer 'mapp' in this model: did you mean map"),
         (lambda acts: acts["map"][0, 0, 0] if acts["map"].max() > 0 else 0.0, "cannot be traced by JAX.*use jnp.where"),

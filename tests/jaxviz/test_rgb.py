@@ -243,6 +243,8 @@ def test_nan_is_never_drawn(bad):
 def test_what_holds_no_numbers_is_refused():
     with pytest.raises(InputError, match="the heat map must be an array of numbers; given: dict"):
         rgb.finite({}, "the heat map")
+    with pytest.raises(InputError, match=r"the heat map must be of real numbers, .*; given: complex64"):
+        rgb.finite(np.zeros((2, 2), np.complex64), "the heat map")
 
 
 def test_no_input_is_changed():

@@ -297,3 +297,19 @@ def test_a_gradient_through_python():
     for call in (jaxviz.gradient, lambda model, *_: jaxviz.sweep(model, jaxviz.classes(model, [1]), steps=2)):
         with pytest.raises(jaxviz.InputError, match="no gradient through such a call: give it one"):
             call(model, image, 1)
+
+
+def test_a_gradient_through_a_loop_of_any_length():
+    def network(scale, x):
+        _, x = lax.while_loop(lambda state: state[0] < 3, lambda state: (state[0] + 1, scale * state[1]), (0, x))
+        return x.mean((1, 2))
+
+    model, image = jaxviz.wrap(network, jnp.float32(2), (8, 8, 3)), np.full((8, 8, 3), 0.25, np.float32)
+    np.testing.assert_allclose(jaxviz.predict(model, image), [2, 2, 2], rtol=1e-6)
+    for call in (
+        jaxviz.gradient,
+        lambda model, *_: jaxviz.sweep(model, jaxviz.classes(model, [1]), steps=2),
+        lambda model, *_: jaxviz.plan(model, "output"),
+    ):
+        with pytest.raises(jaxviz.InputError, match=r"no gradient through it: use lax\.scan"):
+            call(model, image, 1)
