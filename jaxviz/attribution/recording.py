@@ -43,7 +43,7 @@ from jaxviz.attribution.signals import (
     never_negative,
     on_kernel,
 )
-from jaxviz.compiling.jaxprs import CALLS, ELEMENTWISE, bind, body_of, evaluate, nn_function
+from jaxviz.compiling.jaxprs import CALLS, ELEMENTWISE, bind, body_of, evaluate, name_stack, nn_function
 from jaxviz.compiling.marks import LONGEST, MARK
 from jaxviz.compiling.workarounds import REMAT, closed, parameters, scan_split
 
@@ -67,7 +67,7 @@ class _Recorder:
 
     def run(self, body: Any, inputs: Sequence[Value], scope: str) -> list[Any]:
         def rule(equation: Any, *values: Any) -> list[Any]:
-            place = "/".join(filter(None, (scope, str(equation.source_info.name_stack))))
+            place = name_stack(scope, equation)
             return self.equation(equation, [known(value) for value in values], place)
 
         program = closed(body)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxviz.compiling.jaxprs import CALLS, ELEMENTWISE, bind, bodies, body_of, evaluate, nn_function
+from jaxviz.compiling.jaxprs import CALLS, ELEMENTWISE, bind, bodies, body_of, evaluate, name_stack, nn_function
 from jaxviz.compiling.workarounds import REMAT, ClosedJaxpr, closed, parameters
 
 Place = tuple[int, ...]  # the number of an equation, after those of the equations in whose bodies it is
@@ -175,7 +175,7 @@ def _run(body: ClosedJaxpr, values: Sequence[Any], place: Place, stack: str, ste
     numbers = itertools.count()
 
     def rule(equation: Any, *inputs: Any) -> list[Any]:
-        own = "/".join(filter(None, (stack, str(equation.source_info.name_stack))))
+        own = name_stack(stack, equation)
         return step((*place, next(numbers)), own, equation, inputs)
 
     return evaluate(body.jaxpr, body.consts, values, rule)

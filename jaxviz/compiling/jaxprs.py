@@ -191,6 +191,11 @@ def bodies(equation: Equation) -> list[ClosedJaxpr]:
     return [workarounds.closed(part) for part in parts if isinstance(part, ClosedJaxpr | Jaxpr)]
 
 
+def name_stack(scope: str, equation: Equation) -> str:
+    """The name stack of an equation in a body that runs in `scope`, such as "block/conv": where a layer is found."""
+    return "/".join(filter(None, (scope, str(equation.source_info.name_stack))))
+
+
 def operations(body: ClosedJaxpr) -> int:
     """The number of equations of a traced function; one with functions in it counts as their equations."""
     return sum(sum(map(operations, bodies(each))) or 1 for each in body.jaxpr.eqns)

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from jaxviz.compiling import workarounds
-from jaxviz.compiling.jaxprs import PLAIN_CALLS, bind, evaluate
+from jaxviz.compiling.jaxprs import PLAIN_CALLS, bind, evaluate, name_stack
 from jaxviz.compiling.layers import Layer, Place
 from jaxviz.compiling.marks import mark
 from jaxviz.compiling.workarounds import ClosedJaxpr, Jaxpr, closed, parameters
@@ -48,7 +48,7 @@ class _Marker:
 
     def equation(self, place: Place, scope: str, equation: Any, inputs: Sequence[Any]) -> list[Any]:
         layer = self.layers.get(place)
-        scope = layer.name if layer else "/".join(filter(None, (scope, str(equation.source_info.name_stack))))
+        scope = layer.name if layer else name_stack(scope, equation)
         if place not in self.around:
             outputs = bind(equation, *inputs, scope=scope)
         elif equation.primitive.name in PLAIN_CALLS:

@@ -21,7 +21,7 @@ import jax
 from jax import lax
 from jax.interpreters import ad, batching, mlir
 
-from jaxviz.compiling.jaxprs import CALLS, PLAIN_CALLS, Rule, bind, bodies, evaluate
+from jaxviz.compiling.jaxprs import CALLS, PLAIN_CALLS, Rule, bind, bodies, evaluate, name_stack
 from jaxviz.compiling.workarounds import REMAT, ClosedJaxpr, Jaxpr, Primitive, closed, parameters, scan_split
 from jaxviz.errors import InputError
 
@@ -111,7 +111,7 @@ class _Reader:
                 return list(inputs)
             (found,) = _numbered(_marks_of(equation, places, ""), self.calls)
             return [self.see(found.name, *inputs)]
-        scope = "/".join(filter(None, (scope, str(equation.source_info.name_stack))))
+        scope = name_stack(scope, equation)
         shown = _placed(scope, places)
         if not any(map(_has_marks, bodies(equation))):
             return bind(equation, *inputs, scope=shown)
