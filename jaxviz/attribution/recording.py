@@ -43,9 +43,9 @@ from jaxviz.attribution.signals import (
     never_negative,
     on_kernel,
 )
-from jaxviz.compiling.jaxprs import CALLS, ELEMENTWISE, bind, body_of, evaluate, name_stack, nn_function
+from jaxviz.compiling.jaxprs import CALLS, ELEMENTWISE, bind, body_of, evaluate, name_stack, nn_function, unrolled
 from jaxviz.compiling.marks import LONGEST, MARK
-from jaxviz.compiling.workarounds import REMAT, closed, parameters, scan_split
+from jaxviz.compiling.workarounds import REMAT, closed, parameters
 
 
 def record(program: Any, inputs: Sequence[Value], *, gates: bool = True) -> tuple[list[Signal], list[Value]]:
@@ -136,26 +136,21 @@ class _Recorder:
 
     def scan(self, equation: Any, inputs: Sequence[Value], place: str) -> list[Value]:
         """A loop over layers, unrolled."""
-        params, (first, carried) = parameters(equation), scan_split(equation)
-        constants, state, items = inputs[:first], list(inputs[first : first + carried]), inputs[first + carried :]
-        order = range(params["length"])[::-1] if params["reverse"] else range(params["length"])
-        results: dict[int, list[Value]] = {}
+
+        def run(body: Any, values: Sequence[Value], at: int) -> list[Value]:
+            return self.run(body, values, place)
 
         def item(value: Value, at: int) -> Value:
             if isinstance(value, Fixed):
                 return fixed(value.value[at], weight=value.weight)
             return self.made(lambda whole: lax.index_in_dim(whole, at, keepdims=False), [value], MOVE, place)
 
-        for at in order:
-            outputs = self.run(params["jaxpr"], [*constants, *state, *(item(each, at) for each in items)], place)
-            state, results[at] = outputs[:carried], outputs[carried:]
-
         def stacked(rows: Sequence[Value]) -> Value:
             if any(isinstance(row, Signal) for row in rows):
                 return self.made(lambda *values: jnp.stack(values), rows, MOVE, place)
             return fixed(jnp.stack([row.value for row in rows]))
 
-        return [*state, *map(stacked, zip(*(results[at] for at in sorted(results)), strict=True))]
+        return unrolled(equation, inputs, run, item, stacked)
 
     def elementwise(self, equation: Any, inputs: Sequence[Value], place: str) -> Value:
         name = equation.primitive.name

@@ -191,6 +191,36 @@ def bodies(equation: Equation) -> list[ClosedJaxpr]:
     return [workarounds.closed(part) for part in parts if isinstance(part, ClosedJaxpr | Jaxpr)]
 
 
+def iterations(scan: Equation) -> range:
+    """The iterations of a scan in the order in which they run."""
+    params = parameters(scan)
+    found = range(params["length"])
+    return found[::-1] if params["reverse"] else found
+
+
+def unrolled(
+    scan: Equation,
+    inputs: Sequence[Any],
+    run: Callable[[ClosedJaxpr, Sequence[Any], int], list[Any]],
+    item: Callable[[Any, int], Any],
+    stack: Callable[[Sequence[Any]], Any],
+) -> list[Any]:
+    """The outputs of a scan whose body is run once for each iteration.
+
+    Args:
+        run: the outputs of the body for its inputs, in the iteration of this number.
+        item: the part of an input `[length …]` that an iteration of this number reads.
+        stack: one output `[length …]` of the outputs of all iterations.
+    """
+    body, (first, carried) = workarounds.closed(parameters(scan)["jaxpr"]), workarounds.scan_split(scan)
+    fixed, state, items = inputs[:first], list(inputs[first : first + carried]), inputs[first + carried :]
+    results = {}
+    for at in iterations(scan):
+        outputs = run(body, [*fixed, *state, *(item(each, at) for each in items)], at)
+        state, results[at] = outputs[:carried], outputs[carried:]
+    return [*state, *map(stack, zip(*(results[at] for at in sorted(results)), strict=True))]
+
+
 def name_stack(scope: str, equation: Equation) -> str:
     """The name stack of an equation in a body that runs in `scope`, such as "block/conv": where a layer is found."""
     return "/".join(filter(None, (scope, str(equation.source_info.name_stack))))

@@ -15,14 +15,15 @@ do not exist in every run, or belong to many runs at once.
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 from jax import lax
 from jax.interpreters import ad, batching, mlir
 
-from jaxviz.compiling.jaxprs import CALLS, PLAIN_CALLS, Rule, bind, bodies, evaluate, name_stack
-from jaxviz.compiling.workarounds import REMAT, ClosedJaxpr, Jaxpr, Primitive, closed, parameters, scan_split
+from jaxviz.compiling.jaxprs import CALLS, PLAIN_CALLS, Rule, bind, bodies, evaluate, iterations, name_stack, unrolled
+from jaxviz.compiling.workarounds import REMAT, ClosedJaxpr, Jaxpr, Primitive, closed, parameters
 from jaxviz.errors import InputError
 
 See = Callable[[str, jax.Array], jax.Array]
@@ -136,15 +137,12 @@ class _Reader:
         return bind(equation, *inputs, rules=_UNMARKED, scope=shown)
 
     def unrolled(self, equation: Any, inputs: Sequence[Any], scope: str, places: tuple[Place, ...]) -> list[Any]:
-        params, (first, carried) = parameters(equation), scan_split(equation)
-        fixed, state, items = inputs[:first], list(inputs[first : first + carried]), inputs[first + carried :]
-        paths, results = _scanned(equation), {}
-        for at in _iterations(equation):
-            item = [lax.index_in_dim(each, at, keepdims=False) for each in items]
-            outputs = self.run(params["jaxpr"], [*fixed, *state, *item], scope, (*places, (paths, at)))
-            state, results[at] = outputs[:carried], outputs[carried:]
-        rows = zip(*(results[at] for at in sorted(results)), strict=True)
-        return [*state, *(jax.numpy.stack(row) for row in rows)]
+        paths = _scanned(equation)
+
+        def run(body: ClosedJaxpr, args: Sequence[Any], at: int) -> list[Any]:
+            return self.run(body, args, scope, (*places, (paths, at)))
+
+        return unrolled(equation, inputs, run, partial(lax.index_in_dim, keepdims=False), jax.numpy.stack)
 
 
 def _marks(body: Any, places: tuple[Place, ...], hidden: str) -> Iterator[Mark]:
@@ -167,7 +165,7 @@ def _marks_of(equation: Any, places: tuple[Place, ...], hidden: str) -> Iterator
     for body in filter(_has_marks, bodies(equation)):
         if primitive == "scan" and not hidden:
             paths = _scanned(equation)
-            for at in _iterations(equation):
+            for at in iterations(equation):
                 yield from _marks(body, (*places, (paths, at)), hidden)
         else:
             yield from _marks(body, places, hidden)
@@ -181,13 +179,6 @@ def _numbered(found: Iterator[Mark] | Sequence[Mark], calls: Counter[str]) -> li
         again = calls[each.name]
         numbered.append(each if again == 1 else each._replace(name=f"{each.name}#{again}"))
     return numbered
-
-
-def _iterations(scan: Any) -> range:
-    """The iterations of a scan in the order in which they run."""
-    params = parameters(scan)
-    iterations = range(params["length"])
-    return iterations[::-1] if params["reverse"] else iterations
 
 
 def _scanned(scan: Any) -> tuple[str, ...]:
