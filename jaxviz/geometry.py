@@ -6,6 +6,8 @@
 
 Law of a receptive field: position (y, x) of a layer depends on no pixel outside of
 `image[offset + y · stride : … + size]`, along both axes, and in the middle of the image on its first and last row.
+Only where a padding mirrors the image, it depends on the mirrored pixels instead of those beyond the edge. Where no
+numbers keep this law, since the image was transposed, rolled or wrapped around, there is an error and no field.
 
 **The rule for maps.** Keras' examples, tf-explain and the book stretch a layer's map over the whole image, whatever
 lies before the layer. So does jaxviz where that is right to one position of the layer: each position is shown at the
@@ -13,7 +15,8 @@ centre of its receptive field, or next to it. Small convolutions with valid padd
 inwards by up to `SMALL` positions; their maps are stretched as well, since that is everybody's convention. In all other
 networks (which crop, pad, flip or transpose the image, or have large kernels with valid padding) each position is put
 at the centre of its receptive field, with linear interpolation between centres. Beyond the outermost centres, the value
-fades out towards the end of the outermost receptive fields, and it is 0 where the network does not look.
+fades out towards the end of the outermost receptive fields, and it is 0 where the network does not look. A position at
+the seam of a rolled or wrapped image sees both ends of it, so it is put next to its neighbours.
 """
 
 import functools
@@ -26,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxviz.compiling.positions import Lost, Positions, Sight, Sights
+from jaxviz.compiling.positions import Lost, Positions, Sight, Sights, apart, in_order
 from jaxviz.errors import InputError
 from jaxviz.model import IMAGE, Model
 from jaxviz.structure import Structure, handle_at, picture_shape, structure
@@ -42,9 +45,10 @@ class ReceptiveField(NamedTuple):
     """Position (y, x) of a layer sees `size` pixels of the image, from pixel `offset + (y, x) · stride` on.
 
     Each is (along height, along width), in pixels. `offset` is negative where the layer sees a padding: that part of a
-    receptive field, and what reaches beyond the other end, is not in the image. A stride of 0 says that all positions,
-    or units, see the same part of the image. Strides and offsets are whole numbers, except after an enlargement or
-    another resize, where the receptive fields differ a little; `size` is large enough for each of them.
+    receptive field, and what reaches beyond the other end, is not in the image; a padding that mirrors the image shows
+    pixels of the image there. A stride of 0 says that all positions, or units, see the same part of the image. A
+    negative stride says that the network has flipped the image. Strides and offsets are whole numbers, except after an
+    enlargement or another resize, where the receptive fields differ a little; `size` is large enough for each of them.
     """
 
     size: tuple[int, ...]
@@ -64,7 +68,8 @@ def receptive_field(model: Model, layer: str, size: int | tuple[int, ...] | None
         size: of the image, for a network that takes any size; None: its own size, or 224.
 
     Raises:
-        InputError: an unknown layer, one that does not depend on the image, or an image that is too small for it.
+        InputError: an unknown layer, one that does not depend on the image, or an image that is too small for it. Also
+            if no such numbers exist: behind a transpose, a roll, a padding that wraps around, or a sum of two flips.
 
     Source: Araujo, Norris & Sim 2019, Computing receptive fields of convolutional neural networks.
     """
@@ -73,8 +78,34 @@ def receptive_field(model: Model, layer: str, size: int | tuple[int, ...] | None
         axes = len(picture_shape(model, sides)) - 1
         return ReceptiveField((1,) * axes, (1,) * axes, (0,) * axes)
     sights, shape = _sights(model, layer, sides)
-    fields = [_field(sight, shape, axis) for axis, sight in enumerate(sights, start=1)]
+    _check_order(layer, sights, shape)
+    fields = [_field(sight, shape) for sight in sights]
     return ReceptiveField(*(tuple(each) for each in zip(*fields, strict=True)))
+
+
+def _check_order(layer: str, sights: Sights, shape: tuple[int, ...]) -> None:
+    """Check that the positions of a layer lie in the image as its indices (y, x) do, in their order or flipped.
+
+    Raises:
+        InputError: they do not.
+    """
+    known = {axis: sight for axis, sight in enumerate(sights) if sight.lost is None}
+    own = {axis: each for axis, sight in known.items() if (each := _positions(sight, shape))}
+    along = [each.axis - 1 for each in own.values()]
+    more = len(shape) - len(sights)  # the channels, and axes of length 1
+    in_place = more < 1 or all(0 <= k - axis <= more for axis, k in zip(own, along, strict=True))
+    if not in_place or along != sorted(along):
+        why = f"axes {list(own)} of the image are axes {along} of this layer {list(shape)}, as after a transpose"
+    elif any(len(sight.positions) > 1 for sight in known.values()):
+        why = "its positions see several parts of the image, as after the sum with a flipped or transposed copy"
+    elif not all(map(in_order, own.values())):
+        why = "its positions do not follow each other in the image, as after a roll or a padding that wraps around"
+    else:
+        return
+    raise InputError(
+        f"{layer} has no receptive field of one size, stride and offset: {why}. A layer before that has one, and "
+        "jv.crops cuts out what the positions of any layer see"
+    )
 
 
 class Window(NamedTuple):
@@ -140,18 +171,19 @@ def _extent(sight: Sight) -> tuple[float, float]:
     return min(low for low, _ in parts), max(high for _, high in parts)
 
 
-def _field(sight: Sight, shape: tuple[int, ...], axis: int) -> tuple[int, Number, Number]:
+def _field(sight: Sight, shape: tuple[int, ...]) -> tuple[int, Number, Number]:
     """The size, stride and offset of a layer along height or width."""
-    positions = _positions(sight, shape, axis)
+    positions = _positions(sight, shape)
     if sight.lost is not None or positions is None:
         first, last = _extent(sight)
         return round(last - first) + 1, 0, _number(first)
-    step = float(positions.step)
-    starts = (positions.low - step * np.arange(len(positions.low))).round(6)
-    ends = (positions.high - step * np.arange(len(positions.low))).round(6)
+    step, (first, last) = float(positions.step), positions.seen
+    moves = step * np.arange(len(positions.low))
+    starts, ends = (positions.low - moves).round(6), (positions.high - moves).round(6)
     kinds, counts = np.unique(starts, return_counts=True)
-    (usual,) = np.nonzero(starts == kinds[counts.argmax()])
-    if 2 * len(usual) > len(starts) and len(usual) == usual[-1] - usual[0] + 1:
+    usual = starts == kinds[counts.argmax()]
+    beyond = (starts[usual].min() + moves < first) | (ends[usual].max() + moves > last)
+    if 2 * usual.sum() > len(usual) and (usual | beyond).all():
         starts, ends = starts[usual], ends[usual]  # without those at an edge, which see mirrored pixels, say
     return int(np.ceil(ends.max() - starts.min())) + 1, _number(step), _number(starts.min())
 
@@ -160,12 +192,10 @@ def _number(value: float) -> Number:
     return int(value) if value == int(value) else float(value)
 
 
-def _positions(sight: Sight, shape: tuple[int, ...], axis: int) -> Positions | None:
-    """The positions of a layer of `shape`, without its batch axis, along `axis` if it can be, else along another."""
-    found = [
-        along for each in sight.positions if each.axis >= 1 and (along := each.along(shape[each.axis - 1])) is not None
-    ]
-    return min(found, key=lambda each: each.axis != axis, default=None)
+def _positions(sight: Sight, shape: tuple[int, ...]) -> Positions | None:
+    """The positions of a layer of `shape`, without its batch axis; None if it has none, or not along one axis alone."""
+    found = [each.along(shape[each.axis - 1]) for each in sight.positions if each.axis >= 1]
+    return found[0] if len(found) == len(sight.positions) == 1 else None
 
 
 @struct.dataclass
@@ -201,7 +231,8 @@ def place(network: Structure, layer: str, size: tuple[int, ...]) -> tuple[Place 
     assert sights is not None
     found = []
     for axis, (sight, length) in enumerate(zip(sights, size, strict=True), start=1):
-        positions = _positions(sight, shape, axis) or _one(sight, shape, axis, length)
+        positions = _positions(sight, shape) or _one(sight, shape, axis, length)
+        positions = positions and apart(positions)
         if positions is None:
             return None, _why(network, sight.lost)
         found.append(positions)
@@ -228,17 +259,15 @@ def _one(sight: Sight, shape: tuple[int, ...], axis: int, length: int) -> Positi
 
 
 def _why(network: Structure, lost: Lost | None) -> str:
-    layer = handle_at(lost.where, network.shapes) if lost else ""
-    return f"{layer or 'the network'} mixes the positions of the image ({lost.operation if lost else 'reshape'})"
-
-
-def _centres(positions: Positions) -> np.ndarray:
-    return (positions.low + positions.high) / 2
+    if lost is None:
+        return "each of them sees several parts of the image, or several of them share an axis of the layer"
+    layer = handle_at(lost.where, network.shapes)
+    return f"{layer or 'the network'} mixes the positions of the image ({lost.operation})"
 
 
 def _is_stretched(positions: Positions, length: int) -> bool:
     """Whether a map that is stretched over all pixels is right along this axis: see the rule above."""
-    centres, count, step = _centres(positions), len(positions.low), abs(float(positions.step))
+    centres, count, step = positions.centres, len(positions.low), abs(float(positions.step))
     first, last = positions.seen
     stretched = (np.arange(count) + 0.5) * length / count - 0.5
     if first > step or last < length - 1 - step:
@@ -249,7 +278,7 @@ def _is_stretched(positions: Positions, length: int) -> bool:
 
 def _shown(positions: Positions, length: int) -> np.ndarray:
     """A factor `[length]` for each pixel: how much of the map is shown there."""
-    pixels, centres, half = np.arange(length), _centres(positions), abs(float(positions.step)) / 2
+    pixels, centres, half = np.arange(length), positions.centres, abs(float(positions.step)) / 2
     first, last = centres.argmin(), centres.argmax()
     reach = centres[first] - positions.low[first], positions.high[last] - centres[last]
     beyond = centres[first] - pixels, pixels - centres[last]
@@ -265,7 +294,7 @@ def _shown(positions: Positions, length: int) -> np.ndarray:
 
 def _weights(positions: Positions, length: int) -> np.ndarray:
     """The weight `[length positions]` of each position in each pixel, by linear interpolation between their centres."""
-    centres, where = np.unique(_centres(positions), return_inverse=True)
+    centres, where = np.unique(positions.centres, return_inverse=True)
     one_each = (where == np.arange(len(centres))[:, None]) / np.bincount(where)[:, None]  # several may share a centre
     found = np.stack([np.interp(np.arange(length), centres, each) for each in one_each.T], 1)
     return found.astype(np.float32)

@@ -5,9 +5,11 @@
 
 Law: the tokens in front of the map, for the class and as registers, are set aside; the others are the patches of the
 image, row by row. How many rows and columns there are is that of the last layer whose positions are seen in the traced
-network, before attention mixes them. `model.tokens` says it where it is not found there.
+network, before attention mixes them. `model.tokens` says it where it is not found there. Nothing is found if such a
+layer has them in another order, such as column by column.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +18,7 @@ import numpy as np
 from flax import struct
 
 from jaxviz.checks import whole
+from jaxviz.compiling.positions import in_order
 from jaxviz.errors import InputError
 from jaxviz.model import Model
 from jaxviz.structure import Structure, structure
@@ -59,9 +62,14 @@ def tokens_of(model: Model, network: Structure, count: int) -> Tokens | None:
         rows, columns, front = _checked(model.tokens)
         return Tokens((rows, columns), front, size) if rows * columns + front == count else None
     found = None
-    for name, sights in network.sights.items():
-        grid = _grid(sights, network.shapes[name]) if sights is not None else None
-        if grid and 0 <= count - grid[0] * grid[1] <= MOST:
+    for name, shape in network.shapes.items():  # in execution order
+        sights = network.sights[name]
+        if sights is None:
+            continue
+        grid = _grid(sights, shape)
+        if 0 <= count - math.prod(shape[:-1]) <= MOST and _in_another_order(sights, shape):
+            found = None
+        elif grid and 0 <= count - grid[0] * grid[1] <= MOST:
             found = Tokens(grid, count - grid[0] * grid[1], size)
     return found
 
@@ -86,6 +94,18 @@ def _grid(sights: Any, shape: tuple[int, ...]) -> tuple[int, int] | None:
         return rows, columns
     row_by_row = (high.axis, wide.axis, high.inner) == (1, 1, columns) and shape[0] == rows * columns
     return (rows, columns) if len(shape) == 2 and row_by_row else None
+
+
+def _in_another_order(sights: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a layer `[h w c]` or `[tokens c]` is known not to have its positions row by row."""
+    own = [sight.positions[0] if len(sight.positions) == 1 else None for sight in sights]
+    high, wide = (each if each and each.step else None for each in own)  # a step of 0: it is not known
+    if any(each and (each.step < 0 or not in_order(each)) for each in (high, wide)):
+        return True
+    if high and wide:
+        return (high.axis, -high.inner) > (wide.axis, -wide.inner)
+    # Behind a token for the class, only the outer axis of the map has positions.
+    return len(shape) == 2 and wide is not None and wide.along(shape[0]) is not None
 
 
 def token_maps(model: Model, activations: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -235,7 +235,7 @@ def _part(model: Model, name: str, path: str, seen: tuple[int, ...], arrays: Map
     position = model.layers.index(base) if base in model.layers else None
     try:
         field: Any = receptive_field(model, name, size)._asdict()
-    except InputError:  # it does not depend on the image
+    except InputError:  # it does not depend on the image, or has no field of one size
         field = None
     attributes = {
         "name": name,

@@ -38,6 +38,11 @@ class Positions:
     step: Fraction
     seen: Range
 
+    @property
+    def centres(self) -> np.ndarray:
+        """The middle of what each position sees."""
+        return (self.low + self.high) / 2
+
     def along(self, length: int) -> "Positions | None":
         """The same with a position for each of the `length` indices of the axis; None where that is impossible."""
         if len(self.low) * self.inner != length:
@@ -100,7 +105,7 @@ def united(sights: Iterable[Any]) -> Sight:
             continue
         lost = joined(lost, sight.lost)
         for new in sight.positions:
-            place = new.axis, new.inner, len(new.low)
+            place = new.axis, new.inner, len(new.low), new.step < 0  # a flipped copy is no neighbour
             old = found.get(place, new)
             seen = min(old.seen[0], new.seen[0]), max(old.seen[1], new.seen[1])
             low, high = np.minimum(old.low, new.low), np.maximum(old.high, new.high)
@@ -178,6 +183,33 @@ def in_a_row(parts: Sequence[Positions], low: np.ndarray, high: np.ndarray) -> P
     beyond = (places - nearest) * float(step)
     seen = min(each.seen[0] for each in parts), max(each.seen[1] for each in parts)
     return replace(longest, low=low[nearest] + beyond, high=high[nearest] + beyond, step=step, seen=seen)
+
+
+def in_order(positions: Positions) -> bool:
+    """Whether the positions follow each other in the image.
+
+    At an edge that mirrors the image, they turn back step by step. Where it is rolled or wrapped around, they jump.
+    """
+    step = float(positions.step)
+    forward = np.diff([positions.low, positions.high]) * np.sign(step)
+    return bool((forward >= -abs(step) - 1e-6).all())  # resizes round
+
+
+def apart(positions: Positions) -> Positions | None:
+    """The same, if each position has a place of its own in the image; None if that is not known.
+
+    At the seam where an image is rolled or wrapped around, a position sees both ends of it, so its window is wider than
+    others. It is put next to its neighbours, in its window.
+    """
+    found = positions
+    if not in_order(positions):
+        wide = positions.high - positions.low > (positions.high - positions.low).min()
+        low, high = (np.where(wide, np.nan, ends) for ends in (positions.low, positions.high))
+        found = in_a_row([positions], low, high)
+        if ((found.centres < positions.low) | (found.centres > positions.high)).any():
+            return None
+    _, counts = np.unique(found.centres, return_counts=True)
+    return None if 2 * counts.max() > len(found.low) > 1 else found
 
 
 def reshaped(positions: Positions, before: Sequence[int], after: Sequence[int]) -> Positions | None:

@@ -5,6 +5,8 @@ after it. Rollout and relevance are their authors' formulas in NumPy. Each CAM o
 map that the tokens are.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -387,6 +389,34 @@ def test_tokens_that_are_not_found_are_given():
             jv.token_maps(each.replace(tokens=wrong), {"hand_0": np.zeros((10, 6), np.float32)})
     with pytest.raises(jv.InputError, match=r"how the 10 tokens of hand_0 lie in the image is not known"):
         jv.token_maps(each.replace(tokens=(3, 3, 0)), jv.activations(each, vits.image(), "hand_0"))
+
+
+class Columns(nn.Module):
+    """A transformer whose tokens are the patches, row by row, or in another order."""
+
+    order: Callable
+    front: int
+
+    @nn.compact
+    def __call__(self, x):
+        x = self.order(nn.Conv(6, (4, 4), (4, 4), name="patches")(x)).reshape(len(x), -1, 6)
+        x = nn.LayerNorm(name="rows")(jnp.concatenate([jnp.zeros((len(x), self.front, 6)), x], 1))
+        x = nn.LayerNorm(name="last")(x + nn.MultiHeadDotProductAttention(2, name="attn")(x))
+        return nn.Dense(2, name="head")(x.mean(1))
+
+
+@pytest.mark.parametrize("front", [0, 1])
+def test_tokens_in_another_order_are_not_shown_row_by_row(front):
+    def wrapped(order):
+        module = Columns(order, front)
+        shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros((1, *vits.SHAPE))))
+        return jv.wrap(module, filled(shapes), vits.SHAPE)
+
+    assert jv.grad_cam(wrapped(lambda x: x), vits.image(), layer="last", relu=False).values.shape == (8, 12)
+    for order in (lambda x: x.swapaxes(1, 2), lambda x: x[:, ::-1], lambda x: jnp.roll(x, 1, 1)):
+        for layer in ("rows", "last"):
+            with pytest.raises(jv.InputError, match=r"model.replace\(tokens=\(rows, columns"):
+                jv.grad_cam(wrapped(order), vits.image(), layer=layer, relu=False)
 
 
 def test_a_network_without_attention():

@@ -2,13 +2,14 @@
 
 Laws:
 - A position of a layer depends on no pixel outside of its receptive field, and in the middle on its first and last one:
-  `jax.jacobian` says so.
+  `jax.jacobian` says so. Where no size, stride and offset do that, there is an error; windows hold everywhere.
 - A lone bright square is where the network is asked about it: Grad-CAM, Score-CAM, Eigen-CAM and occlusion are high
   there, to one position of the layer, whatever the network did to the image before that layer.
 - Where a map belongs over the whole image, it is stretched as Keras, tf-explain and the book do it.
 """
 
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -88,8 +89,23 @@ def pooled(x):
         (lambda x: conv(x) * x[:, 4:].mean((1, 2), keepdims=True), ((24, 20), (0, 0), (0, 0))),  # a gate
         (lambda x: x[:, 4:].reshape(len(x), -1) @ jnp.ones((400, 3)), ((20, 20), (0, 0), (4, 0))),
         (lambda x: jnp.cumsum(conv(x), 1), ((24, 3), (0, 1), (0, -1))),
+        (lambda x: conv(x[:, ::-1], strides=(2, 1)), ((3, 3), (-2, 1), (21, -1))),
+        (lambda x: conv(conv(x.swapaxes(1, 2)).swapaxes(1, 2)), ((5, 5), (1, 1), (-2, -2))),
+        (lambda x: jnp.delete(x, np.arange(15, 18), 1), ((4, 1), (1, 1), (0, 0))),
     ],
-    ids=["usual", "cropped", "enlarged", "turned", "pooled", "a gate", "dense", "a running sum"],
+    ids=[
+        "usual",
+        "cropped",
+        "enlarged",
+        "turned",
+        "pooled",
+        "a gate",
+        "dense",
+        "a running sum",
+        "flipped",
+        "and back",
+        "a gap",
+    ],
 )
 def test_a_receptive_field_is_what_the_numbers_depend_on(function, field):
     model = jv.wrap(lambda params, images: function(images), image_shape=SHAPE)
@@ -112,6 +128,37 @@ def test_a_receptive_field_is_what_the_numbers_depend_on(function, field):
             np.testing.assert_array_equal(seen, exact)
         else:
             assert max(last - first + 1 for first, last in seen) == found.size[axis]
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (lambda x: conv(x.swapaxes(1, 2), strides=(1, 2)), r"axes \[0, 1\] of the image are axes \[1, 0\]"),
+        (
+            lambda x: jnp.moveaxis(conv(jnp.rot90(x, 1, (1, 2))), -1, 1),
+            r"are axes \[2, 1\] of this layer \[2, 20, 24\]",
+        ),
+        (lambda x: x.swapaxes(1, 2).mean(2, keepdims=True), r"axes \[1\] of the image are axes \[0\]"),
+        (lambda x: conv(jnp.roll(x, 5, 1)), "do not follow each other"),
+        (lambda x: conv(jnp.roll(x, 10, 2)), "do not follow each other"),
+        (lambda x: conv(jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)), "wrap"), padding="VALID"), "do not follow"),
+        (lambda x: jnp.roll(conv(jnp.roll(x, -4, 1)), 4, 1), "do not follow each other"),
+        (lambda x: jnp.take(x, np.random.default_rng(0).permutation(24), 1), "do not follow each other"),
+        (lambda x: conv(x) + conv(x[:, ::-1]), "see several parts of the image"),
+        (lambda x: x[:, :20] + x[:, :20].swapaxes(1, 2), "see several parts of the image"),
+    ],
+    ids=["transpose", "rot90", "columns", "roll", "half", "wrap", "back", "shuffle", "both ways", "symmetric"],
+)
+def test_what_a_receptive_field_cannot_say_is_an_error(function, why):
+    model = jv.wrap(lambda params, images: function(images), image_shape=SHAPE)
+    with pytest.raises(jv.InputError, match=f"output has no receptive field of one size, .*{why}"):
+        jv.receptive_field(model, "output")
+    jacobian = jax.jacobian(lambda image: model(image, ["output"])["output"])(jnp.full(SHAPE, 0.5))
+    depends, fields = np.asarray(jacobian)[..., 0] != 0, windows(model, "output")
+    for position in np.ndindex(*depends.shape[:-2]):
+        for axis, window in enumerate(fields):
+            seen, (first, last) = np.flatnonzero(depends[position].any(1 - axis)), window.of(position)
+            assert first <= seen[0] <= seen[-1] <= last
 
 
 @pytest.mark.parametrize(
@@ -187,6 +234,22 @@ class Turned(nn.Module):
         return nn.Dense(2, kernel_init=nn.initializers.ones)(x.mean((2, 3)))
 
 
+class Wrapped(nn.Module):
+    """Convolutions after a change of the image, such as a roll, or with a padding that wraps around."""
+
+    change: Callable
+    padding: str = "SAME"
+
+    @nn.compact
+    def __call__(self, x):
+        x = self.change(x)
+        for name in ("first", "second", "last"):
+            x = nn.relu(
+                nn.Conv(3, (3, 3), padding=self.padding, name=name, kernel_init=lambda _, size, __: bell(size))(x)
+            )
+        return nn.Dense(2, kernel_init=nn.initializers.ones)(x.mean((1, 2)))
+
+
 class ChannelsFirst(nn.Module):
     @nn.compact
     def __call__(self, x):
@@ -220,15 +283,34 @@ def centre(values):
         (lambda: keras_net(resizing(12, 24, pad=True), convolution()), (4, 14)),
         (lambda: keras_net(("Permute", {"dims": (2, 1, 3)}), convolution()), (14, 4)),
         (lambda: linen(Turned()), (8, 4)),
+        (lambda: linen(Wrapped(lambda x: jnp.rot90(x, 1, (1, 2)))), (14, 4)),
+        (lambda: linen(Wrapped(lambda x: jnp.roll(x, 5, 1))), (21, 16)),
+        (lambda: linen(Wrapped(lambda x: jnp.roll(x, (12, 5), (1, 2)))), (1, 9)),
+        (lambda: linen(Wrapped(lambda x: x, "CIRCULAR")), (21, 17)),
     ],
-    ids=["usual", "crop", "centre", "padding", "valid", "pool", "resize and crop", "resize and pad", "permute", "flax"],
+    ids=[
+        "usual",
+        "crop",
+        "centre",
+        "padding",
+        "valid",
+        "pool",
+        "resize and crop",
+        "resize and pad",
+        "permute",
+        "flax",
+        "rot90",
+        "roll",
+        "two rolls",
+        "circular",
+    ],
 )
 def test_a_lone_square_is_where_it_is(model, corner):
     model, (y, x) = model(), corner
     image = np.zeros(SHAPE, np.float32)
     image[y : y + 3, x : x + 3] = 1
     last = "last" if "last" in model.layers else model.layers[-3]
-    cell = max(1, *np.abs(jv.receptive_field(model, last).stride))
+    cell = max(1, *(np.abs(each.first[1] - each.first[0]) for each in windows(model, last)))
     np.testing.assert_allclose(centre(jv.grad_cam(model, image, 0).values), (y + 1, x + 1), atol=cell)
 
 
@@ -271,6 +353,26 @@ class Mixer(nn.Module):
 def test_a_place_that_is_not_known_is_a_warning_with_the_reason():
     with pytest.warns(UserWarning, match="the map of last is stretched .* because mixer mixes the positions"):
         jv.grad_cam(linen(Mixer()), np.ones(SHAPE, np.float32), 0, relu=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x + x[:, ::-1],
+        lambda x: x[:, :20] + x[:, :20].swapaxes(1, 2),
+        lambda x: jnp.roll(x, 3, 1),  # all positions that see the last rows see the first rows, too
+        lambda x: jnp.take(x, np.random.default_rng(0).permutation(24), 1),
+    ],
+    ids=["both ways", "symmetric", "a short roll", "shuffle"],
+)
+def test_a_map_whose_positions_see_several_places_is_a_warning(change):
+    with pytest.warns(UserWarning, match="the map of last is stretched .* each of them sees several parts"):
+        jv.grad_cam(linen(Wrapped(change)), np.ones(SHAPE, np.float32), 0, relu=False)
+
+
+def test_a_padding_that_wraps_around_leaves_the_map_stretched():
+    network = structure(linen(Wrapped(lambda x: x, "CIRCULAR")), ["last"], SHAPE[:2])
+    assert place(network, "last", SHAPE[:2]) == (None, "")
 
 
 def test_the_usual_maps_are_stretched(cats_and_dogs):
