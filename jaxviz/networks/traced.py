@@ -37,6 +37,8 @@ class Network(NamedTuple):
         paths: of the leaves of `params`: the path of the module that holds it, and its own name.
         kinds: {path of a module: its class}, where that is known.
         state: the numbers of the leaves that are no parameters but state, such as the means of a normalisation.
+        ordered: whether a dictionary that the function returns has its own order, so that its last array is the output.
+            `jit` and `vmap` sort the names.
     """
 
     function: Callable[..., Any]
@@ -47,6 +49,7 @@ class Network(NamedTuple):
     paths: tuple[Path, ...]
     kinds: Mapping[str, str] = MappingProxyType({})
     state: frozenset[int] = frozenset()
+    ordered: bool = False
 
 
 def of_function(function: Callable[..., Any], params: Any) -> Network:
@@ -54,7 +57,7 @@ def of_function(function: Callable[..., Any], params: Any) -> Network:
     paths = paths_of(params)
     if isinstance(params, Mapping) and isinstance(params.get("params"), Mapping):
         paths = tuple(path[1:] for path in paths)
-    return Network(function, function, 2, (), params, paths)
+    return Network(function, function, 2, (), params, paths, ordered=not isinstance(function, jax.stages.Wrapped))
 
 
 def paths_of(params: Any) -> tuple[Path, ...]:
@@ -74,6 +77,7 @@ class TracedForward(Tapped):
     function: Callable[..., Any]
     paths: tuple[Path, ...]
     kinds: Mapping[str, str] = field(default_factory=dict, compare=False)  # they follow from the function
+    ordered: bool = field(default=False, compare=False)  # so does this
 
     def run(self, params: Any, images: jax.Array) -> jax.Array:
         arguments = self.bound(images.dtype) if self.bound else {}
@@ -112,12 +116,7 @@ class TracedForward(Tapped):
         """The arrays that the function returns by name, and the output as the last one."""
         items = result.items() if isinstance(result, dict) else ()
         named = {name: value for name, value in items if isinstance(name, str) and isinstance(value, jax.Array)}
-        if len(named) > 1 and not self.output and isinstance(self.function, jax.stages.Wrapped):
-            raise InputError(
-                f"jax.jit sorts what a function returns by name, so which array is the output must be said, such as "
-                f"output={list(named)[-1]!r}; given: {', '.join(named)}"
-            )
-        path = self.output or tuple(list(named)[-1:])
+        path = self.output or (tuple(list(named)[-1:]) if self.ordered else ())
         output = select(result, path)
         name = path[0] if len(path) == 1 and path[0] in named else OUTPUT
         named.pop(name, None)

@@ -66,7 +66,8 @@ def wrap(
     Args:
         module: an `nnx.Module`; a linen `nn.Module`; a callable `eqx.Module` that takes one image; what `hk.transform`
             or `hk.transform_with_state` returned; or a function `(variables, images [n h w c])`, which returns an array
-            or {name: array}. Each named array is a layer, and the last one is the output unless `output` says another.
+            or {name: array}. Each named array is a layer, and the last one is the output, unless `output` says another.
+            Under `jax.jit`, which sorts the names, `output` must say it.
         variables: what linen's or Haiku's `init` returned; the `eqx.nn.State` of an Equinox module, if it has one; the
             first argument of a function; None for an nnx module, which holds its own. For all but Equinox modules with
             state, it may be the path of a file or folder with the parameters: of Orbax, of safetensors, of flax's
@@ -119,7 +120,8 @@ def wrap(
     else:
         network = _network(module, variables)
         check_arguments(network.called, bound, network.first, network.given)
-        forward, params = TracedForward(network.function, network.paths, network.kinds, **settings), network.params
+        params = network.params
+        forward = TracedForward(network.function, network.paths, network.kinds, network.ordered, **settings)
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     with jax.default_matmul_precision("highest"):  # as a Model runs it, so that JAX can keep this trace
         found, program = forward.marks(params, images), forward.program(params, images)

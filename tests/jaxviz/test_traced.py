@@ -367,6 +367,24 @@ def test_a_function_that_prints_prints_what_it_did(capfd):
     assert "4 channels" in capfd.readouterr().out
 
 
+class TwoHeads(eqx.Module):
+    weight: jax.Array
+
+    def __call__(self, x):
+        return {"scores": self.weight * x.mean((1, 2)), "pooled": x.mean((1, 2))}
+
+
+def test_a_module_with_several_results_needs_the_name_of_one():
+    module = TwoHeads(jnp.arange(3.0))
+    haiku = hk.without_apply_rng(hk.transform(lambda x: jax.vmap(module)(jnp.moveaxis(x, -1, 1))))
+    for network, variables in ((module, None), (haiku, {})):
+        with pytest.raises(jv.InputError, match=r"name the one to explain, such as output='.*; given: a dict with"):
+            jv.wrap(network, variables, SHAPE)
+        model = jv.wrap(network, variables, SHAPE, output="scores")
+        assert model.output == "scores"
+        np.testing.assert_allclose(jv.predict(model, image()), np.arange(3) * image().mean((0, 1)), rtol=1e-5)
+
+
 class Stateful(eqx.Module):
     """A batch normalisation with state, a dropout, and a call that needs a key."""
 
