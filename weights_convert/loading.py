@@ -68,7 +68,9 @@ def load(
         KerasFileError: the file cannot be used; the subclasses and the message say why.
         ValueError: an unknown architecture, or a custom function for a layer or class that the file does not have.
     """
-    description = existing(architecture) if architecture and architecture.endswith(".json") else None
+    description = None
+    if architecture and architecture.endswith(".json"):
+        description = existing(architecture, "the .json file of an architecture")
     if description is not None:
         architecture = None
     elif architecture is not None and architecture not in ARCHITECTURES:

@@ -295,7 +295,10 @@ BAD = {
     "truncated": (["filters", "{truncated}"], "half.h5"),
     "architecture of a full model": (["filters", "{file}", "--architecture", "vgg16_notop"], "full model"),
     "unknown architecture": (["filters", "{file}", "--architecture", "vgg61"], "did you mean 'vgg19' or 'vgg16'"),
-    "no such graph": (["filters", "{file}", "--architecture", "my.json"], "my.json"),
+    "no such graph": (
+        ["filters", "{file}", "--architecture", "my.json"],
+        "my.json is not there; expected the .json file of an architecture",
+    ),
     "weight above 1": (["gradcam", "{file}", "{photo}", "--weight", "7"], "0<=x<=1"),
     "unknown layer": (["filters", "{file}", "--layer", "conv2d_15"], "did you mean conv2d_1"),
     "no maps": (["filters", "{file}", "--layer", "dense_8"], "dense_8"),

@@ -56,8 +56,8 @@ def read(path: str | PathLike[str], architecture: str | None = None, *, max_byte
     return saved
 
 
-def existing(path: str | PathLike[str]) -> Path:
-    """`path`, if there is a file.
+def existing(path: str | PathLike[str], what: str = "a file of weights") -> Path:
+    """`path`, if there is a file; `what` is expected there.
 
     Raises:
         FileNotFoundError: there is none, or it is some folder.
@@ -68,5 +68,5 @@ def existing(path: str | PathLike[str]) -> Path:
     if not path.is_file():
         if (reason := foreign_path(path)) is not None:
             raise NotReadable(reason)
-        raise FileNotFoundError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; expected a file of weights")
+        raise FileNotFoundError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; expected {what}")
     return path
