@@ -33,7 +33,7 @@ def held() -> int:
 def give_back_all():
     """Give memory back at the end of a test file. What is left stays for good, so it is not searched again.
 
-    Modules and what they hold are a million objects, which each collection looked through: a quarter of the time of the
+    Modules and what they hold are a million objects, which each collection looked through: an eighth of the time of the
     tests.
     """
     give_back()
