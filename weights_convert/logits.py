@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .graph import Graph, Node, Shape
@@ -34,7 +35,7 @@ def find_logits(
             return None, ()
         after.insert(0, node)
         node = nodes.get(node.inputs[0])
-    if node is None or not _moves([function(each) for each in after], shapes[node.name]):
+    if node is None or (after and not _moves([function(each) for each in after], shapes[node.name])):
         return None, ()
     if shapes[node.name] == shapes[graph.outputs[0]]:
         return f"{node.name}/pre", ()
@@ -44,11 +45,12 @@ def find_logits(
 def _moves(functions: list[Callable], shape: Shape) -> bool:
     """Whether the functions, one after the other, leave all numbers as they are, and in their order."""
     sides = [2 if length is None else length for length in shape]
-    numbers = found = np.linspace(0.1, 0.9, math.prod(sides), dtype=np.float32).reshape(sides)
+    numbers = np.linspace(0.1, 0.9, math.prod(sides), dtype=np.float32).reshape(sides)
     with jax.ensure_compile_time_eval():
+        found = jnp.asarray(numbers)
         for function in functions:
             try:
-                found = np.asarray(function(found))
-            except (TypeError, ValueError):  # it does not fit the 2 that stands for an unknown length
+                found = function(found)
+            except (TypeError, ValueError, LookupError, ArithmeticError):  # the 2 of an unknown length does not fit
                 return False
-    return np.array_equal(found.ravel(), numbers.ravel())
+        return np.array_equal(np.ravel(found), numbers.ravel())
